@@ -1,0 +1,53 @@
+"""What can go wrong in the runtime, built from facts."""
+
+
+class RuntimeFault(Exception):
+    """Base of all errors of this package."""
+
+
+class MailboxFull(RuntimeFault):
+    """The mailbox is at capacity and its policy is FAIL."""
+
+    def __init__(self, actor: str, capacity: int) -> None:
+        super().__init__(f"{actor}: mailbox is full ({capacity} messages)")
+        self.actor, self.capacity = actor, capacity
+
+
+class ActorStopped(RuntimeFault):
+    """The actor has ended, or ended before it answered."""
+
+    def __init__(self, actor: str) -> None:
+        super().__init__(f"{actor}: stopped")
+        self.actor = actor
+
+
+class AskTimeout(RuntimeFault):
+    """No answer within the time that the caller gave."""
+
+    def __init__(self, actor: str, request: str, timeout_s: float) -> None:
+        super().__init__(f"{actor}: no answer to {request} within {timeout_s:g} s")
+        self.actor, self.request, self.timeout_s = actor, request, timeout_s
+
+
+class JournalUnavailable(RuntimeFault):
+    """The journal's store cannot be reached, or did not answer in time."""
+
+    def __init__(self, store: str, reason: str) -> None:
+        super().__init__(f"journal in {store} is unavailable: {reason}")
+        self.store, self.reason = store, reason
+
+
+class StartFailed(RuntimeFault):
+    """A child did not become ready."""
+
+    def __init__(self, child: str, cause: BaseException) -> None:
+        super().__init__(f"{child}: did not start: {type(cause).__name__}: {cause}")
+        self.child, self.cause = child, cause
+
+
+class IntensityExceeded(RuntimeFault):
+    """More restarts within the period than the supervisor tolerates."""
+
+    def __init__(self, supervisor: str, child: str, restarts: int, period_s: float) -> None:
+        super().__init__(f"{supervisor}: {restarts} restarts within {period_s:g} s, the last by {child}")
+        self.supervisor, self.child, self.restarts, self.period_s = supervisor, child, restarts, period_s

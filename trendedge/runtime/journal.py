@@ -1,0 +1,86 @@
+"""The write-ahead log of durable mailboxes: what a mailbox needs of a store, without naming one.
+
+A journal remembers each message from the moment `append` returns until it is settled or buried. Delivery is in
+memory; the journal is read only at `recover`. Implementations live outside this package and are held to one
+conformance suite.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Unique:
+    """Append at most once within `ttl_s`: the mark and the append are one atomic step."""
+
+    mark: str
+    value: str
+    """Given back to whoever comes second."""
+    ttl_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """The message is durable under `entry_id`."""
+
+    entry_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """The mark was taken; `value` is that of the first append. Nothing was written."""
+
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One remembered message."""
+
+    entry_id: str
+    payload: bytes
+    attempts: int = 0
+    """Deliveries begun before this one, counted by the journal, so that they survive a crash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """Published to whoever listens outside, in the same step as the settlement."""
+
+    channel: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """Why a message was given up."""
+
+    cause: str
+    traceback: str
+    attempts: int
+    facts: dict[str, str] = field(default_factory=dict)
+
+
+class Journal(Protocol):
+    """All methods raise `JournalUnavailable` when the store cannot be reached; nothing is then known to be written."""
+
+    async def append(self, mailbox: str, payload: bytes, *, unique: Unique | None = None) -> Appended | Duplicate:
+        """Remember a message. When this returns `Appended`, a crash no longer loses it."""
+        ...
+
+    async def settle(self, mailbox: str, entry_id: str, *, announce: Sequence[Announcement] = ()) -> None:
+        """Forget a message whose effect is committed. Settling twice is harmless."""
+        ...
+
+    async def bury(self, mailbox: str, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
+        """Move a message to the dead letters, atomically."""
+        ...
+
+    async def recover(self, mailbox: str) -> list[Entry]:
+        """All unsettled entries that this process owns, oldest first; counts one more attempt for each."""
+        ...
+
+    async def count(self, mailbox: str) -> tuple[int, int]:
+        """(unsettled, dead) entries of this mailbox."""
+        ...
