@@ -1,0 +1,60 @@
+"""Supervised actors on asyncio: OTP's supervision, bounded mailboxes and mail that survives SIGKILL.
+
+Nothing here knows of trading, of HTTP or of a particular store. Names are OTP's and Akka's.
+"""
+
+from trendedge.runtime.actor import Actor, Context
+from trendedge.runtime.durable import Durability
+from trendedge.runtime.errors import (
+    ActorStopped,
+    AskTimeout,
+    IntensityExceeded,
+    JournalUnavailable,
+    MailboxFull,
+    RuntimeFault,
+    StartFailed,
+)
+from trendedge.runtime.inspection import Inspector
+from trendedge.runtime.journal import Announcement, Appended, DeadLetter, Duplicate, Entry, Journal, Unique
+from trendedge.runtime.mailbox import MailboxSpec, Overflow
+from trendedge.runtime.ref import ActorRef, DurableRef, Request
+from trendedge.runtime.retry import RetryPolicy
+from trendedge.runtime.service import Service, ServiceContext
+from trendedge.runtime.specs import Backoff, ChildSpec, Restart, ServiceSpec, Strategy, SupervisorSpec
+from trendedge.runtime.supervisor import Supervisor
+
+__all__ = [
+    "Actor",
+    "ActorRef",
+    "ActorStopped",
+    "Announcement",
+    "Appended",
+    "AskTimeout",
+    "Backoff",
+    "ChildSpec",
+    "Context",
+    "DeadLetter",
+    "Duplicate",
+    "Durability",
+    "DurableRef",
+    "Entry",
+    "Inspector",
+    "IntensityExceeded",
+    "Journal",
+    "JournalUnavailable",
+    "MailboxFull",
+    "MailboxSpec",
+    "Overflow",
+    "Request",
+    "Restart",
+    "RetryPolicy",
+    "RuntimeFault",
+    "Service",
+    "ServiceContext",
+    "ServiceSpec",
+    "StartFailed",
+    "Strategy",
+    "Supervisor",
+    "SupervisorSpec",
+    "Unique",
+]

@@ -1,0 +1,342 @@
+"""The host of one actor: its bounded mailbox, its instances, its counters. It outlives every incarnation."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import anyio.abc
+import structlog
+
+from trendedge.runtime.actor import Actor
+from trendedge.runtime.durable import Durability, DurableLog
+from trendedge.runtime.entity import Entity
+from trendedge.runtime.errors import ActorStopped, IntensityExceeded, MailboxFull
+from trendedge.runtime.intensity import Intensity
+from trendedge.runtime.journal import Announcement, Appended, Duplicate, Unique
+from trendedge.runtime.mailbox import Envelope, MailboxSpec, Overflow
+from trendedge.runtime.retry import RetryPolicy
+from trendedge.runtime.stats import Stats, describe
+
+log = structlog.get_logger("trendedge.runtime")
+
+
+class Cell:
+    """Mailbox and life of one actor.
+
+    A keyed cell supervises its instances itself, one for one: a message that crashes its instance holds up its own
+    key alone. Too many crashes within the period end the cell, which is then its supervisor's business.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        start: Callable[[], Actor[Any]],
+        *,
+        spec: MailboxSpec,
+        retry: RetryPolicy,
+        durability: Durability | None,
+        intensity: Intensity,
+    ) -> None:
+        self.path = path
+        self.spec = spec
+        self.stats = Stats()
+        self.depth = 0
+        self.suspended = False
+        self.stopping = False
+        self.closed = False
+        self.log = DurableLog(durability) if durability is not None else None
+        self.entities: dict[str | None, Entity] = {}
+        self._start = start
+        self._retry = retry
+        self._intensity = intensity
+        self._recovered = False
+        self._room: deque[asyncio.Future[None]] = deque()
+        self._tasks: anyio.abc.TaskGroup | None = None
+        self._on_ready: Callable[[], None] | None = None
+        self._stop = anyio.Event()
+        self.crash_counts = True
+        """Whether the last crash counts towards the intensity: a message counts once, however often it kills."""
+
+    # -- what the supervisor calls ------------------------------------------------------------------------------
+
+    async def run(self, on_ready: Callable[[], None]) -> None:
+        """Host one incarnation (of a keyed cell: the instances) until stopped. Raises what it crashed of."""
+        self._on_ready = on_ready
+        await self._recover()
+        try:
+            async with anyio.create_task_group() as background:
+                if self.log is not None:
+                    background.start_soon(self.log.run_settlements)
+                await (self._host_instances() if self.spec.key else self._host_single())
+                if self.log is not None:
+                    await self.log.flush()
+                background.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            raise first_error(group) from None
+
+    def request_stop(self) -> None:
+        """Finish the message in hand (with `drain`, all that wait), then end. Overtakes all mail."""
+        self.stopping = True
+        self._stop.set()
+        for entity in list(self.entities.values()):
+            entity.wake()
+
+    def _ending(self) -> bool:
+        return self.closed or self.stopping
+
+    def close(self) -> None:
+        """The actor has ended: settle every ask that still waits. What is journalled stays there."""
+        self.closed = True
+        for entity in self.entities.values():
+            while entity.mail:
+                envelope = entity.mail.popleft()
+                envelope.abandon(self.path)
+                if self.log is not None and envelope.entry_id is not None:
+                    self.log.known.discard(envelope.entry_id)
+        self.entities.clear()
+        self.depth = 0
+        while self._room:
+            _wake(self._room.popleft())
+
+    def reopen(self) -> None:
+        """Be ready for another incarnation after a stop; after a mere crash the mail is still here."""
+        if self.closed:
+            self.closed = self.stopping = self._recovered = False
+            self._stop = anyio.Event()
+
+    def suspend(self) -> None:
+        """Take no further message, until `resume`; through restarts."""
+        self.suspended = True
+
+    def resume(self) -> None:
+        """End a suspension."""
+        self.suspended = False
+        for entity in list(self.entities.values()):
+            entity.wake()
+
+    # -- the sender's side --------------------------------------------------------------------------------------
+
+    def put_nowait(self, message: Any, reply: asyncio.Future[Any] | None) -> None:
+        """Deliver, or raise `MailboxFull` when it would have to wait."""
+        if self._ending():
+            raise ActorStopped(self.path)
+        if self.depth >= self.spec.capacity:
+            if self.spec.overflow is not Overflow.DROP_OLDEST:
+                raise MailboxFull(self.path, self.spec.capacity)
+            self._drop_oldest()
+        self._admit(Envelope(message, reply=reply, enqueued_at=self.now()))
+        self.depth += 1
+
+    async def put(self, message: Any, reply: asyncio.Future[Any] | None) -> None:
+        """Deliver; with BLOCK, wait for room first."""
+        if self.spec.overflow is Overflow.BLOCK:
+            await self._wait_for_room()
+        self.put_nowait(message, reply)
+
+    async def append(self, message: Any, unique: Unique | None) -> Appended | Duplicate:
+        """Journal and deliver. Room is reserved before the journal is asked, so that what is durable is also taken."""
+        if self.log is None:
+            raise TypeError(f"{self.path} is not durable")
+        if self._ending():
+            raise ActorStopped(self.path)
+        if self.depth >= self.spec.capacity:
+            raise MailboxFull(self.path, self.spec.capacity)
+        self.depth += 1
+        try:
+            outcome = await self.log.append(message, unique)
+        except BaseException:
+            self._release()
+            raise
+        if isinstance(outcome, Duplicate):
+            self._release()
+            return outcome
+        envelope = Envelope(message, enqueued_at=self.now())
+        envelope.entry_id = outcome.entry_id
+        if self._ending():
+            self._release()  # the next process finds it in the journal
+        else:
+            self._admit(envelope)
+        return outcome
+
+    # -- the entity's side --------------------------------------------------------------------------------------
+
+    @staticmethod
+    def now() -> float:
+        """The event loop's clock, seconds."""
+        return asyncio.get_running_loop().time()
+
+    @property
+    def idle_s(self) -> float | None:
+        """Seconds without mail after which an instance is passivated; None for an unkeyed actor."""
+        return self.spec.idle_s if self.spec.key else None
+
+    def new_actor(self) -> Actor[Any]:
+        """A fresh object for the next incarnation."""
+        return self._start()
+
+    def mark_ready(self) -> None:
+        """An unkeyed instance has started."""
+        if self._on_ready is not None:
+            self._on_ready()
+            self._on_ready = None
+
+    def completed(self, envelope: Envelope, announce: tuple[Announcement, ...], seconds: float) -> None:
+        """A message is done: count it, settle it, make room."""
+        self.stats.handled += 1
+        self.stats.durations_s.append(seconds)
+        if self.log is not None and envelope.entry_id is not None:
+            self.log.settle_soon(envelope.entry_id, announce)
+        self._release()
+
+    async def start_failed(self, entity: Entity, error: Exception) -> None:
+        """`on_start` raised: a keyed instance was started for the message at the head of its line, which is charged."""
+        self.crash_counts = True
+        if entity.key is not None and entity.mail:
+            await self.failed(entity, entity.mail[0], error)
+
+    async def failed(self, entity: Entity, envelope: Envelope, error: Exception) -> None:
+        """A handler crashed: leave the message at the head of its line with a delay, or give it up."""
+        self.stats.failed += 1
+        self.stats.last_failure = f"{describe(envelope.message)}: {type(error).__name__}: {error}"
+        if isinstance(error, self._retry.outage):
+            entity.outages += 1
+            envelope.not_before = self.now() + self._retry.outage_delay_s(entity.outages)
+            log.warning("outage", actor=self.path, key=entity.key, failures=entity.outages, error=str(error))
+            return
+        self.crash_counts = not envelope.failed_once
+        envelope.failed_once = True
+        envelope.attempts += 1
+        delay_s = self._retry.delay_s(envelope.attempts)
+        self._log_failure(entity, envelope, error, delay_s)
+        if delay_s is not None:
+            envelope.not_before = self.now() + delay_s
+            return
+        entity.mail.popleft()
+        self._release()
+        self.stats.buried += 1
+        envelope.abandon(self.path)
+        if self.log is not None:
+            await self.log.bury(envelope, error)
+
+    def _log_failure(self, entity: Entity, envelope: Envelope, error: Exception, delay_s: float | None) -> None:
+        log.error(
+            "handler failed",
+            actor=self.path,
+            key=entity.key,
+            handling=describe(envelope.message),
+            attempt=envelope.attempts,
+            retry_in_s=delay_s,
+            exc_info=error,
+        )
+
+    # -- hosting ------------------------------------------------------------------------------------------------
+
+    async def _recover(self) -> None:
+        if self.log is None or self._recovered:
+            return
+        for envelope in await self.log.recover(self._retry.max_deliveries, now=self.now()):
+            self._admit(envelope)
+            self.depth += 1
+        self._recovered = True
+
+    async def adopt(self) -> int:
+        """Deliver what dead processes left since the start; answers how many messages that were."""
+        if self.log is None or self.closed or self.stopping:
+            return 0
+        envelopes = await self.log.recover(self._retry.max_deliveries, now=self.now())
+        for envelope in envelopes:
+            self._admit(envelope)
+            self.depth += 1
+        return len(envelopes)
+
+    async def _host_single(self) -> None:
+        entity = self.entities.setdefault(None, Entity(self, None))
+        while True:
+            try:
+                return await entity.run()
+            except self._retry.outage:
+                if not entity.outages:
+                    raise  # of `on_start`: the supervisor's backoff applies
+
+    async def _host_instances(self) -> None:
+        try:
+            async with anyio.create_task_group() as tasks:
+                self._tasks = tasks
+                for entity in list(self.entities.values()):
+                    tasks.start_soon(self._host, entity)
+                self.mark_ready()
+                await self._stop.wait()
+        finally:
+            self._tasks = None
+
+    async def _host(self, entity: Entity) -> None:
+        while True:
+            try:
+                await entity.run()
+            except self._retry.outage:
+                continue
+            except Exception:
+                self.stats.restarts += 1
+                if self.crash_counts:
+                    self._intensity.record(self.path, f"{self.path}[{entity.key}]", self.now())
+                continue
+            if self.stopping:
+                return
+            if not entity.mail:
+                del self.entities[entity.key]
+                return
+
+    # -- room ---------------------------------------------------------------------------------------------------
+
+    def _admit(self, envelope: Envelope) -> None:
+        key = self.spec.key(envelope.message) if self.spec.key else None
+        entity = self.entities.get(key)
+        if entity is None:
+            entity = self.entities[key] = Entity(self, key)
+            if self._tasks is not None and key is not None:
+                self._tasks.start_soon(self._host, entity)
+        entity.mail.append(envelope)
+        entity.wake()
+
+    def _release(self) -> None:
+        self.depth -= 1
+        if self._room:
+            _wake(self._room.popleft())
+
+    async def _wait_for_room(self) -> None:
+        while self.depth >= self.spec.capacity and not (self.closed or self.stopping):
+            waiter = asyncio.get_running_loop().create_future()
+            self._room.append(waiter)
+            await waiter
+
+    def _drop_oldest(self) -> None:
+        waiting = [entity for entity in self.entities.values() if len(entity.mail) > self._busy(entity)]
+        if not waiting:
+            raise MailboxFull(self.path, self.spec.capacity)
+        oldest = min(waiting, key=lambda entity: entity.mail[self._busy(entity)].enqueued_at)
+        index = self._busy(oldest)
+        envelope = oldest.mail[index]
+        del oldest.mail[index]
+        envelope.abandon(self.path)
+        self.stats.dropped += 1
+        self.depth -= 1
+
+    def _busy(self, entity: Entity) -> int:
+        """1 when the head of the line is being handled and must not be dropped."""
+        return int(entity.key in self.stats.handling)
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that ended the incarnation, out of the group that a task group makes of it."""
+    for error in group.exceptions:
+        if isinstance(error, IntensityExceeded):
+            return error
+    found = group.exceptions[0]
+    return first_error(found) if isinstance(found, BaseExceptionGroup) else found

@@ -1,0 +1,136 @@
+"""One child of a supervisor: its process, its incarnations, and how it is stopped."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+import anyio.abc
+import structlog
+
+from trendedge.runtime.cell import Cell
+from trendedge.runtime.service import Service, ServiceContext
+from trendedge.runtime.specs import Spec
+
+if TYPE_CHECKING:
+    from anyio.streams.memory import MemoryObjectSendStream
+
+log = structlog.get_logger("trendedge.runtime")
+
+
+class Process(Protocol):
+    """What a supervisor can run: an actor's cell, a service, another supervisor."""
+
+    async def run(self, on_ready: Callable[[], None]) -> None:
+        """Run one incarnation: call `on_ready` once, return when stopped, raise when crashed."""
+        ...
+
+    def request_stop(self) -> None:
+        """Ask the incarnation to end in good order."""
+        ...
+
+
+class ServiceProcess:
+    """Runs a service: a new object for each incarnation."""
+
+    def __init__(self, path: str, start: Callable[[], Service]) -> None:
+        self._path = path
+        self._start = start
+        self._context: ServiceContext | None = None
+
+    async def run(self, on_ready: Callable[[], None]) -> None:
+        """As `Process.run`."""
+        self._context = ServiceContext(self._path, on_ready)
+        await self._start().run(self._context)
+
+    def request_stop(self) -> None:
+        """As `Process.request_stop`."""
+        if self._context is not None:
+            self._context.stopping.set()
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """An incarnation has ended. `child` is None for a mere wake-up of the supervisor."""
+
+    child: "Child | None"
+    error: BaseException | None
+    generation: int = 0
+
+
+class Child:
+    """The supervisor's record of one child."""
+
+    def __init__(self, spec: Spec, path: str, make: Callable[[], Process], *, kind: str) -> None:
+        self.spec = spec
+        self.path = path
+        self.kind = kind
+        self.status = "stopped"
+        self.restarts = 0
+        self.generation = 0
+        """Counts incarnations, from 1."""
+        self.last_error: str | None = None
+        self.process: Process = make()
+        self._make = make
+        self._scope: anyio.CancelScope | None = None
+        self._ended = anyio.Event()
+
+    @property
+    def crash_counts(self) -> bool:
+        """Whether the last crash counts towards the supervisor's intensity."""
+        return self.process.crash_counts if isinstance(self.process, Cell) else True
+
+    async def run(
+        self,
+        exits: "MemoryObjectSendStream[Exit]",
+        *,
+        task_status: anyio.abc.TaskStatus[BaseException | None],
+    ) -> None:
+        """Host one incarnation; report readiness (None) or the error that prevented it, and later the exit."""
+        if self.generation and not isinstance(self.process, Cell):
+            self.process = self._make()  # a cell keeps its mail over restarts; nothing else keeps anything
+        elif isinstance(self.process, Cell):
+            self.process.reopen()
+        self.generation += 1
+        self.status = "starting" if self.generation == 1 else "restarting"
+        self._ended = anyio.Event()
+        generation, error, ready = self.generation, None, False
+
+        def on_ready() -> None:
+            nonlocal ready
+            if not ready:
+                ready = True
+                self.status = "running"
+                task_status.started(None)
+
+        try:
+            with anyio.CancelScope() as self._scope:
+                await self.process.run(on_ready)
+        except Exception as crash:
+            error = crash
+            self.last_error = f"{type(crash).__name__}: {crash}"
+        finally:
+            self.status = "stopped" if error is None else "crashed"
+            self._ended.set()
+        if ready:
+            exits.send_nowait(Exit(self, error, generation))
+        else:
+            task_status.started(error or RuntimeError("ended before it was ready"))
+
+    async def stop(self) -> None:
+        """Ask to stop; cancel after `shutdown_s` and name who overran. Does nothing when it is not running."""
+        if self.status in ("stopped", "crashed"):
+            return self._close()
+        was, self.status = self.status, "stopping"
+        self.process.request_stop()
+        with anyio.move_on_after(self.spec.shutdown_s):
+            await self._ended.wait()
+        if not self._ended.is_set() and self._scope is not None:
+            log.error("child overran its shutdown", actor=self.path, shutdown_s=self.spec.shutdown_s, was=was)
+            self._scope.cancel()
+            await self._ended.wait()
+        return self._close()
+
+    def _close(self) -> None:
+        if isinstance(self.process, Cell):
+            self.process.close()

@@ -1,0 +1,83 @@
+"""The tree as an operator sees it. Snapshots are read from the cells; the actors are not asked and do not notice."""
+
+import asyncio
+from typing import Any
+
+from trendedge.runtime.cell import Cell
+from trendedge.runtime.child import Child
+from trendedge.runtime.supervisor import Supervisor
+
+
+class Inspector:
+    """Read-only view of a running supervision tree."""
+
+    def __init__(self, root: Supervisor) -> None:
+        self._root = root
+
+    def actors(self) -> list[dict[str, Any]]:
+        """Every actor, service and supervisor, parents before their children; times in seconds."""
+        found: list[dict[str, Any]] = []
+        self._collect(self._root, found)
+        return found
+
+    def find(self, path: str) -> dict[str, Any] | None:
+        """One entry of `actors`, by its path."""
+        return next((actor for actor in self.actors() if actor["path"] == path), None)
+
+    def running(self) -> tuple[int, int]:
+        """(running, expected) numbers of actors and services; supervisors do not count."""
+        leaves = [actor for actor in self.actors() if actor["kind"] != "supervisor"]
+        return sum(actor["status"] in ("running", "suspended") for actor in leaves), len(leaves)
+
+    def _collect(self, supervisor: Supervisor, found: list[dict[str, Any]]) -> None:
+        for child in supervisor.children:
+            found.append(_snapshot(child))
+            if isinstance(child.process, Supervisor):
+                self._collect(child.process, found)
+
+
+def _snapshot(child: Child) -> dict[str, Any]:
+    common = {
+        "path": child.path,
+        "kind": child.kind,
+        "status": child.status,
+        "incarnation": child.generation,
+        "restarts": child.restarts,
+        "last_error": child.last_error,
+    }
+    if isinstance(child.process, Cell):
+        return common | _cell(child.process, child)
+    return common | {
+        "mailbox": None,
+        "durable": None,
+        "handled": 0,
+        "failed": 0,
+        "latency_ms": None,
+        "handling": None,
+    }
+
+
+def _cell(cell: Cell, child: Child) -> dict[str, Any]:
+    now = asyncio.get_running_loop().time()
+    heads = [entity.mail[0].enqueued_at for entity in cell.entities.values() if entity.mail]
+    handling = min(cell.stats.handling.values(), key=lambda one: one.since, default=None)
+    return {
+        "status": "suspended" if cell.suspended and child.status == "running" else child.status,
+        "restarts": child.restarts + cell.stats.restarts,
+        "last_error": cell.stats.last_failure or child.last_error,
+        "mailbox": {
+            "depth": cell.depth,
+            "capacity": cell.spec.capacity,
+            "overflow": cell.spec.overflow.value,
+            "dropped": cell.stats.dropped,
+            "oldest_age_s": round(now - min(heads), 3) if heads else 0.0,
+            "keys": len(cell.entities) if cell.spec.key else None,
+        },
+        "durable": {"pending": cell.log.pending, "dead": cell.log.dead} if cell.log else None,
+        "handled": cell.stats.handled,
+        "failed": cell.stats.failed,
+        "latency_ms": cell.stats.latency_ms(),
+        "handling": None
+        if handling is None
+        else {"message": handling.message, "key": handling.key, "elapsed_s": round(now - handling.since, 3)},
+    }

@@ -1,0 +1,68 @@
+"""How a mailbox is declared, and what lies in it."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from trendedge.runtime.errors import ActorStopped
+
+
+class Overflow(Enum):
+    """What happens to a message that finds the mailbox full."""
+
+    BLOCK = "block"
+    """The sender waits for room."""
+    FAIL = "fail"
+    """The sender gets `MailboxFull`."""
+    DROP_OLDEST = "drop_oldest"
+    """The oldest waiting message is dropped and counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxSpec:
+    """Declared where the actor is declared, so that a reader sees the policy beside the actor."""
+
+    capacity: int = 1000
+    """Messages that may wait, over all keys; the one being handled counts too."""
+    overflow: Overflow = Overflow.BLOCK
+    key: Callable[[Any], str] | None = None
+    """Keyed mailbox: different keys are handled at once, one key in order, each by an instance of its own."""
+    idle_s: float = 300.0
+    """A keyed instance without mail for this long is passivated: its state is dropped, the next message reloads it."""
+    drain: bool = False
+    """At an orderly stop, handle what is waiting (within the child's `shutdown_s`) instead of leaving it."""
+
+
+class Envelope:
+    """One message on its way, with whoever waits for the answer. Mutable: it counts its own attempts."""
+
+    __slots__ = ("attempts", "enqueued_at", "entry_id", "failed_once", "message", "not_before", "reply")
+
+    def __init__(self, message: Any, *, reply: asyncio.Future[Any] | None = None, enqueued_at: float) -> None:
+        self.message = message
+        self.reply = reply
+        self.enqueued_at = enqueued_at
+        """Event loop time, seconds."""
+        self.entry_id: str | None = None
+        """The journal's name of it, when durable."""
+        self.attempts = 0
+        self.not_before = 0.0
+        """Event loop time before which a retry must not begin."""
+        self.failed_once = False
+        """Set at the first crash: further crashes over the same message do not count towards the intensity."""
+
+    def answer(self, value: Any) -> None:
+        """Settle the ask with its answer; the second settlement of an ask changes nothing."""
+        if self.reply is not None and not self.reply.done():
+            self.reply.set_result(value)
+
+    def fail(self, error: Exception) -> None:
+        """Settle the ask with an error; the second settlement of an ask changes nothing."""
+        if self.reply is not None and not self.reply.done():
+            self.reply.set_exception(error)
+
+    def abandon(self, actor: str) -> None:
+        """Nobody will handle this any more."""
+        self.fail(ActorStopped(actor))

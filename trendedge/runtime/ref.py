@@ -1,0 +1,100 @@
+"""Addresses of actors. A ref is made before the actor, outlives its restarts, and is all that others hold."""
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from trendedge.runtime.errors import ActorStopped, AskTimeout
+from trendedge.runtime.journal import Appended, Duplicate, Unique
+
+if TYPE_CHECKING:
+    from trendedge.runtime.cell import Cell
+
+
+class Request[R]:
+    """Base of messages that are answered with an `R`: `ask` takes its return type from here."""
+
+    __slots__ = ()
+
+
+class _Address:
+    __slots__ = ("_cell", "name")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._cell: Cell | None = None
+
+    def bind(self, cell: "Cell") -> None:
+        """Point the address at the cell that hosts the actor. The supervisor does this, once per tree."""
+        self._cell = cell
+
+    @property
+    def cell(self) -> "Cell":
+        """The host.
+
+        :raises ActorStopped: no supervisor has bound this address
+        """
+        if self._cell is None:
+            raise ActorStopped(self.name)
+        return self._cell
+
+
+class ActorRef[M](_Address):
+    """Address of an actor with an in-memory mailbox."""
+
+    __slots__ = ()
+
+    async def tell(self, message: M) -> None:
+        """Put a message into the mailbox; returns when it is in, not when it is handled.
+
+        :raises MailboxFull: at capacity, and the policy is FAIL
+        :raises ActorStopped: the actor has ended for good
+        """
+        await self.cell.put(message, None)
+
+    def tell_nowait(self, message: M) -> None:
+        """As `tell`, but never waits.
+
+        :raises MailboxFull: at capacity, and the policy is FAIL or BLOCK
+        :raises ActorStopped: the actor has ended for good
+        """
+        self.cell.put_nowait(message, None)
+
+    async def ask[R](self, request: Request[R], *, timeout_s: float) -> R:
+        """Send a request and wait for its answer; settles exactly once.
+
+        :raises AskTimeout: no answer within `timeout_s` seconds; the request may still be handled
+        :raises ActorStopped: the actor ended, or crashed over this request
+        :raises MailboxFull: at capacity, and the policy is FAIL
+        :raises Exception: one of the actor's declared errors
+        """
+        loop = asyncio.get_running_loop()
+        reply: asyncio.Future[Any] = loop.create_future()
+        # The answer may carry an error that nobody waits for any more; it is no news then.
+        reply.add_done_callback(_look_at_error)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.cell.put(request, reply)
+                answer: R = await reply
+                return answer
+        except TimeoutError:
+            raise AskTimeout(self.name, type(request).__name__, timeout_s) from None
+
+
+class DurableRef[M](_Address):
+    """Address of an actor whose mailbox is journalled."""
+
+    __slots__ = ()
+
+    async def tell(self, message: M, *, unique: Unique | None = None) -> Appended | Duplicate:
+        """Append to the journal, then hand over in memory. Once this returns `Appended`, SIGKILL loses nothing.
+
+        :raises MailboxFull: at capacity: nothing was appended
+        :raises JournalUnavailable: no store took it: nothing is known to be appended
+        :raises ActorStopped: the actor has ended for good
+        """
+        return await self.cell.append(message, unique)
+
+
+def _look_at_error(reply: asyncio.Future[Any]) -> None:
+    if not reply.cancelled():
+        reply.exception()

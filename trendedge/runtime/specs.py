@@ -1,0 +1,99 @@
+"""The supervision tree as data: what to start, how to restart it, and how much time to give it."""
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from trendedge.runtime.actor import Actor
+from trendedge.runtime.durable import Durability
+from trendedge.runtime.mailbox import MailboxSpec
+from trendedge.runtime.ref import ActorRef, DurableRef
+from trendedge.runtime.retry import RetryPolicy
+from trendedge.runtime.service import Service
+
+
+class Restart(Enum):
+    """When a child that has ended is started again."""
+
+    PERMANENT = "permanent"
+    """Always."""
+    TRANSIENT = "transient"
+    """After a crash only."""
+    TEMPORARY = "temporary"
+    """Never."""
+
+
+class Strategy(Enum):
+    """Who is restarted when one child crashes."""
+
+    ONE_FOR_ONE = "one_for_one"
+    ONE_FOR_ALL = "one_for_all"
+    REST_FOR_ONE = "rest_for_one"
+    """The child and those started after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Pause before a restart: doubles with each restart within the period."""
+
+    first_s: float = 0.05
+    longest_s: float = 10.0
+    jitter: float = 0.2
+
+    def delay_s(self, restarts: int) -> float:
+        """Seconds to wait before the `restarts`-th restart (from 1) within the period."""
+        delay = min(self.longest_s, self.first_s * math.pow(2, restarts - 1))
+        return delay * (1 + self.jitter * random.random())  # noqa: S311 - spreads restarts, guards no secret
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSpec:
+    """How to start one child, and what to do when it ends."""
+
+    id: str
+    start: Callable[[], Actor[Any]]
+    """Called afresh for each restart, so that no state survives a crash."""
+    ref: ActorRef[Any] | DurableRef[Any]
+    """The address under which others reach it: bound once, valid through restarts."""
+    restart: Restart = Restart.PERMANENT
+    shutdown_s: float = 5.0
+    """Seconds between the request to stop and cancellation."""
+    significant: bool = False
+    """When it ends without being restarted, its supervisor stops too."""
+    mailbox: MailboxSpec = MailboxSpec()
+    retry: RetryPolicy = RetryPolicy()
+    durability: Durability | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSpec:
+    """How to run work that has no mailbox; otherwise as `ChildSpec`."""
+
+    id: str
+    start: Callable[[], Service]
+    restart: Restart = Restart.PERMANENT
+    shutdown_s: float = 5.0
+    significant: bool = False
+
+
+type Spec = "ChildSpec | ServiceSpec | SupervisorSpec"
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisorSpec:
+    """A supervisor and its children, as data."""
+
+    id: str
+    children: Sequence[Spec]
+    strategy: Strategy = Strategy.ONE_FOR_ONE
+    intensity: int = 5
+    """Restarts that are tolerated within `period_s`."""
+    period_s: float = 60.0
+    backoff: Backoff = field(default_factory=Backoff)
+    restart: Restart = Restart.PERMANENT
+    shutdown_s: float = math.inf
+    """A supervisor gets the time that its children need."""
+    significant: bool = False

@@ -1,0 +1,49 @@
+"""What a cell counts about itself. Plain attributes: counting must cost next to nothing, and reading nothing at all."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+SAMPLES = 512
+
+
+@dataclass(slots=True)
+class Handling:
+    """A message that is being handled right now."""
+
+    message: str
+    key: str | None
+    since: float
+    """Event loop time, seconds."""
+
+
+@dataclass(slots=True)
+class Stats:
+    """Counters since the process began, and the durations of the last handlers."""
+
+    handled: int = 0
+    failed: int = 0
+    """Handler runs that ended in an exception which is not an answer."""
+    dropped: int = 0
+    buried: int = 0
+    restarts: int = 0
+    durations_s: deque[float] = field(default_factory=lambda: deque(maxlen=SAMPLES))
+    handling: dict[str | None, Handling] = field(default_factory=dict)
+    last_failure: str | None = None
+
+    def latency_ms(self) -> dict[str, float | None]:
+        """Percentiles of the time in `receive`, milliseconds, over the last 512 messages."""
+        ordered = sorted(self.durations_s)
+        return {name: _rank(ordered, share) for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))}
+
+
+def _rank(ordered: list[float], share: float) -> float | None:
+    """Nearest-rank percentile, in milliseconds."""
+    if not ordered:
+        return None
+    return round(ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000, 3)
+
+
+def describe(message: Any) -> str:
+    """Name of a message's type: what may be shown of a message without showing what is in it."""
+    return type(message).__name__

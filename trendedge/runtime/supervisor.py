@@ -1,0 +1,153 @@
+"""Supervision as OTP defines it: ordered start, restart by strategy, bounded intensity, reverse stop, escalation."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import anyio
+import anyio.abc
+import structlog
+
+from trendedge.runtime.cell import Cell, first_error
+from trendedge.runtime.child import Child, Exit, ServiceProcess
+from trendedge.runtime.errors import StartFailed
+from trendedge.runtime.intensity import Intensity
+from trendedge.runtime.specs import ChildSpec, Restart, ServiceSpec, Spec, Strategy, SupervisorSpec
+
+log = structlog.get_logger("trendedge.runtime")
+
+
+class Supervisor:
+    """Runs the children of one `SupervisorSpec`. `run` returns after a stop and raises when it gives up."""
+
+    def __init__(self, spec: SupervisorSpec, *, parent: str = "") -> None:
+        self.spec = spec
+        self.path = f"{parent}/{spec.id}" if parent else spec.id
+        self.intensity = Intensity(spec.intensity, spec.period_s)
+        self.children: list[Child] = [self._child(child) for child in spec.children]
+        self._starting: anyio.CancelScope | None = None
+        self._stop = anyio.Event()
+        self._exits, self._exited = anyio.create_memory_object_stream[Exit](math.inf)
+
+    async def run(self, on_ready: Callable[[], None]) -> None:
+        """Start the children in order, keep them alive, stop them in reverse.
+
+        :raises StartFailed: a child did not become ready at the first start
+        :raises IntensityExceeded: too many restarts; the children have been stopped
+        """
+        try:
+            async with anyio.create_task_group() as tasks:
+                try:
+                    if await self._start_all(tasks):
+                        on_ready()
+                        await self._watch(tasks)
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await self._stop_all(self.children)
+                        tasks.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            raise first_error(group) from None
+
+    def request_stop(self) -> None:
+        """Begin the orderly stop; a start that is under way is given up."""
+        self._stop.set()
+        self._exits.send_nowait(Exit(None, None))
+        if self._starting is not None:
+            self._starting.cancel()
+
+    async def _start_all(self, tasks: anyio.abc.TaskGroup) -> bool:
+        for child in self.children:
+            with anyio.CancelScope() as self._starting:
+                error = await tasks.start(child.run, self._exits)
+                if error is not None:
+                    raise StartFailed(child.path, error) from error
+            if self._stop.is_set():
+                return False
+        self._starting = None
+        return True
+
+    async def _watch(self, tasks: anyio.abc.TaskGroup) -> None:
+        while True:
+            exit_ = await self._exited.receive()
+            if self._stop.is_set():
+                return
+            child = exit_.child
+            if child is None or child.generation != exit_.generation:
+                continue  # the end of an incarnation that was already replaced
+            if self._restarts(child, exit_.error):
+                await self._restart(tasks, child, exit_.error)
+            elif child.spec.significant:
+                return
+
+    @staticmethod
+    def _restarts(child: Child, error: BaseException | None) -> bool:
+        match child.spec.restart:
+            case Restart.PERMANENT:
+                return True
+            case Restart.TRANSIENT:
+                return error is not None
+            case Restart.TEMPORARY:
+                return False
+
+    async def _restart(self, tasks: anyio.abc.TaskGroup, child: Child, error: BaseException | None) -> None:
+        """Restart what the strategy says; a start that fails counts like a crash and is tried again."""
+        while True:
+            recent = 1
+            if child.crash_counts:
+                recent = self.intensity.record(self.path, child.path, anyio.current_time())
+            delay_s = self.spec.backoff.delay_s(max(recent, 1))
+            log.error(
+                "restarting",
+                actor=child.path,
+                cause=repr(error),
+                restarts_in_period=recent,
+                backoff_s=round(delay_s, 3),
+            )
+            affected = self._affected(child)
+            await self._stop_all([other for other in affected if other is not child])
+            with anyio.move_on_after(delay_s):
+                await self._stop.wait()
+            if self._stop.is_set():
+                return
+            for one in affected:
+                one.restarts += 1
+                error = await tasks.start(one.run, self._exits)
+                if error is not None:
+                    child = one
+                    break
+            else:
+                return
+
+    def _affected(self, child: Child) -> list[Child]:
+        match self.spec.strategy:
+            case Strategy.ONE_FOR_ONE:
+                return [child]
+            case Strategy.ONE_FOR_ALL:
+                return list(self.children)
+            case Strategy.REST_FOR_ONE:
+                return self.children[self.children.index(child) :]
+
+    async def _stop_all(self, children: Sequence[Child]) -> None:
+        for child in reversed(children):
+            await child.stop()
+
+    def _child(self, spec: Spec) -> Child:
+        path = f"{self.path}/{spec.id}"
+        match spec:
+            case SupervisorSpec():
+                return Child(spec, path, lambda: Supervisor(spec, parent=self.path), kind="supervisor")
+            case ServiceSpec():
+                return Child(spec, path, lambda: ServiceProcess(path, spec.start), kind="service")
+            case ChildSpec():
+                cell = self._cell(spec, path)
+                spec.ref.bind(cell)
+                return Child(spec, path, lambda: cell, kind="actor")
+
+    def _cell(self, spec: ChildSpec, path: str) -> Cell:
+        return Cell(
+            path,
+            spec.start,
+            spec=spec.mailbox,
+            retry=spec.retry,
+            durability=spec.durability,
+            intensity=Intensity(self.spec.intensity, self.spec.period_s),
+        )
