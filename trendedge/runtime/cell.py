@@ -56,8 +56,6 @@ class Cell:
         self._tasks: anyio.abc.TaskGroup | None = None
         self._on_ready: Callable[[], None] | None = None
         self._stop = anyio.Event()
-        self.crash_counts = True
-        """Whether the last crash counts towards the intensity: a message counts once, however often it kills."""
 
     # -- what the supervisor calls ------------------------------------------------------------------------------
 
@@ -172,6 +170,12 @@ class Cell:
         """Seconds without mail after which an instance is passivated; None for an unkeyed actor."""
         return self.spec.idle_s if self.spec.key else None
 
+    @property
+    def crash_counts(self) -> bool:
+        """Whether the last crash of an unkeyed actor counts towards its supervisor's intensity."""
+        entity = self.entities.get(None)
+        return entity is None or entity.crash_counts
+
     def new_actor(self) -> Actor[Any]:
         """A fresh object for the next incarnation."""
         return self._start()
@@ -192,7 +196,7 @@ class Cell:
 
     async def start_failed(self, entity: Entity, error: Exception) -> None:
         """`on_start` raised: a keyed instance was started for the message at the head of its line, which is charged."""
-        self.crash_counts = True
+        entity.crash_counts = True
         if entity.key is not None and entity.mail:
             await self.failed(entity, entity.mail[0], error)
 
@@ -205,7 +209,7 @@ class Cell:
             envelope.not_before = self.now() + self._retry.outage_delay_s(entity.outages)
             log.warning("outage", actor=self.path, key=entity.key, failures=entity.outages, error=str(error))
             return
-        self.crash_counts = not envelope.failed_once
+        entity.crash_counts = not envelope.failed_once
         envelope.failed_once = True
         envelope.attempts += 1
         delay_s = self._retry.delay_s(envelope.attempts)
@@ -259,6 +263,7 @@ class Cell:
             except self._retry.outage:
                 if not entity.outages:
                     raise  # of `on_start`: the supervisor's backoff applies
+                await asyncio.sleep(0)
 
     async def _host_instances(self) -> None:
         try:
@@ -275,18 +280,22 @@ class Cell:
         while True:
             try:
                 await entity.run()
-            except self._retry.outage:
-                continue
-            except Exception:
-                self.stats.restarts += 1
-                if self.crash_counts:
-                    self._intensity.record(self.path, f"{self.path}[{entity.key}]", self.now())
+            except Exception as error:
+                self._count_restart(entity, error)
+                await asyncio.sleep(0)  # a retry without a delay must not keep the loop from everybody else
                 continue
             if self.stopping:
                 return
             if not entity.mail:
                 del self.entities[entity.key]
                 return
+
+    def _count_restart(self, entity: Entity, error: Exception) -> None:
+        if isinstance(error, self._retry.outage):
+            return
+        self.stats.restarts += 1
+        if entity.crash_counts:
+            self._intensity.record(self.path, f"{self.path}[{entity.key}]", self.now())
 
     # -- room ---------------------------------------------------------------------------------------------------
 

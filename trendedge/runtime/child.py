@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import anyio
 import anyio.abc
@@ -11,9 +11,6 @@ import structlog
 from trendedge.runtime.cell import Cell
 from trendedge.runtime.service import Service, ServiceContext
 from trendedge.runtime.specs import Spec
-
-if TYPE_CHECKING:
-    from anyio.streams.memory import MemoryObjectSendStream
 
 log = structlog.get_logger("trendedge.runtime")
 
@@ -82,7 +79,7 @@ class Child:
 
     async def run(
         self,
-        exits: "MemoryObjectSendStream[Exit]",
+        on_exit: Callable[[Exit], None],
         *,
         task_status: anyio.abc.TaskStatus[BaseException | None],
     ) -> None:
@@ -113,7 +110,7 @@ class Child:
             self.status = "stopped" if error is None else "crashed"
             self._ended.set()
         if ready:
-            exits.send_nowait(Exit(self, error, generation))
+            on_exit(Exit(self, error, generation))
         else:
             task_status.started(error or RuntimeError("ended before it was ready"))
 

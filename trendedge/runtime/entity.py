@@ -20,12 +20,14 @@ class Entity:
     The line outlives incarnations: after a crash the same message is at its head, with one more attempt on it.
     """
 
-    __slots__ = ("_waiter", "cell", "key", "mail", "outages")
+    __slots__ = ("_waiter", "cell", "crash_counts", "key", "mail", "outages")
 
     def __init__(self, cell: "Cell", key: str | None) -> None:
         self.cell = cell
         self.key = key
         self.mail: deque[Envelope] = deque()
+        self.crash_counts = True
+        """Whether the last crash counts towards the intensity: a message counts once, however often it kills."""
         self.outages = 0
         """Consecutive failures for reasons that lie outside the message."""
         self._waiter: asyncio.Future[bool] | None = None

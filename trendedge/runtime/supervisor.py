@@ -1,6 +1,6 @@
 """Supervision as OTP defines it: ordered start, restart by strategy, bounded intensity, reverse stop, escalation."""
 
-import math
+import asyncio
 from collections.abc import Callable, Sequence
 
 import anyio
@@ -26,7 +26,7 @@ class Supervisor:
         self.children: list[Child] = [self._child(child) for child in spec.children]
         self._starting: anyio.CancelScope | None = None
         self._stop = anyio.Event()
-        self._exits, self._exited = anyio.create_memory_object_stream[Exit](math.inf)
+        self._exits: asyncio.Queue[Exit] = asyncio.Queue()
 
     async def run(self, on_ready: Callable[[], None]) -> None:
         """Start the children in order, keep them alive, stop them in reverse.
@@ -50,14 +50,14 @@ class Supervisor:
     def request_stop(self) -> None:
         """Begin the orderly stop; a start that is under way is given up."""
         self._stop.set()
-        self._exits.send_nowait(Exit(None, None))
+        self._exits.put_nowait(Exit(None, None))
         if self._starting is not None:
             self._starting.cancel()
 
     async def _start_all(self, tasks: anyio.abc.TaskGroup) -> bool:
         for child in self.children:
             with anyio.CancelScope() as self._starting:
-                error = await tasks.start(child.run, self._exits)
+                error = await tasks.start(child.run, self._exits.put_nowait)
                 if error is not None:
                     raise StartFailed(child.path, error) from error
             if self._stop.is_set():
@@ -67,7 +67,7 @@ class Supervisor:
 
     async def _watch(self, tasks: anyio.abc.TaskGroup) -> None:
         while True:
-            exit_ = await self._exited.receive()
+            exit_ = await self._exits.get()
             if self._stop.is_set():
                 return
             child = exit_.child
@@ -110,7 +110,7 @@ class Supervisor:
                 return
             for one in affected:
                 one.restarts += 1
-                error = await tasks.start(one.run, self._exits)
+                error = await tasks.start(one.run, self._exits.put_nowait)
                 if error is not None:
                     child = one
                     break

@@ -1,0 +1,195 @@
+"""Durable mailboxes: what is acknowledged survives, is settled after its effect, and is given up with its cause."""
+
+from dataclasses import dataclass
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from tests.runtime.support import MemoryJournal, running
+from trendedge.runtime import (
+    Actor,
+    Announcement,
+    Appended,
+    ChildSpec,
+    Duplicate,
+    Durability,
+    DurableRef,
+    JournalUnavailable,
+    MailboxFull,
+    MailboxSpec,
+    RetryPolicy,
+    SupervisorSpec,
+    Unique,
+)
+
+
+@dataclass(frozen=True)
+class Order:
+    account: str
+    text: str
+
+
+def encode(order: Order) -> bytes:
+    return f"{order.account}|{order.text}".encode()
+
+
+def decode(payload: bytes) -> Order:
+    account, text = payload.decode().split("|")
+    return Order(account, text)
+
+
+class StoreDown(Exception):
+    """An outage: it says nothing about the message."""
+
+
+class Executor(Actor[Order]):
+    """Keeps what it handled; fails as the text of the order says."""
+
+    def __init__(self, done: list[str], outage: anyio.Event) -> None:
+        self.done, self.outage = done, outage
+
+    async def receive(self, message: Order) -> None:
+        if message.text == "poison":
+            raise ValueError("cannot be handled")
+        if message.text == "needs store" and not self.outage.is_set():
+            raise StoreDown
+        self.done.append(message.text)
+        self.context.announce_on_settle("events", message.text.encode())
+
+
+def tree(
+    journal: MemoryJournal,
+    done: list[str],
+    *,
+    store_up: anyio.Event | None = None,
+    capacity: int = 10,
+) -> tuple[DurableRef[Order], SupervisorSpec]:
+    ref = DurableRef[Order]("executor")
+    up = store_up or anyio.Event()
+    child = ChildSpec(
+        "executor",
+        lambda: Executor(done, up),
+        ref,
+        mailbox=MailboxSpec(capacity, key=lambda order: order.account),
+        retry=RetryPolicy(delays_s=(0.0, 0.0), outage=(StoreDown,), outage_delays_s=(0.0,)),
+        durability=Durability(journal, "executor", encode, decode),
+    )
+    return ref, SupervisorSpec("root", [child])
+
+
+async def test_a_message_is_settled_after_it_was_handled_and_announced_in_the_same_step() -> None:
+    journal, done = MemoryJournal(), list[str]()
+    ref, spec = tree(journal, done)
+    async with running(spec):
+        outcome = await ref.tell(Order("a", "buy"))
+        assert isinstance(outcome, Appended)
+        assert journal.entries == {outcome.entry_id: b"a|buy"}
+    assert done == ["buy"]
+    assert (journal.entries, journal.settled) == ({}, [outcome.entry_id])
+    assert journal.announced == [Announcement("events", b"buy")]
+
+
+async def test_what_an_earlier_process_left_is_delivered_first_and_in_order() -> None:
+    journal, done = MemoryJournal(entries={"000001": b"a|first", "000002": b"a|second"}), list[str]()
+    ref, spec = tree(journal, done)
+    async with running(spec):
+        await ref.tell(Order("a", "third"))
+        await anyio.wait_all_tasks_blocked()
+    assert done == ["first", "second", "third"]
+    assert journal.entries == {}
+
+
+async def test_a_duplicate_is_neither_appended_nor_delivered() -> None:
+    journal, done = MemoryJournal(), list[str]()
+    ref, spec = tree(journal, done)
+    async with running(spec):
+        first = await ref.tell(Order("a", "buy"), unique=Unique("mark", "signal-1", 60))
+        second = await ref.tell(Order("a", "buy"), unique=Unique("mark", "signal-2", 60))
+        await anyio.wait_all_tasks_blocked()
+        assert ref.cell.depth == 0
+    assert isinstance(first, Appended)
+    assert second == Duplicate("signal-1")
+    assert done == ["buy"]
+
+
+async def test_a_poison_message_is_buried_with_its_cause_and_holds_nobody_up() -> None:
+    journal, done = MemoryJournal(), list[str]()
+    ref, spec = tree(journal, done)
+    async with running(spec):
+        for text in ("poison", "buy"):
+            await ref.tell(Order("a", text))
+        while not done:
+            await anyio.lowlevel.checkpoint()
+        assert ref.cell.log is not None
+        assert (ref.cell.log.pending, ref.cell.log.dead) in {(0, 1), (1, 1)}
+    [(payload, letter)] = journal.dead
+    assert payload == b"a|poison"
+    assert (letter.cause, letter.attempts) == ("ValueError: cannot be handled", 3)
+    assert "Traceback" in letter.traceback
+    assert done == ["buy"]
+
+
+async def test_an_outage_uses_up_no_attempt_and_loses_nothing() -> None:
+    journal, done, up = MemoryJournal(), list[str](), anyio.Event()
+    ref, spec = tree(journal, done, store_up=up)
+    async with running(spec):
+        await ref.tell(Order("a", "needs store"))
+        while ref.cell.stats.failed < 20:
+            await anyio.lowlevel.checkpoint()
+        up.set()
+        while not done:
+            await anyio.lowlevel.checkpoint()
+        assert ref.cell.stats.restarts == 0
+    assert (done, journal.entries, journal.dead) == (["needs store"], {}, [])
+
+
+async def test_a_message_that_killed_the_process_three_times_ends_in_the_dead_letters() -> None:
+    journal, done = MemoryJournal(entries={"000001": b"a|buy"}, attempts={"000001": 3}), list[str]()
+    _, spec = tree(journal, done)
+    async with running(spec):
+        await anyio.wait_all_tasks_blocked()
+    assert done == []
+    assert journal.dead[0][1].cause == "3 deliveries ended without a settlement"
+
+
+async def test_bytes_that_cannot_be_read_are_buried_instead_of_stopping_the_start() -> None:
+    journal, done = MemoryJournal(entries={"000001": b"\xff", "000002": b"a|buy"}), list[str]()
+    _, spec = tree(journal, done)
+    async with running(spec):
+        await anyio.wait_all_tasks_blocked()
+    assert done == ["buy"]
+    assert journal.dead[0][1].cause.startswith("unreadable: ")
+
+
+async def test_a_full_mailbox_refuses_before_anything_is_journalled() -> None:
+    journal, done = MemoryJournal(), list[str]()
+    ref, spec = tree(journal, done, capacity=1)
+    async with running(spec):
+        await ref.tell(Order("a", "needs store"))
+        with pytest.raises(MailboxFull):
+            await ref.tell(Order("a", "buy"))
+        assert list(journal.entries.values()) == [b"a|needs store"]
+
+
+async def test_a_failed_append_reaches_the_sender_and_leaves_the_room_free() -> None:
+    class Down(MemoryJournal):
+        async def append(self, mailbox: str, payload: bytes, *, unique: Unique | None = None) -> Appended | Duplicate:
+            raise JournalUnavailable("memory", "switched off")
+
+    ref, spec = tree(Down(), [], capacity=1)
+    async with running(spec):
+        for _ in range(3):
+            with pytest.raises(JournalUnavailable, match="journal in memory is unavailable: switched off"):
+                await ref.tell(Order("a", "buy"))
+        assert ref.cell.depth == 0
+
+
+async def test_what_is_left_at_the_stop_stays_in_the_journal() -> None:
+    journal, done = MemoryJournal(), list[str]()
+    ref, spec = tree(journal, done)
+    async with running(spec):
+        await ref.tell(Order("a", "needs store"))
+        await ref.tell(Order("a", "buy"))
+    assert done == []
+    assert list(journal.entries.values()) == [b"a|needs store", b"a|buy"]

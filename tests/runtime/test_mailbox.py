@@ -1,0 +1,229 @@
+"""Mailboxes: bounds, policies, and the order within a key."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from tests.runtime.support import running
+from trendedge.runtime import (
+    Actor,
+    ActorRef,
+    ActorStopped,
+    AskTimeout,
+    ChildSpec,
+    MailboxFull,
+    MailboxSpec,
+    Overflow,
+    Request,
+    RetryPolicy,
+    SupervisorSpec,
+)
+
+
+@dataclass(frozen=True)
+class Work(Request[int]):
+    key: str = "k"
+    number: int = 0
+
+
+class Gate(Actor[Work]):
+    """Handles one message for each permission that the test gives."""
+
+    def __init__(self, log: list[tuple[str, int]], permits: anyio.Semaphore) -> None:
+        self.log, self.permits = log, permits
+
+    async def receive(self, message: Work) -> int:
+        await self.permits.acquire()
+        self.log.append((message.key, message.number))
+        return message.number
+
+
+def tree(ref: ActorRef[Work], actor: Gate, mailbox: MailboxSpec) -> SupervisorSpec:
+    return SupervisorSpec("root", [ChildSpec("gate", lambda: actor, ref, mailbox=mailbox)])
+
+
+async def test_fail_refuses_the_message_that_finds_the_mailbox_full() -> None:
+    ref, log, permits = ActorRef[Work]("gate"), list[tuple[str, int]](), anyio.Semaphore(0)
+    async with running(tree(ref, Gate(log, permits), MailboxSpec(2, Overflow.FAIL))):
+        await ref.tell(Work(number=1))
+        await ref.tell(Work(number=2))
+        with pytest.raises(MailboxFull, match=r"gate: mailbox is full \(2 messages\)"):
+            await ref.tell(Work(number=3))
+        permits.release()
+        permits.release()
+        await anyio.wait_all_tasks_blocked()
+    assert log == [("k", 1), ("k", 2)]
+
+
+async def test_block_makes_the_sender_wait_until_there_is_room() -> None:
+    ref, log, permits = ActorRef[Work]("gate"), list[tuple[str, int]](), anyio.Semaphore(0)
+    async with running(tree(ref, Gate(log, permits), MailboxSpec(1, Overflow.BLOCK))), anyio.create_task_group() as tg:
+        await ref.tell(Work(number=1))
+        tg.start_soon(ref.tell, Work(number=2))
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(MailboxFull):
+            ref.tell_nowait(Work(number=3))
+        permits.release()
+        permits.release()
+    assert log == [("k", 1), ("k", 2)]
+
+
+async def test_drop_oldest_drops_what_waits_longest_and_counts_it_but_never_what_is_being_handled() -> None:
+    ref, log, permits = ActorRef[Work]("gate"), list[tuple[str, int]](), anyio.Semaphore(0)
+    async with running(tree(ref, Gate(log, permits), MailboxSpec(2, Overflow.DROP_OLDEST))) as root:
+        await ref.tell(Work(number=1))
+        await anyio.wait_all_tasks_blocked()
+        for number in (2, 3, 4):
+            await ref.tell(Work(number=number))
+        for _ in range(2):
+            permits.release()
+        await anyio.wait_all_tasks_blocked()
+        assert ref.cell.stats.dropped == 2
+        assert root.children[0].status == "running"
+    assert log == [("k", 1), ("k", 4)]
+
+
+async def test_different_keys_run_at_once_and_one_key_in_order() -> None:
+    log: list[tuple[str, int]] = []
+    gates: dict[str, anyio.Event] = defaultdict(anyio.Event)
+
+    class PerKey(Actor[Work]):
+        async def receive(self, message: Work) -> int:
+            if message.number == 1:
+                await gates[message.key].wait()
+            log.append((message.key, message.number))
+            return message.number
+
+    ref = ActorRef[Work]("keyed")
+    spec = SupervisorSpec("root", [ChildSpec("keyed", PerKey, ref, mailbox=MailboxSpec(key=lambda m: m.key))])
+    async with running(spec):
+        for key in ("a", "b"):
+            await ref.tell(Work(key, 1))
+            await ref.tell(Work(key, 2))
+        await anyio.wait_all_tasks_blocked()
+        assert log == []
+        gates["b"].set()
+        await anyio.wait_all_tasks_blocked()
+        assert log == [("b", 1), ("b", 2)]
+        gates["a"].set()
+        await anyio.wait_all_tasks_blocked()
+    assert log == [("b", 1), ("b", 2), ("a", 1), ("a", 2)]
+
+
+async def test_a_retry_blocks_its_key_alone() -> None:
+    log: list[tuple[str, int]] = []
+    failed = anyio.Event()
+    release = anyio.Event()
+
+    class FailsOnceForA(Actor[Work]):
+        async def on_start(self) -> None:
+            if failed.is_set() and self.context.key == "a":
+                await release.wait()
+
+        async def receive(self, message: Work) -> int:
+            if message.key == "a" and not failed.is_set():
+                failed.set()
+                raise ValueError("once")
+            log.append((message.key, message.number))
+            return message.number
+
+    ref = ActorRef[Work]("keyed")
+    child = ChildSpec(
+        "keyed", FailsOnceForA, ref, mailbox=MailboxSpec(key=lambda m: m.key), retry=RetryPolicy(delays_s=(0.0, 0.0))
+    )
+    async with running(SupervisorSpec("root", [child])):
+        await ref.tell(Work("a", 1))
+        await ref.tell(Work("a", 2))
+        await failed.wait()
+        assert await ref.ask(Work("b", 1), timeout_s=5) == 1
+        assert log == [("b", 1)]
+        release.set()
+        assert await ref.ask(Work("a", 3), timeout_s=5) == 3
+    assert log == [("b", 1), ("a", 1), ("a", 2), ("a", 3)]
+
+
+async def test_an_idle_instance_is_passivated_and_comes_back_with_fresh_state() -> None:
+    starts: list[str | None] = []
+
+    class Counting(Actor[Work]):
+        async def on_start(self) -> None:
+            starts.append(self.context.key)
+
+        async def receive(self, message: Work) -> int:
+            return message.number
+
+    ref = ActorRef[Work]("keyed")
+    mailbox = MailboxSpec(key=lambda m: m.key, idle_s=0.0)
+    async with running(SupervisorSpec("root", [ChildSpec("keyed", Counting, ref, mailbox=mailbox)])):
+        await ref.ask(Work("a", 1), timeout_s=5)
+        while ref.cell.entities:
+            await anyio.lowlevel.checkpoint()
+        await ref.ask(Work("a", 2), timeout_s=5)
+    assert starts == ["a", "a"]
+
+
+async def test_an_ask_that_nobody_answers_times_out_and_names_the_request() -> None:
+    ref = ActorRef[Work]("gate")
+    permits = anyio.Semaphore(0)
+    async with running(tree(ref, Gate([], permits), MailboxSpec())):
+        with pytest.raises(AskTimeout, match="gate: no answer to Work within 0 s"):
+            await ref.ask(Work(), timeout_s=0.0)
+        permits.release()
+
+
+async def test_asks_to_a_stopped_actor_settle() -> None:
+    ref, permits = ActorRef[Work]("gate"), anyio.Semaphore(0)
+    outcome: list[str] = []
+
+    async def ask() -> None:
+        try:
+            await ref.ask(Work(number=2), timeout_s=60)
+        except ActorStopped as error:
+            outcome.append(str(error))
+
+    async with anyio.create_task_group() as tg, running(tree(ref, Gate([], permits), MailboxSpec())) as root:
+        await ref.tell(Work(number=1))
+        tg.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        root.request_stop()
+        await anyio.wait_all_tasks_blocked()
+        permits.release()
+    assert outcome == ["root/gate: stopped"]
+    with pytest.raises(ActorStopped):
+        await ref.tell(Work())
+
+
+async def test_control_overtakes_mail() -> None:
+    ref, log, permits = ActorRef[Work]("gate"), list[tuple[str, int]](), anyio.Semaphore(0)
+    async with running(tree(ref, Gate(log, permits), MailboxSpec())) as root:
+        for number in range(5):
+            await ref.tell(Work(number=number))
+        await anyio.wait_all_tasks_blocked()
+        root.request_stop()
+        await anyio.wait_all_tasks_blocked()
+        for _ in range(5):
+            permits.release()
+    assert log == [("k", 0)]
+
+
+async def test_drain_works_off_what_waits_before_the_stop() -> None:
+    ref, log, permits = ActorRef[Work]("gate"), list[tuple[str, int]](), anyio.Semaphore(5)
+    async with running(tree(ref, Gate(log, permits), MailboxSpec(drain=True))):
+        for number in range(5):
+            await ref.tell(Work(number=number))
+    assert [number for _, number in log] == [0, 1, 2, 3, 4]
+
+
+async def test_a_suspended_actor_takes_no_message_until_it_is_resumed() -> None:
+    ref, log, permits = ActorRef[Work]("gate"), list[tuple[str, int]](), anyio.Semaphore(5)
+    async with running(tree(ref, Gate(log, permits), MailboxSpec())):
+        ref.cell.suspend()
+        await ref.tell(Work(number=1))
+        await anyio.wait_all_tasks_blocked()
+        assert log == []
+        ref.cell.resume()
+        await anyio.wait_all_tasks_blocked()
+    assert log == [("k", 1)]

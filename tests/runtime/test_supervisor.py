@@ -1,0 +1,197 @@
+"""Supervision: order, strategies, intensity, escalation and bounded stops."""
+
+from collections.abc import Sequence
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from tests.runtime.support import running
+from trendedge.runtime import (
+    Actor,
+    ActorRef,
+    Backoff,
+    ChildSpec,
+    Inspector,
+    IntensityExceeded,
+    Restart,
+    RetryPolicy,
+    Service,
+    ServiceContext,
+    ServiceSpec,
+    StartFailed,
+    Strategy,
+    Supervisor,
+    SupervisorSpec,
+)
+
+AT_ONCE = Backoff(first_s=0.0, jitter=0.0)
+
+
+class Probe(Actor[str]):
+    """Writes down its life; crashes when told to."""
+
+    def __init__(self, name: str, life: list[str]) -> None:
+        self.name, self.life = name, life
+
+    async def on_start(self) -> None:
+        self.life.append(f"{self.name} started")
+
+    async def receive(self, message: str) -> None:
+        if message == "crash":
+            raise ValueError(message)
+
+    async def on_stop(self) -> None:
+        self.life.append(f"{self.name} stopped")
+
+
+def probes(names: str, life: list[str], restart: Restart = Restart.PERMANENT) -> dict[str, ChildSpec]:
+    def spec(name: str) -> ChildSpec:
+        return ChildSpec(name, lambda: Probe(name, life), ActorRef[str](name), restart=restart)
+
+    return {name: spec(name) for name in names}
+
+
+def tree(
+    children: Sequence[ChildSpec | ServiceSpec | SupervisorSpec], strategy: Strategy, intensity: int = 5
+) -> SupervisorSpec:
+    return SupervisorSpec("root", children, strategy=strategy, intensity=intensity, backoff=AT_ONCE)
+
+
+async def crash(spec: ChildSpec, life: list[str]) -> None:
+    """Crash one child and wait until the tree has come to rest."""
+    life.clear()
+    spec.ref.cell.put_nowait("crash", None)
+    await anyio.wait_all_tasks_blocked()
+
+
+async def test_children_start_in_order_and_stop_in_reverse() -> None:
+    life: list[str] = []
+    async with running(tree(list(probes("abc", life).values()), Strategy.ONE_FOR_ONE)):
+        assert life == ["a started", "b started", "c started"]
+        life.clear()
+    assert life == ["c stopped", "b stopped", "a stopped"]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "expected"),
+    [
+        (Strategy.ONE_FOR_ONE, ["b started"]),
+        (Strategy.ONE_FOR_ALL, ["c stopped", "a stopped", "a started", "b started", "c started"]),
+        (Strategy.REST_FOR_ONE, ["c stopped", "b started", "c started"]),
+    ],
+)
+async def test_the_strategy_says_who_is_restarted(strategy: Strategy, expected: list[str]) -> None:
+    life: list[str] = []
+    children = probes("abc", life)
+    async with running(tree(list(children.values()), strategy)):
+        await crash(children["b"], life)
+        assert life == expected
+
+
+async def test_a_temporary_child_is_not_restarted() -> None:
+    life: list[str] = []
+    children = probes("a", life, Restart.TEMPORARY)
+    async with running(tree(list(children.values()), Strategy.ONE_FOR_ONE)) as root:
+        await crash(children["a"], life)
+        assert life == []
+        assert Inspector(root).running() == (0, 1)
+
+
+async def test_more_restarts_than_the_intensity_stop_the_tree_and_fail_upwards() -> None:
+    life: list[str] = []
+    children = probes("ab", life)
+    root = Supervisor(tree(list(children.values()), Strategy.ONE_FOR_ONE, intensity=2))
+    failure: list[BaseException] = []
+
+    async def run() -> None:
+        try:
+            await root.run(lambda: None)
+        except IntensityExceeded as error:
+            failure.append(error)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run)
+        await anyio.wait_all_tasks_blocked()
+        for _ in range(3):
+            await crash(children["a"], life)
+    assert str(failure[0]) == "root: 3 restarts within 60 s, the last by root/a"
+    assert life == ["b stopped"]
+
+
+async def test_one_message_that_kills_again_and_again_counts_once_and_is_given_up() -> None:
+    life: list[str] = []
+    ref = ActorRef[str]("a")
+    child = ChildSpec("a", lambda: Probe("a", life), ref, retry=RetryPolicy(delays_s=(0.0,) * 10))
+    async with running(tree([child], Strategy.ONE_FOR_ONE, intensity=1)) as root:
+        await crash(child, life)
+        while ref.cell.stats.buried == 0:
+            await anyio.lowlevel.checkpoint()
+        assert ref.cell.stats.failed == 11
+        await anyio.wait_all_tasks_blocked()
+        assert root.children[0].status == "running"
+
+
+async def test_a_child_that_fails_to_start_fails_the_start_and_stops_those_before_it() -> None:
+    life: list[str] = []
+
+    class Broken(Service):
+        async def run(self, context: ServiceContext) -> None:
+            raise OSError("port in use")
+
+    children: list[ChildSpec | ServiceSpec] = [*probes("a", life).values(), ServiceSpec("front", Broken)]
+    with pytest.raises(StartFailed, match="root/front: did not start: OSError: port in use"):
+        await Supervisor(tree(children, Strategy.ONE_FOR_ONE)).run(lambda: None)
+    assert life == ["a started", "a stopped"]
+
+
+async def test_a_nested_supervisor_that_gives_up_is_restarted_by_its_parent() -> None:
+    life: list[str] = []
+    children = probes("a", life)
+    inner = SupervisorSpec("inner", list(children.values()), intensity=0, backoff=AT_ONCE)
+    async with running(tree([inner], Strategy.ONE_FOR_ONE)) as root:
+        await crash(children["a"], life)
+        assert life == ["a started"]
+        assert [actor["path"] for actor in Inspector(root).actors()] == ["root/inner", "root/inner/a"]
+        assert root.children[0].generation == 2
+
+
+async def test_a_child_that_overruns_its_shutdown_is_cancelled() -> None:
+    ended: list[str] = []
+
+    class Stubborn(Service):
+        async def run(self, context: ServiceContext) -> None:
+            context.started()
+            try:
+                await anyio.sleep_forever()
+            finally:
+                ended.append("cancelled")
+
+    async with running(tree([ServiceSpec("stubborn", Stubborn, shutdown_s=0.0)], Strategy.ONE_FOR_ONE)):
+        pass
+    assert ended == ["cancelled"]
+
+
+async def test_a_significant_child_that_ends_takes_its_supervisor_with_it() -> None:
+    class Brief(Service):
+        async def run(self, context: ServiceContext) -> None:
+            context.started()
+
+    life: list[str] = []
+    brief = ServiceSpec("brief", Brief, restart=Restart.TEMPORARY, significant=True)
+    await Supervisor(tree([*probes("a", life).values(), brief], Strategy.ONE_FOR_ONE)).run(lambda: None)
+    assert life == ["a started", "a stopped"]
+
+
+async def test_a_stop_while_a_child_is_starting_gives_the_start_up() -> None:
+    class NeverReady(Service):
+        async def run(self, context: ServiceContext) -> None:
+            await anyio.sleep_forever()
+
+    root = Supervisor(tree([ServiceSpec("slow", NeverReady)], Strategy.ONE_FOR_ONE))
+    became_ready: list[bool] = []
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(root.run, lambda: became_ready.append(True))
+        await anyio.wait_all_tasks_blocked()
+        root.request_stop()
+    assert became_ready == []
