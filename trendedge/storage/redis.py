@@ -1,0 +1,173 @@
+"""Redis (or what speaks its protocol) behind one small class: short waits, no silent retries, one kind of error.
+
+redis-py by default repeats a command ten times. A repeated XADD doubles an entry and a repeated SET NX takes its own
+success for somebody else's: here a command is sent once, and the caller decides what an unknown outcome means.
+"""
+
+import hashlib
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from trendedge.storage.errors import InvalidStoreUrl, StoreUnavailable
+
+STORE = "Redis"
+
+type Argument = str | bytes | int | float
+
+_TRANSIENT = ("LOADING", "READONLY", "OOM", "MISCONF", "MASTERDOWN", "NOAUTH", "WRONGPASS", "BUSY", "ERR max")
+"""Answers of a server that speaks but cannot work: still loading, a replica, memory or disk full, no password."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A Lua script that runs as one atomic step. The server remembers it by its digest."""
+
+    source: str
+    sha: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sha", hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One message from a channel that was listened to."""
+
+    channel: str
+    payload: bytes
+
+
+class RedisStore:
+    """One Redis server. Answers are bytes.
+
+    Every method raises `StoreUnavailable` when the server cannot be reached or does not answer within the time-out.
+    Connections are opened when they are first needed.
+    """
+
+    def __init__(self, client: Redis, listener: Redis, address: str) -> None:
+        self._execute: Callable[..., Awaitable[Any]] = client.execute_command
+        self._listener = listener
+        self.address = address
+        """`host:port/number`, for people; never with credentials."""
+        self.version: str | None = None
+        """The server's version, known after the first `ping`."""
+
+    async def command(self, *words: Argument) -> Any:
+        """Send one command, once."""
+        with unavailable_as_such():
+            return await self._execute(*words)
+
+    async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
+        """Run a script: one command, or two when the server has forgotten it (restart, SCRIPT FLUSH)."""
+        with unavailable_as_such():
+            try:
+                return await self._execute("EVALSHA", script.sha, len(keys), *keys, *args)
+            except NoScriptError:
+                return await self._execute("EVAL", script.source, len(keys), *keys, *args)
+
+    async def publish(self, channel: str, payload: bytes) -> int:
+        """Publish; the number of listeners that the server knows of."""
+        return int(await self.command("PUBLISH", channel, payload))
+
+    @asynccontextmanager
+    async def listen(self, *patterns: str) -> AsyncGenerator[AsyncIterator[Published]]:
+        """What is published on channels that match the patterns, from the moment the block begins.
+
+        The iterator raises `StoreUnavailable` when the connection is lost. It does not subscribe again by itself:
+        what was published in between is gone, and whoever listens has to know.
+        """
+        pubsub = self._listener.pubsub(ignore_subscribe_messages=True)
+        try:
+            with unavailable_as_such():
+                await pubsub.psubscribe(*patterns)
+            yield _messages(pubsub)
+        finally:
+            await pubsub.aclose()  # type: ignore[no-untyped-call]  # redis-py leaves this method untyped
+
+    async def ping(self) -> float:
+        """Seconds that a PING takes, the wait for a connection included. Asks for the version once."""
+        begun = time.perf_counter()
+        await self.command("PING")
+        taken = time.perf_counter() - begun
+        if self.version is None:
+            self.version = _version(await self.command("INFO", "server"))
+        return taken
+
+
+async def _messages(pubsub: Any) -> AsyncIterator[Published]:
+    with unavailable_as_such():
+        async for message in pubsub.listen():
+            yield Published(channel=message["channel"].decode(), payload=message["data"])
+
+
+def _version(info: Any) -> str:
+    for line in bytes(info).decode().splitlines():
+        name, _, value = line.partition(":")
+        if name == "redis_version":
+            return value
+    return "unknown"
+
+
+@contextmanager
+def unavailable_as_such() -> Generator[None]:
+    """Turn what the driver raises about a server that is away into `StoreUnavailable`; our own mistakes pass."""
+    try:
+        yield
+    except ResponseError as error:
+        if not str(error).startswith(_TRANSIENT):
+            raise
+        raise StoreUnavailable(STORE, str(error)) from error
+    except (RedisError, OSError) as error:
+        raise StoreUnavailable(STORE, str(error) or type(error).__name__) from error
+
+
+@asynccontextmanager
+async def open_redis(
+    url: str, *, pool_size: int = 16, timeout_s: float = 0.5, connect_timeout_s: float = 0.5
+) -> AsyncIterator[RedisStore]:
+    """Clients for `url` (`redis://`, `rediss://`), closed when the block ends. Listening has a client of its own.
+
+    :raises InvalidStoreUrl: the url names no Redis server
+    """
+    options = _options(url)
+    timeouts = {"socket_connect_timeout": connect_timeout_s, "socket_keepalive": True}
+    client = _client(**options, **timeouts, socket_timeout=timeout_s, max_connections=pool_size, timeout=timeout_s)
+    listener = _client(**options, **timeouts, socket_timeout=None)
+    try:
+        yield RedisStore(client, listener, address_of(url))
+    finally:
+        await client.aclose()
+        await listener.aclose()
+
+
+def address_of(url: str) -> str:
+    """`host:port/number` of a url, without user and password."""
+    parts = urlsplit(url)
+    return f"{parts.hostname or 'localhost'}:{parts.port or 6379}/{parts.path.lstrip('/') or '0'}"
+
+
+def _options(url: str) -> dict[str, Any]:
+    try:
+        options = dict(parse_url(url))
+        _ = urlsplit(url).port
+    except ValueError as error:
+        raise InvalidStoreUrl(STORE, "it must look like redis://host:port/number") from error
+    return options
+
+
+def _client(**options: Any) -> Redis:
+    # Protocol 2 and no library name: the handshake is then nothing but AUTH and SELECT, and each of them is billed.
+    pool = BlockingConnectionPool(retry=Retry(NoBackoff(), 0), protocol=2, driver_info=None, **options)
+    client: Redis = Redis.from_pool(pool)
+    client.response_callbacks.clear()  # answers as they came
+    return client
