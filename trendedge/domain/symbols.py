@@ -49,8 +49,8 @@ class Symbol:
     def parse(cls, raw: str, *, today: date) -> Self:
         """Read ``NQ1!``, ``CME_MINI:NQ1!``, ``MNQ``, ``NQM5``, ``NQM25`` or ``NQM2025``, in either case.
 
-        A year of one digit is the one that ends in it between five years before `today` and four after; two digits are of
-        this century. An expired contract is a symbol like any other: whether it can be traded is a question of its own.
+        A year of one digit is the one that ends in it between five years before `today` and four after; two digits
+        are of this century. An expired contract is a symbol too: whether it can be traded is another question.
 
         :raises InvalidSymbol: unknown root, exchange or month; or a second or later continuous contract
         """
