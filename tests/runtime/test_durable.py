@@ -1,5 +1,6 @@
 """Durable mailboxes: what is acknowledged survives, is settled after its effect, and is given up with its cause."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import anyio
@@ -12,6 +13,7 @@ from trendedge.runtime import (
     Announcement,
     Appended,
     ChildSpec,
+    DeadLetter,
     Duplicate,
     Durability,
     DurableRef,
@@ -64,6 +66,7 @@ def tree(
     *,
     store_up: anyio.Event | None = None,
     capacity: int = 10,
+    on_bury: Callable[[Order, DeadLetter], Awaitable[None]] | None = None,
 ) -> tuple[DurableRef[Order], SupervisorSpec]:
     ref = DurableRef[Order]("executor")
     up = store_up or anyio.Event()
@@ -73,7 +76,7 @@ def tree(
         ref,
         mailbox=MailboxSpec(capacity, key=lambda order: order.account),
         retry=RetryPolicy(delays_s=(0.0, 0.0), outage=(StoreDown,), outage_delays_s=(0.0,)),
-        durability=Durability(journal, "executor", encode, decode),
+        durability=Durability(journal, "executor", encode, decode, on_bury),
     )
     return ref, SupervisorSpec("root", [child])
 
@@ -114,8 +117,12 @@ async def test_a_duplicate_is_neither_appended_nor_delivered() -> None:
 
 
 async def test_a_poison_message_is_buried_with_its_cause_and_holds_nobody_up() -> None:
-    journal, done = MemoryJournal(), list[str]()
-    ref, spec = tree(journal, done)
+    journal, done, told = MemoryJournal(), list[str](), list[tuple[Order, str]]()
+
+    async def on_bury(order: Order, letter: DeadLetter) -> None:
+        told.append((order, letter.cause))
+
+    ref, spec = tree(journal, done, on_bury=on_bury)
     async with running(spec):
         for text in ("poison", "buy"):
             await ref.tell(Order("a", text))
@@ -124,6 +131,7 @@ async def test_a_poison_message_is_buried_with_its_cause_and_holds_nobody_up() -
         assert ref.cell.log is not None
         assert (ref.cell.log.pending, ref.cell.log.dead) in {(0, 1), (1, 1)}
     [(payload, letter)] = journal.dead
+    assert told == [(Order("a", "poison"), letter.cause)]
     assert payload == b"a|poison"
     assert (letter.cause, letter.attempts) == ("ValueError: cannot be handled", 3)
     assert "Traceback" in letter.traceback
@@ -167,6 +175,7 @@ async def test_a_full_mailbox_refuses_before_anything_is_journalled() -> None:
     ref, spec = tree(journal, done, capacity=1)
     async with running(spec):
         await ref.tell(Order("a", "needs store"))
+        assert list(ref.waiting()) == [Order("a", "needs store")]
         with pytest.raises(MailboxFull):
             await ref.tell(Order("a", "buy"))
         assert list(journal.entries.values()) == [b"a|needs store"]

@@ -3,7 +3,7 @@
 import asyncio
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,8 @@ class Durability:
     encode: Callable[[Any], bytes]
     decode: Callable[[bytes], Any]
     """Raises on bytes that it cannot read; such an entry goes to the dead letters."""
+    on_bury: Callable[[Any, DeadLetter], Awaitable[None]] | None = None
+    """Called with a message that is given up, before it is buried: to tell whoever waits for its outcome."""
 
 
 class DurableLog:
@@ -70,14 +72,15 @@ class DurableLog:
         return envelopes
 
     async def _decoded(self, entry: Entry, max_deliveries: int, now: float) -> Envelope | None:
-        if entry.attempts >= max_deliveries:
-            cause = f"{entry.attempts} deliveries ended without a settlement"
-            await self._bury(entry.entry_id, entry.payload, DeadLetter(cause, "", entry.attempts))
-            return None
         try:
             message = self._at.decode(entry.payload)
         except Exception as error:
             letter = DeadLetter(f"unreadable: {error}", traceback.format_exc(), entry.attempts)
+            await self._bury(entry.entry_id, entry.payload, letter)
+            return None
+        if entry.attempts >= max_deliveries:
+            letter = DeadLetter(f"{entry.attempts} deliveries ended without a settlement", "", entry.attempts)
+            await self._tell_outcome(message, letter)
             await self._bury(entry.entry_id, entry.payload, letter)
             return None
         self.known.add(entry.entry_id)
@@ -91,10 +94,20 @@ class DurableLog:
             return
         text = "".join(traceback.format_exception(error))
         letter = DeadLetter(f"{type(error).__name__}: {error}", text, envelope.attempts)
+        await self._tell_outcome(envelope.message, letter)
         try:
             await self._bury(envelope.entry_id, self._at.encode(envelope.message), letter)
         except JournalUnavailable as unavailable:
             log.error("dead letter not stored", mailbox=self._at.mailbox, error=str(unavailable))
+
+    async def _tell_outcome(self, message: Any, letter: DeadLetter) -> None:
+        if self._at.on_bury is None:
+            return
+        try:
+            await self._at.on_bury(message, letter)
+        except Exception as error:
+            # The dead letter still says what happened; a message that cannot be given up would block its key forever.
+            log.error("outcome of a buried message not told", mailbox=self._at.mailbox, exc_info=error)
 
     async def _bury(self, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
         await self._at.journal.bury(self._at.mailbox, entry_id, payload, letter)

@@ -1,6 +1,7 @@
 """Addresses of actors. A ref is made before the actor, outlives its restarts, and is all that others hold."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from trendedge.runtime.errors import ActorStopped, AskTimeout
@@ -93,6 +94,12 @@ class DurableRef[M](_Address):
         :raises ActorStopped: the actor has ended for good
         """
         return await self.cell.append(message, unique)
+
+    def waiting(self) -> Iterator[M]:
+        """What is accepted and not yet settled, in no particular order: for looking, not for taking."""
+        for entity in self.cell.entities.values():
+            for envelope in entity.mail:
+                yield envelope.message
 
 
 def _look_at_error(reply: asyncio.Future[Any]) -> None:
