@@ -40,6 +40,8 @@ class MemoryJournal:
     dead: list[tuple[bytes, DeadLetter]] = field(default_factory=list)
     announced: list[Announcement] = field(default_factory=list)
     settled: list[str] = field(default_factory=list)
+    orphans: list[Entry] = field(default_factory=list)
+    """What dead processes left: the next `adopt` gives it away."""
 
     async def append(self, mailbox: str, payload: bytes, *, unique: Unique | None = None) -> Appended | Duplicate:
         if unique is not None:
@@ -65,6 +67,11 @@ class MemoryJournal:
             found.append(Entry(entry_id, payload, self.attempts.get(entry_id, 0)))
             self.attempts[entry_id] = self.attempts.get(entry_id, 0) + 1
         return found
+
+    async def adopt(self, mailbox: str) -> list[Entry]:
+        adopted, self.orphans = self.orphans, []
+        self.entries.update({entry.entry_id: entry.payload for entry in adopted})
+        return adopted
 
     async def count(self, mailbox: str) -> tuple[int, int]:
         return len(self.entries), len(self.dead)

@@ -17,6 +17,7 @@ from trendedge.runtime import (
     Duplicate,
     Durability,
     DurableRef,
+    Entry,
     JournalUnavailable,
     MailboxFull,
     MailboxSpec,
@@ -202,3 +203,15 @@ async def test_what_is_left_at_the_stop_stays_in_the_journal() -> None:
         await ref.tell(Order("a", "buy"))
     assert done == []
     assert list(journal.entries.values()) == [b"a|needs store", b"a|buy"]
+
+
+async def test_mail_of_a_dead_process_is_adopted_while_this_one_runs() -> None:
+    journal, done = MemoryJournal(), list[str]()
+    ref, spec = tree(journal, done)
+    async with running(spec):
+        journal.orphans = [Entry("1", b"a|orphan", 1)]
+        assert await ref.adopt() == 1
+        assert await ref.adopt() == 0
+        await anyio.wait_all_tasks_blocked()
+    assert done == ["orphan"]
+    assert journal.settled == ["1"]

@@ -246,10 +246,10 @@ class Cell:
         self._recovered = True
 
     async def adopt(self) -> int:
-        """Deliver what dead processes left since the start; answers how many messages that were."""
-        if self.log is None or self.closed or self.stopping:
+        """Deliver what became ours since the start; answers how many messages that were."""
+        if self.log is None or not self._recovered or self._ending():
             return 0
-        envelopes = await self.log.recover(self._retry.max_deliveries, now=self.now())
+        envelopes = await self.log.adopt(self._retry.max_deliveries, now=self.now())
         for envelope in envelopes:
             self._admit(envelope)
             self.depth += 1

@@ -62,14 +62,16 @@ class DurableLog:
         :raises JournalUnavailable: the store cannot be read
         """
         _, self.dead = await self._at.journal.count(self._at.mailbox)
-        envelopes = []
-        for entry in await self._at.journal.recover(self._at.mailbox):
-            if entry.entry_id in self.known:
-                continue
-            envelope = await self._decoded(entry, max_deliveries, now)
-            if envelope is not None:
-                envelopes.append(envelope)
-        return envelopes
+        return await self._read(await self._at.journal.recover(self._at.mailbox), max_deliveries, now)
+
+    async def adopt(self, max_deliveries: int, *, now: float) -> list[Envelope]:
+        """What became this process's own since the last look; otherwise as `recover`."""
+        return await self._read(await self._at.journal.adopt(self._at.mailbox), max_deliveries, now)
+
+    async def _read(self, entries: list[Entry], max_deliveries: int, now: float) -> list[Envelope]:
+        fresh = [entry for entry in entries if entry.entry_id not in self.known]
+        envelopes = [await self._decoded(entry, max_deliveries, now) for entry in fresh]
+        return [envelope for envelope in envelopes if envelope is not None]
 
     async def _decoded(self, entry: Entry, max_deliveries: int, now: float) -> Envelope | None:
         try:

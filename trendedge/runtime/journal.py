@@ -81,6 +81,10 @@ class Journal(Protocol):
         """All unsettled entries that this process owns, oldest first; counts one more attempt for each."""
         ...
 
+    async def adopt(self, mailbox: str) -> list[Entry]:
+        """Entries that became this process's own since the last look: of dead processes, and of appends in doubt."""
+        ...
+
     async def count(self, mailbox: str) -> tuple[int, int]:
         """(unsettled, dead) entries of this mailbox."""
         ...

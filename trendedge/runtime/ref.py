@@ -95,6 +95,13 @@ class DurableRef[M](_Address):
         """
         return await self.cell.append(message, unique)
 
+    async def adopt(self) -> int:
+        """Deliver mail that dead processes left since the start; answers how many messages that were.
+
+        :raises JournalUnavailable: nobody knows what they left
+        """
+        return await self.cell.adopt()
+
     def waiting(self) -> Iterator[M]:
         """What is accepted and not yet settled, in no particular order: for looking, not for taking."""
         for entity in self.cell.entities.values():
