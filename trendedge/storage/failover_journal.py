@@ -1,0 +1,217 @@
+"""The journal that goes on: Redis normally, PostgreSQL while Redis is down, and back again by itself."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from trendedge.runtime.errors import JournalUnavailable
+from trendedge.runtime.journal import Announcement, Appended, DeadLetter, Duplicate, Entry, Journal, Unique
+from trendedge.storage.errors import StoreUnavailable
+
+PROBE_S = 1.0
+"""How often a store that is down is tried again."""
+_REMEMBERED = 100_000
+"""Settlements remembered for a store that is down. What is beyond is delivered again after a restart: harmless."""
+
+
+class AdoptingJournal(Journal, Protocol):
+    """A journal that takes over from dead nodes."""
+
+    async def adopt(self, mailbox: str) -> list[Entry]:
+        """Entries that became ours since the last look."""
+        ...
+
+    async def keep_lease(self) -> None:
+        """Renew the lease while there is unsettled mail, until cancelled."""
+        ...
+
+
+class Speaker(Protocol):
+    """The first store itself, as far as it is more than a journal."""
+
+    async def ping(self) -> float:
+        """Raises `StoreUnavailable` while it is down."""
+        ...
+
+    async def publish(self, channel: str, payload: bytes) -> int:
+        """Tell whoever listens."""
+        ...
+
+
+@dataclass(eq=False, slots=True)
+class _Side:
+    """One of the two stores, and the settlements that it is owed."""
+
+    prefix: str
+    """Begins the ids of its entries, so that a settlement finds its store."""
+    journal: AdoptingJournal
+    owed: deque[tuple[str, str, Sequence[Announcement]]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
+
+
+class FailoverJournal:
+    """`runtime.Journal` over two others.
+
+    An append that the first does not take goes to the second, and so do all later ones until the first is back: a
+    store that is down costs its time-out once. `run` does what happens by itself: it probes (only while degraded),
+    settles what was owed and keeps the leases.
+    """
+
+    def __init__(
+        self,
+        first: AdoptingJournal,
+        second: AdoptingJournal,
+        *,
+        speaker: Speaker,
+        on_change: Callable[[bool], None] = lambda degraded: None,
+    ) -> None:
+        self._first = _Side("1:", first)
+        self._second = _Side("2:", second)
+        self._speaker = speaker
+        self._on_change = on_change
+        self._work = asyncio.Event()
+        self._degraded = False
+
+    @property
+    def degraded(self) -> bool:
+        """The first store is down; appends go to the second. `on_change` is called with each new value."""
+        return self._degraded
+
+    async def append(self, mailbox: str, payload: bytes, *, unique: Unique | None = None) -> Appended | Duplicate:
+        """Remember a message in one of the stores; unavailable only when neither takes it."""
+        near, far = (self._second, self._first) if self._degraded else (self._first, self._second)
+        try:
+            return await self._append(near, mailbox, payload, unique)
+        except JournalUnavailable as error:
+            cause = error
+        try:
+            return await self._append(far, mailbox, payload, unique)
+        except JournalUnavailable as error:
+            stores, reasons = f"{cause.store} and {error.store}", f"{cause.reason}; {error.reason}"
+            raise JournalUnavailable(stores, reasons) from error
+
+    async def settle(self, mailbox: str, entry_id: str, *, announce: Sequence[Announcement] = ()) -> None:
+        """Forget an entry. Never fails: what its store cannot do now is remembered, and done when it is back."""
+        side, own_id = self._side(entry_id)
+        if side is self._second:
+            await self._announce(announce)
+        if not (side is self._first and self._degraded):
+            try:
+                await side.journal.settle(mailbox, own_id, announce=announce)
+            except JournalUnavailable:
+                self._learn(side, down=True)
+            else:
+                return
+        side.owed.append((mailbox, own_id, announce))
+        self._work.set()
+
+    async def bury(self, mailbox: str, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
+        """Move an entry to the dead letters of the store that has it."""
+        side, own_id = self._side(entry_id)
+        await side.journal.bury(mailbox, own_id, payload, letter)
+
+    async def recover(self, mailbox: str) -> list[Entry]:
+        """The unsettled entries of both stores, oldest first; of one when the other is down (`adopt` brings the rest).
+
+        :raises JournalUnavailable: both are down
+        """
+        return await self._gather(lambda side: side.journal.recover(mailbox))
+
+    async def adopt(self, mailbox: str) -> list[Entry]:
+        """Entries that became ours since the last look: of dead nodes, of appends whose answer never came, and of a
+        store that was down at `recover`. To be called about once a minute, and when `degraded` ends.
+
+        :raises JournalUnavailable: both are down
+        """
+        return await self._gather(lambda side: side.journal.adopt(mailbox))
+
+    async def count(self, mailbox: str) -> tuple[int, int]:
+        """(unsettled of this node, dead) in both stores; in one when the other is down."""
+        counts = await self._ask_both(lambda side: side.journal.count(mailbox))
+        return sum(pending for _, (pending, _) in counts), sum(dead for _, (_, dead) in counts)
+
+    async def run(self) -> None:
+        """Mend what was broken, until cancelled. Sends nothing while all is well and all is settled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._first.journal.keep_lease())
+            tasks.create_task(self._second.journal.keep_lease())
+            tasks.create_task(self._mend())
+
+    async def _mend(self) -> None:
+        while True:
+            await self._work.wait()
+            await asyncio.sleep(PROBE_S)
+            if self._degraded:
+                with suppress(StoreUnavailable):
+                    await self._speaker.ping()
+                    self._learn(self._first, down=False)
+            if not self._degraded:
+                await self._pay(self._first)
+            await self._pay(self._second)
+            if not (self._degraded or self._first.owed or self._second.owed):
+                self._work.clear()
+
+    async def _pay(self, side: _Side) -> None:
+        while side.owed:
+            mailbox, own_id, announce = side.owed[0]
+            try:
+                await side.journal.settle(mailbox, own_id, announce=announce)
+            except JournalUnavailable:
+                self._learn(side, down=True)
+                return
+            side.owed.popleft()
+
+    async def _append(self, side: _Side, mailbox: str, payload: bytes, unique: Unique | None) -> Appended | Duplicate:
+        try:
+            outcome = await side.journal.append(mailbox, payload, unique=unique)
+        except JournalUnavailable:
+            self._learn(side, down=True)
+            raise
+        self._learn(side, down=False)
+        return Appended(side.prefix + outcome.entry_id) if isinstance(outcome, Appended) else outcome
+
+    async def _gather(self, read: Callable[[_Side], Awaitable[list[Entry]]]) -> list[Entry]:
+        found = [
+            Entry(side.prefix + entry.entry_id, entry.payload, entry.attempts)
+            for side, entries in await self._ask_both(read)
+            for entry in entries
+        ]
+        return sorted(found, key=_age)
+
+    async def _ask_both[T](self, question: Callable[[_Side], Awaitable[T]]) -> list[tuple[_Side, T]]:
+        answers: list[tuple[_Side, T]] = []
+        failure: JournalUnavailable | None = None
+        for side in (self._first, self._second):
+            try:
+                answers.append((side, await question(side)))
+            except JournalUnavailable as error:
+                failure = error
+                self._learn(side, down=True)
+        if failure is not None and not answers:
+            raise failure
+        return answers
+
+    async def _announce(self, announce: Sequence[Announcement]) -> None:
+        """For entries of the second store. While the first is down nobody can listen to it either."""
+        if self._degraded:
+            return
+        with suppress(StoreUnavailable):
+            for announcement in announce:
+                await self._speaker.publish(announcement.channel, announcement.payload)
+
+    def _side(self, entry_id: str) -> tuple[_Side, str]:
+        side = self._first if entry_id.startswith(self._first.prefix) else self._second
+        return side, entry_id.removeprefix(side.prefix)
+
+    def _learn(self, side: _Side, *, down: bool) -> None:
+        if side is self._first and down != self._degraded:
+            self._degraded = down
+            self._on_change(down)
+            self._work.set()
+
+
+def _age(entry: Entry) -> int:
+    """Milliseconds: both stores' ids begin with the time of the append."""
+    return int(entry.entry_id.partition(":")[2].partition("-")[0])

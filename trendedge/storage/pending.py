@@ -1,0 +1,84 @@
+"""What a process knows of its own mail: what is unsettled, which appends are in doubt, when to say "alive"."""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager, suppress
+
+from trendedge.runtime.errors import JournalUnavailable
+from trendedge.storage.errors import StoreUnavailable
+from trendedge.storage.node import HEARTBEAT_S
+
+DOUBT_S = 5.0
+"""Age at which an append has surely been answered or given up: well over the time-outs of the clients."""
+
+
+class Pending:
+    """The unsettled entries of one process in one store, by mailbox."""
+
+    def __init__(self) -> None:
+        self._entries: defaultdict[str, set[str]] = defaultdict(set)
+        self._in_doubt: dict[str, float] = {}
+        self._renewed_at: defaultdict[str, float] = defaultdict(lambda: float("-inf"))
+        self._mail = asyncio.Event()
+
+    def remember(self, mailbox: str, entry_id: str) -> None:
+        """The entry is ours and unsettled."""
+        self._entries[mailbox].add(entry_id)
+        self._mail.set()
+
+    def forget(self, mailbox: str, entry_id: str) -> None:
+        """The entry is settled or buried."""
+        self._entries[mailbox].discard(entry_id)
+
+    def entries(self, mailbox: str) -> set[str]:
+        """Ids of the unsettled entries."""
+        return self._entries[mailbox]
+
+    @contextmanager
+    def doubting(self, mailbox: str) -> Generator[None]:
+        """Around an append or a recovery: without an answer, the store may hold entries that we do not know of."""
+        try:
+            yield
+        except BaseException:
+            self._in_doubt[mailbox] = time.monotonic()
+            raise
+
+    def in_doubt(self, mailbox: str) -> bool:
+        """The store may hold entries that this process never heard of."""
+        return mailbox in self._in_doubt
+
+    def settle_doubt(self, mailbox: str) -> None:
+        """The store was searched. A doubt that is too young stays: the append may still be on its way."""
+        if time.monotonic() - self._in_doubt.get(mailbox, 0.0) > DOUBT_S:
+            self._in_doubt.pop(mailbox, None)
+
+    def lease_due(self, mailbox: str) -> bool:
+        """It is time to renew the lease along with whatever is sent next."""
+        return time.monotonic() - self._renewed_at[mailbox] >= HEARTBEAT_S / 2
+
+    def renewed(self, mailbox: str, at: float) -> None:
+        """The lease was renewed by a command sent `at` (monotonic seconds)."""
+        self._renewed_at[mailbox] = at
+
+    async def beat(self, renew: Callable[[str], Awaitable[None]]) -> None:
+        """Call `renew` for each mailbox with unsettled mail about every `HEARTBEAT_S`, until cancelled."""
+        while True:
+            await self._mail.wait()
+            await asyncio.sleep(HEARTBEAT_S)
+            busy = [mailbox for mailbox, entries in self._entries.items() if entries]
+            if not busy:
+                self._mail.clear()
+            for mailbox in filter(self.lease_due, busy):
+                with suppress(JournalUnavailable):  # appends and settlements say so; the next beat tries again
+                    await renew(mailbox)
+
+
+@contextmanager
+def journal_unavailable() -> Generator[None]:
+    """Say in the runtime's words that a store is away."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        raise JournalUnavailable(error.store, error.reason) from error

@@ -1,0 +1,189 @@
+"""The journal in PostgreSQL, for the time when Redis is down. Each call is one statement or two."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+
+from trendedge.runtime.errors import JournalUnavailable
+from trendedge.runtime.journal import Announcement, Appended, DeadLetter, Duplicate, Entry, Unique
+from trendedge.storage.node import LEASE_S
+from trendedge.storage.pending import DOUBT_S, Pending, journal_unavailable
+from trendedge.storage.postgres import STORE, Database, Row
+from trendedge.storage.values import storable
+
+_ANSWER_S = 2.0
+
+
+class PostgresJournal:
+    """`runtime.Journal` on a table.
+
+    Announcements reach nobody: PostgreSQL's own channels need a session, which a pooler does not give. The marks are
+    those that `commit_execution` checks, so that a duplicate of what was traded already is seen at the door as well.
+    """
+
+    def __init__(self, database: Database, *, node: str) -> None:
+        self._database = database
+        self._node = node
+        self._pending = Pending()
+
+    async def append(self, mailbox: str, payload: bytes, *, unique: Unique | None = None) -> Appended | Duplicate:
+        """Remember a message; with `unique`, only if nobody else holds the mark. One transaction."""
+        begun, renew = time.monotonic(), self._pending.lease_due(mailbox)
+        mark, value, ttl_s = (unique.mark, unique.value, unique.ttl_s) if unique else (None, None, 0)
+        lease_s = LEASE_S if renew else 0
+        with self._pending.doubting(mailbox):
+            async with _answered():
+                row = await self._database.fetchrow(_APPEND, mailbox, self._node, payload, mark, value, ttl_s, lease_s)
+                if row is None:
+                    return Duplicate(await self._database.fetchval(_MARK, mark) or "")
+        if renew:
+            self._pending.renewed(mailbox, begun)
+        entry_id = _entry_id(row)
+        self._pending.remember(mailbox, entry_id)
+        return Appended(entry_id)
+
+    async def settle(self, mailbox: str, entry_id: str, *, announce: Sequence[Announcement] = ()) -> None:
+        """Forget an entry. Whoever wants the announcements to be heard has to publish them elsewhere."""
+        async with _answered():
+            await self._database.execute(_SETTLE, mailbox, _row_id(entry_id))
+        self._pending.forget(mailbox, entry_id)
+
+    async def bury(self, mailbox: str, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
+        """Move an entry to the dead letters."""
+        texts = (storable(letter.cause), storable(letter.traceback))
+        facts = {storable(name): storable(fact) for name, fact in letter.facts.items()}
+        async with _answered():
+            await self._database.execute(_BURY, mailbox, _row_id(entry_id), payload, *texts, letter.attempts, facts)
+        self._pending.forget(mailbox, entry_id)
+
+    async def recover(self, mailbox: str) -> list[Entry]:
+        """All unsettled entries of this node and of nodes whose lease ran out, oldest first."""
+        with self._pending.doubting(mailbox), journal_unavailable():
+            await self._renew_lease(mailbox)
+            await self._adopt_from_the_dead(mailbox)
+            rows = await self._database.fetch(_DELIVER_ALL, mailbox, self._node)
+        return self._delivered(mailbox, rows)
+
+    async def adopt(self, mailbox: str) -> list[Entry]:
+        """Entries that became ours since the last look: of dead nodes, and of appends whose answer never came.
+
+        One statement when there are none. To be called about once a minute.
+        """
+        known = [_row_id(entry_id) for entry_id in self._pending.entries(mailbox)]
+        async with _answered():
+            moved = await self._adopt_from_the_dead(mailbox)
+            if not moved and not self._pending.in_doubt(mailbox):
+                return []
+            rows = await self._database.fetch(_DELIVER_NEW, mailbox, self._node, known, moved, DOUBT_S)
+        self._pending.settle_doubt(mailbox)
+        return self._delivered(mailbox, rows)
+
+    async def count(self, mailbox: str) -> tuple[int, int]:
+        """(unsettled of this node, dead of all nodes)."""
+        async with _answered():
+            row = await self._database.fetchrow(_COUNT, mailbox, self._node)
+        return (0, 0) if row is None else (row["pending"], row["dead"])
+
+    async def keep_lease(self) -> None:
+        """Renew the lease while there is unsettled mail, until cancelled. Costs nothing while there is none."""
+        await self._pending.beat(self._renew_lease)
+
+    async def _renew_lease(self, mailbox: str) -> None:
+        begun = time.monotonic()
+        async with _answered():
+            await self._database.execute(_RENEW, self._node, LEASE_S)
+        self._pending.renewed(mailbox, begun)
+
+    async def _adopt_from_the_dead(self, mailbox: str) -> list[int]:
+        """Make the entries of nodes without a lease ours; their ids."""
+        nodes = await self._database.fetch(_DEAD_NODES, mailbox, self._node)
+        if not nodes:
+            return []
+        # First our own: nobody may take from us what we are about to take.
+        await self._renew_lease(mailbox)
+        # By name, and not by lease once more: a row that another adopter took meanwhile no longer matches.
+        rows = await self._database.fetch(_ADOPT, mailbox, self._node, [row["node"] for row in nodes])
+        return [row["id"] for row in rows]
+
+    def _delivered(self, mailbox: str, rows: list[Row]) -> list[Entry]:
+        entries = [
+            Entry(_entry_id(row), row["payload"], attempts=row["attempts"])
+            for row in sorted(rows, key=lambda row: (row["created_at"], row["id"]))
+        ]
+        for entry in entries:
+            self._pending.remember(mailbox, entry.entry_id)
+        return entries
+
+
+@asynccontextmanager
+async def _answered() -> AsyncGenerator[None]:
+    """Wait so long and no longer: a webhook has three seconds in all, and the journal is a part of that."""
+    try:
+        with journal_unavailable():
+            async with asyncio.timeout(_ANSWER_S):
+                yield
+    except TimeoutError as error:
+        raise JournalUnavailable(STORE, f"no answer within {_ANSWER_S:g} s") from error
+
+
+def _entry_id(row: Row) -> str:
+    """Milliseconds and number, as Redis names its entries: so entries of both stores can be put in order."""
+    return f"{int(row['created_at'].timestamp() * 1000)}-{row['id']}"
+
+
+def _row_id(entry_id: str) -> int:
+    return int(entry_id.partition("-")[2])
+
+
+_APPEND = """
+    with taken as (
+        insert into signal_marks as held (mark, signal_id, marked_at)
+        select $4::text, $5::text, now() where $4 is not null
+        on conflict (mark) do update set
+            signal_id = excluded.signal_id,
+            marked_at = case when held.signal_id = excluded.signal_id then held.marked_at else excluded.marked_at end
+        where held.signal_id = excluded.signal_id
+            or abs(extract(epoch from excluded.marked_at - held.marked_at)) >= $6::int
+        returning mark
+    ), lease as (
+        insert into mailbox_nodes (node, lease_until)
+        select $2, now() + make_interval(secs => $7::int) where $7 > 0
+        on conflict (node) do update set lease_until = excluded.lease_until
+    )
+    insert into mailbox_entries (mailbox, node, payload, unique_value)
+    select $1, $2, $3, $5 where $4 is null or exists (select from taken)
+    on conflict (mailbox, unique_value) do update set node = excluded.node
+    returning id, created_at
+"""
+_MARK = "select signal_id from signal_marks where mark = $1"
+_SETTLE = "delete from mailbox_entries where mailbox = $1 and id = $2"
+_BURY = """
+    with gone as (delete from mailbox_entries where mailbox = $1 and id = $2 returning mailbox)
+    insert into dead_letters (mailbox, payload, cause, traceback, attempts, facts)
+    select mailbox, $3, $4, $5, $6, $7 from gone
+"""
+_DEAD_NODES = """
+    select distinct node from mailbox_entries as entry
+    where mailbox = $1 and node <> $2
+        and not exists (select from mailbox_nodes where node = entry.node and lease_until > now())
+"""
+_ADOPT = "update mailbox_entries set node = $2 where mailbox = $1 and node = any($3::text[]) returning id"
+_DELIVER_ALL = """
+    update mailbox_entries set attempts = attempts + 1 where mailbox = $1 and node = $2
+    returning id, payload, attempts, created_at
+"""
+_DELIVER_NEW = """
+    update mailbox_entries set attempts = attempts + 1
+    where mailbox = $1 and node = $2 and id <> all($3::bigint[])
+        and (id = any($4::bigint[]) or created_at < now() - make_interval(secs => $5::float))
+    returning id, payload, attempts, created_at
+"""
+_COUNT = """
+    select (select count(*) from mailbox_entries where mailbox = $1 and node = $2) as pending,
+        (select count(*) from dead_letters where mailbox = $1) as dead
+"""
+_RENEW = """
+    insert into mailbox_nodes (node, lease_until) values ($1, now() + make_interval(secs => $2::int))
+    on conflict (node) do update set lease_until = excluded.lease_until
+"""
