@@ -1,14 +1,19 @@
-"""Hypercorn as a supervised service."""
+"""Hypercorn's connections under a listener of our own, as a supervised service.
+
+`hypercorn.asyncio.serve` would do, but for two things: since Python 3.12 its shutdown waits without a bound while
+a WebSocket is open (its issue 308), and it gives no way to the transport, which the hub writes its frames to.
+"""
 
 import asyncio
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import anyio
 import structlog
-from hypercorn.asyncio.run import worker_serve
-from hypercorn.config import Config, Sockets
+from hypercorn.asyncio.tcp_server import TCPServer
+from hypercorn.asyncio.worker_context import WorkerContext
+from hypercorn.config import Config
 from hypercorn.typing import Framework
 from hypercorn.utils import wrap_app
 
@@ -16,9 +21,13 @@ from trendedge.runtime import Service, ServiceContext
 
 log = structlog.get_logger("trendedge.http")
 
+TRANSPORT = "trendedge.transport"
+"""Name of the connection's transport in the ASGI scope's `state`."""
+BACKLOG = 2048
+
 
 class AddressInUse(Exception):
-    """Another process listens there."""
+    """Nobody can listen there: another process does, or the address is not of this machine."""
 
     def __init__(self, host: str, port: int, reason: str) -> None:
         super().__init__(f"cannot listen on {host}:{port}: {reason}. Stop what listens there, or set PORT")
@@ -35,76 +44,74 @@ class Bind:
 
 
 class Front(Service):
-    """Serves the application until stopped: first the sockets are closed, then the listener, then open requests end.
-
-    Hypercorn waits for open WebSockets without a bound (its issue 308), hence the order and the bound of our own.
-    """
+    """Serves the application until stopped: no new connection, the sockets closed with 1001, open requests finished."""
 
     def __init__(self, app: Framework, bind: Bind, *, close_sockets: Callable[[], None]) -> None:
-        self._app = app
+        self._config = _config()
+        self._app = wrap_app(app, self._config.wsgi_max_body_size, "asgi")
         self._bind = bind
         self._close_sockets = close_sockets
+        self._context = WorkerContext(None)
+        self._connections: set[asyncio.Task[None]] = set()
 
     async def run(self, context: ServiceContext) -> None:
         """As `Service.run`.
 
         :raises AddressInUse: the port is taken
         """
-        config = self._config()
-        sockets = self._listen(config)
-        finished = anyio.Event()
-
-        async def until_stopped() -> None:
+        server = await self._listen()
+        try:
             context.started()
             await context.stopping.wait()
-            self._close_sockets()
-            await asyncio.sleep(0)  # lets each socket's task send its close frame
+        finally:
+            server.close()
+            with anyio.CancelScope(shield=True):
+                await self._finish()
 
-        async def serve() -> None:
-            await worker_serve(
-                wrap_app(self._app, config.wsgi_max_body_size, "asgi"),
-                config,
-                sockets=sockets,
-                shutdown_trigger=until_stopped,
-            )
-            finished.set()
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(serve)
-            await _first(context.stopping, finished)
-            with anyio.move_on_after(self._bind.grace_s + 1):
-                await finished.wait()
-            if not finished.is_set():
-                log.warning("open requests were cut off", grace_s=self._bind.grace_s)
-                tasks.cancel_scope.cancel()
-
-    def _listen(self, config: Config) -> Sockets:
+    async def _listen(self) -> asyncio.Server:
         try:
-            return config.create_sockets()
+            return await asyncio.start_server(
+                self._serve, self._bind.host, self._bind.port, backlog=BACKLOG, reuse_address=True
+            )
         except OSError as error:
-            raise AddressInUse(self._bind.host, self._bind.port, error.strerror or str(error)) from None
+            reason = error.strerror or str(error)
+            raise AddressInUse(self._bind.host, self._bind.port, reason) from None
 
-    def _config(self) -> Config:
-        config = Config()
-        host = f"[{self._bind.host}]" if ":" in self._bind.host else self._bind.host
-        config.bind = [f"{host}:{self._bind.port}"]
-        config.graceful_timeout = self._bind.grace_s
-        config.accesslog = None  # the application logs requests itself: Hypercorn's format leaks ?token=
-        config.errorlog = None
-        config.include_server_header = False
-        config.keep_alive_timeout = 75.0
-        config.backlog = 2048
-        config.websocket_max_message_size = 64 * 1024
-        return config
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - for the type checker: the server makes a task for each connection
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+        _send_at_once(writer)
+        state = {TRANSPORT: writer.transport}
+        loop = asyncio.get_running_loop()
+        await TCPServer(self._app, loop, self._config, self._context, state, reader, writer)
+
+    async def _finish(self) -> None:
+        await self._context.terminated.set()  # closes the connections that are idle
+        self._close_sockets()
+        if not self._connections:
+            return
+        _, open_still = await asyncio.wait(self._connections, timeout=self._bind.grace_s)
+        if open_still:
+            log.warning("open requests were cut off", requests=len(open_still), grace_s=self._bind.grace_s)
+            for task in open_still:
+                task.cancel()
+            await asyncio.wait(open_still, timeout=1.0)
 
 
-async def _first(*events: Any) -> None:
-    """Wait until one of the events is set."""
-    async with anyio.create_task_group() as tasks:
+def _send_at_once(writer: asyncio.StreamWriter) -> None:
+    """Small frames must not wait for the acknowledgement of the one before (Nagle)."""
+    connection = writer.get_extra_info("socket")
+    if connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-        async def wait(event: Any) -> None:
-            await event.wait()
-            tasks.cancel_scope.cancel()
 
-        for event in events:
-            tasks.start_soon(wait, event)
+def _config() -> Config:
+    config = Config()
+    config.accesslog = None  # the application logs requests itself: Hypercorn's format leaks ?token=
+    config.errorlog = None
+    config.include_server_header = False
+    config.keep_alive_timeout = 75.0
+    config.websocket_max_message_size = 64 * 1024
+    return config
