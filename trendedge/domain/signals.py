@@ -73,7 +73,7 @@ class Signal:
     quantity: int | None = None
     """Contracts; None means the account's default, or, for `close`, everything that is held."""
     held: Direction | None = None
-    """The position that a `close` or an `add` speaks of (`exit_long`, or a sell that ends flat); None: whichever is held.
+    """The position that a `close` or an `add` speaks of (`exit_long`, a sell that ends flat); None: whichever is held.
 
     An exit from a long position must not buy back a short one, nor the reverse.
     """
