@@ -210,7 +210,8 @@ async def _leave_as_is(_: object) -> None:
 
 
 def _encode_jsonb(value: Any) -> bytes:
-    return b"\x01" + orjson.dumps(value, default=str)
+    """Bytes are JSON already."""
+    return b"\x01" + (value if isinstance(value, bytes) else orjson.dumps(value, default=str))
 
 
 def _decode_jsonb(value: bytes) -> Any:

@@ -32,11 +32,13 @@ def upgrade() -> None:
             currency          text not null default 'USD',
             starting_equity   numeric not null default 100000,
             default_quantity  integer not null default 1 check (default_quantity > 0),
-            slippage_ticks    integer not null default 1 check (slippage_ticks >= 0),
-            commission        numeric not null default 0.50 check (commission >= 0),
+            slippage_ticks    integer not null default 0 check (slippage_ticks >= 0),
+            commission        numeric not null default 0 check (commission >= 0),
             any_hour          boolean not null default false,
             halted            boolean not null default false,
             is_default        boolean not null default false,
+            realized_pnl      numeric not null default 0,
+            commissions       numeric not null default 0,
             -- The fence: every change of the book counts it up, and is refused when it no longer is what the book
             -- was loaded with.
             version           bigint not null default 0,
