@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 
 from trendedge.http.errors import ApiError, Code, invalid
 from trendedge.http.exchange import Exchange
+from trendedge.storage.paging import Filters
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
@@ -31,6 +32,16 @@ class Query:
             self._values: dict[str, str] = dict(parse_qsl(raw, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS))
         except ValueError:
             raise ApiError(Code.VALIDATION_ERROR, f"At most {_MAX_PARAMETERS} query parameters.") from None
+
+    def filters(self, *, statuses: Collection[str] = ()) -> Filters:
+        """All filters of a list; `statuses` are those that its items can have."""
+        return Filters(
+            account_id=self.account_id(),
+            root=self.root(),
+            status=self.status(statuses) if statuses else None,
+            since=self.moment("since"),
+            until=self.moment("until"),
+        )
 
     def limit(self) -> int:
         """How many items at most: 1 to 200, 50 by default."""

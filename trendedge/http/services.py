@@ -19,6 +19,10 @@ class Keyring(Protocol):
         """Compared in constant time against stored hashes; None for a key that nobody has."""
         ...
 
+    async def reload(self) -> None:
+        """Take note of keys that were made or revoked."""
+        ...
+
 
 class Intake(Protocol):
     """The actor that makes an alert durable."""

@@ -1,0 +1,226 @@
+"""WebSockets over a real connection: who gets in, what arrives, and with which code each way out closes."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import orjson
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from tests.http.conftest import MakeStage, Stage
+from tests.http.support import Served, WatchedSockets, serve, token_for
+from trendedge.http.services import SocketLimits
+from trendedge.http.tokens import LEEWAY_S
+
+FRAME = '{"type":"trade.created","id":"e1","at":"2026-02-11T15:00:00Z","data":{"signal_id":"s"}}'
+LONG_S = 20
+"""Far beyond what any of these takes: it only ends a test that hangs."""
+
+
+def bearer(user_id: str, **claims: Any) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token_for(user_id, **claims)}"}
+
+
+async def close_code(socket: ClientConnection) -> int:
+    """Read to the end; the code that the server closed with."""
+    try:
+        async with asyncio.timeout(LONG_S):
+            while True:
+                await socket.recv()
+    except ConnectionClosed as closed:
+        return 1006 if closed.rcvd is None else closed.rcvd.code
+
+
+async def receive(socket: ClientConnection) -> Any:
+    """The next frame, from JSON."""
+    async with asyncio.timeout(LONG_S):
+        return orjson.loads(await socket.recv())
+
+
+async def attached(sockets: WatchedSockets, count: int = 1) -> None:
+    """Wait until that many sockets are attached to the hub."""
+    async with asyncio.timeout(LONG_S):
+        await sockets.until(count)
+
+
+def push(sockets: WatchedSockets, user_id: str, frame: str = FRAME) -> int:
+    """As the hub does; the number of sockets that it reaches."""
+    return sockets.push(user_id, "trades", [frame])
+
+
+@asynccontextmanager
+async def connected(served: Served, user_id: str) -> AsyncIterator[ClientConnection]:
+    """An authenticated socket."""
+    async with connect(served.socket_url, additional_headers=bearer(user_id)) as socket:
+        yield socket
+
+
+async def test_each_way_to_show_the_token_leads_to_the_events(stage: Stage, served: Served) -> None:
+    user_id = str(uuid.uuid4())
+    token = token_for(user_id)
+    async with (
+        connect(served.socket_url, additional_headers=bearer(user_id)) as by_header,
+        connect(f"{served.socket_url}?token={token}") as by_query,
+        connect(served.socket_url) as by_message,
+    ):
+        await by_message.send(orjson.dumps({"type": "auth", "token": token}).decode())
+        await attached(stage.sockets, 3)
+        assert push(stage.sockets, user_id) == 3
+        for socket in (by_header, by_query, by_message):
+            assert await receive(socket) == orjson.loads(FRAME)
+    await attached(stage.sockets, 0)
+
+
+async def test_events_of_others_do_not_arrive(stage: Stage, served: Served) -> None:
+    mine, other = str(uuid.uuid4()), str(uuid.uuid4())
+    async with connected(served, mine) as socket:
+        await attached(stage.sockets)
+        assert push(stage.sockets, other) == 0
+        push(stage.sockets, mine, frame='{"type":"mine"}')
+        assert await receive(socket) == {"type": "mine"}
+
+
+@pytest.mark.parametrize(
+    "first",
+    ['{"type":"auth","token":"nonsense"}', '{"type":"pong"}', "nonsense", "", "[]", '{"type":"auth"}', b"\x00", b""],
+)
+async def test_a_first_message_that_proves_nothing_is_4401(served: Served, first: str | bytes) -> None:
+    async with connect(served.socket_url) as socket:
+        await socket.send(first)
+        assert await close_code(socket) == 4401
+
+
+@pytest.mark.parametrize("query", ["token=nonsense", "token=%ff", f"token={token_for(str(uuid.uuid4()), exp=1)}"])
+async def test_a_bad_token_is_accepted_and_then_closed_with_4401(served: Served, query: str) -> None:
+    async with connect(f"{served.socket_url}?{query}") as socket:
+        assert await close_code(socket) == 4401
+
+
+async def test_without_a_token_in_time_it_is_4401(make_stage: MakeStage) -> None:
+    async with serve(make_stage(sockets=SocketLimits(auth_timeout_s=0.05)).app) as served:
+        socket = await connect(served.socket_url)
+        assert await close_code(socket) == 4401
+
+
+async def test_the_eleventh_socket_of_a_user_is_4409(stage: Stage, served: Served) -> None:
+    user_id = str(uuid.uuid4())
+    open_sockets = [await connect(served.socket_url, additional_headers=bearer(user_id)) for _ in range(10)]
+    await attached(stage.sockets, 10)
+    async with connected(served, user_id) as one_too_many:
+        assert await close_code(one_too_many) == 4409
+    async with connected(served, str(uuid.uuid4())):
+        await attached(stage.sockets, 11)
+    for socket in open_sockets:
+        await socket.close()
+    await attached(stage.sockets, 0)
+
+
+async def test_pings_are_sent_and_an_unanswered_one_is_4408(make_stage: MakeStage) -> None:
+    limits = SocketLimits(ping_interval_s=0.05, pong_timeout_s=0.4)
+    async with serve(make_stage(sockets=limits).app) as served, connected(served, str(uuid.uuid4())) as socket:
+        assert await receive(socket) == {"type": "ping"}
+        assert await close_code(socket) == 4408
+
+
+async def test_pongs_keep_the_socket_open(make_stage: MakeStage) -> None:
+    limits = SocketLimits(ping_interval_s=0.05, pong_timeout_s=0.4)
+    async with serve(make_stage(sockets=limits).app) as served, connected(served, str(uuid.uuid4())) as socket:
+        for _ in range(20):  # together longer than the time without a pong that is tolerated
+            assert await receive(socket) == {"type": "ping"}
+            await socket.send('{"type":"pong"}')
+
+
+async def test_unsubscribing_and_subscribing_again(stage: Stage, served: Served) -> None:
+    user_id = str(uuid.uuid4())
+    async with connected(served, user_id) as socket:
+        await attached(stage.sockets)
+        for kind, reached in (("unsubscribe", 0), ("subscribe", 1)):
+            await socket.send(orjson.dumps({"type": kind, "channels": ["trades"]}).decode())
+            await socket.send('{"type":"ping"}')
+            assert await receive(socket) == {"type": "pong"}
+            assert push(stage.sockets, user_id) == reached
+        assert await receive(socket) == orjson.loads(FRAME)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        "nonsense",
+        "[]",
+        '{"type":"dance"}',
+        '{"type":"subscribe","channels":["everything"]}',
+        '{"type":"subscribe","channels":"trades"}',
+        '{"type":"subscribe","channels":["trades"],"more":1}',
+        '{"type":"resume"}',
+        '{"type":"auth","token":"x"}',
+        '{"type":"ping","x":' + "[" * 2000 + "]" * 2000 + "}",
+        b'{"type":"pong"}',
+        b"",
+    ],
+)
+async def test_a_frame_that_makes_no_sense_is_answered_and_the_socket_stays(served: Served, frame: str | bytes) -> None:
+    async with connected(served, str(uuid.uuid4())) as socket:
+        await socket.send(frame)
+        answer = await receive(socket)
+        assert answer["type"] == "error" or frame[:15] == '{"type":"ping",'
+        await socket.send('{"type":"ping"}')
+        assert await receive(socket) == {"type": "pong"}
+
+
+async def test_a_frame_that_is_too_large_is_1009(served: Served) -> None:
+    async with connected(served, str(uuid.uuid4())) as socket:
+        await socket.send("x" * 16_385)
+        assert await close_code(socket) == 1009
+
+
+async def test_a_flood_of_frames_is_1008(make_stage: MakeStage) -> None:
+    limits = SocketLimits(frames_per_minute=20)
+    async with serve(make_stage(sockets=limits).app) as served, connected(served, str(uuid.uuid4())) as socket:
+        with suppress(ConnectionClosed):
+            for _ in range(10_000):
+                await socket.send('{"type":"pong"}')
+        assert await close_code(socket) == 1008
+
+
+async def test_a_client_that_falls_behind_is_4413(make_stage: MakeStage) -> None:
+    stage = make_stage(sockets=SocketLimits(send_timeout_s=0.3))
+    user_id = str(uuid.uuid4())
+    large = orjson.dumps({"type": "large", "data": "x" * 60_000}).decode()
+    async with serve(stage.app) as served:
+        socket = await connect(
+            served.socket_url, additional_headers=bearer(user_id), max_queue=1, max_size=None, ping_interval=None
+        )
+        await attached(stage.sockets)
+        async with asyncio.timeout(LONG_S):
+            while stage.sockets.count():  # nobody reads: sooner or later the pipe is full, and the socket is dropped
+                push(stage.sockets, user_id, frame=large)
+                await asyncio.sleep(0)
+        assert await close_code(socket) == 4413
+
+
+async def test_when_the_process_stops_it_is_1001(stage: Stage, served: Served) -> None:
+    async with connected(served, str(uuid.uuid4())) as socket:
+        await attached(stage.sockets)
+        stage.sockets.close_all()
+        assert await close_code(socket) == 1001
+    async with connected(served, str(uuid.uuid4())) as late:
+        assert await close_code(late) == 1001
+
+
+async def test_a_token_that_expires_meanwhile_is_4401(stage: Stage, served: Served) -> None:
+    user_id = str(uuid.uuid4())
+    almost = int(time.time()) + 1 - LEEWAY_S  # good for one more second
+    async with connect(served.socket_url, additional_headers=bearer(user_id, exp=almost)) as socket:
+        await attached(stage.sockets)
+        assert await close_code(socket) == 4401
+
+
+async def test_another_path_is_no_socket(served: Served) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        await connect(f"ws://{served.host}:{served.port}/api/v1/other")
+    assert refused.value.response.status_code == 404

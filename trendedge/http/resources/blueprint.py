@@ -1,0 +1,50 @@
+"""The kinds of blueprint: who may come in is decided once for all routes of one, so that none can forget it."""
+
+from typing import Any
+
+import orjson
+from quart import Blueprint, Response
+
+from trendedge.http.doors import Doors
+from trendedge.http.exchange import current
+
+PREFIX = "/api/v1"
+
+
+def user_blueprint(name: str, doors: Doors) -> Blueprint:
+    """Routes under `/api/v1` for users; `current().user_id` is set in each."""
+    blueprint = Blueprint(name, __name__, url_prefix=PREFIX)
+
+    async def admit() -> None:
+        exchange = current()
+        if exchange.method != "OPTIONS":
+            await doors.admit_user(exchange)
+
+    blueprint.before_request(admit)
+    return blueprint
+
+
+def operator_blueprint(name: str, doors: Doors, *, prefix: str) -> Blueprint:
+    """Routes for operators."""
+    blueprint = Blueprint(name, __name__, url_prefix=prefix)
+
+    async def admit() -> None:
+        exchange = current()
+        if exchange.method != "OPTIONS":
+            doors.admit_operator(exchange)
+
+    blueprint.before_request(admit)
+    return blueprint
+
+
+def user_id() -> str:
+    """The user whom the blueprint's door let in."""
+    found = current().user_id
+    if found is None:  # a route outside of `user_blueprint`: never serve it as anybody
+        raise LookupError("no user was admitted to this request")
+    return found
+
+
+def json_response(content: Any, status: int = 200) -> Response:
+    """An answer in JSON."""
+    return Response(orjson.dumps(content), status, content_type="application/json")
