@@ -46,6 +46,14 @@ class UnexpectedAnswer(BenchmarkError):
         self.status = status
 
 
+class TooFewTrades(BenchmarkError):
+    """Alerts were acknowledged and delivered, and yet the list of trades does not fill a page."""
+
+    def __init__(self, *, listed: int, wanted: int) -> None:
+        super().__init__(f"the list of trades has {listed} entries after enough alerts for {wanted}")
+        self.listed = listed
+
+
 class InvalidSystem(BenchmarkError):
     """The description of a system under test cannot be used."""
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 from time import perf_counter
+from typing import cast
 
 import orjson
 
@@ -35,9 +36,8 @@ class EventSocket(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.Transport):
-            self._transport = transport
-            transport.write(self._target.handshake(base64.b64encode(os.urandom(16)).decode()))
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one, and does not derive from it
+        self._transport.write(self._target.handshake(base64.b64encode(os.urandom(16)).decode()))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None

@@ -9,6 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
+from typing import cast
 
 import httptools
 
@@ -56,8 +57,8 @@ class HttpConnection(asyncio.Protocol):
             self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.Transport):
-            self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one, and does not derive from it
+        self._pool.made(self)
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -96,7 +97,7 @@ class HttpPool:
     """
 
     def __init__(self, address: tuple[str, int], *, limit: int = 1024) -> None:
-        self._address, self._limit = address, limit
+        self.address, self._limit = address, limit
         self._idle: deque[HttpConnection] = deque()
         self._waiting: deque[tuple[bytes, asyncio.Future[Response]]] = deque()
         self._open: set[HttpConnection] = set()
@@ -138,6 +139,10 @@ class HttpPool:
         if self._open:
             await self._emptied.wait()
 
+    def made(self, connection: HttpConnection) -> None:
+        """A connection is up; it is the pool's until it is lost."""
+        self._open.add(connection)
+
     def freed(self, connection: HttpConnection) -> None:
         """A connection's answer is complete: it takes the request that waits longest."""
         while self._waiting:
@@ -164,8 +169,7 @@ class HttpPool:
 
     async def _connect(self) -> HttpConnection:
         loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(partial(HttpConnection, self), *self._address)
-        self._open.add(connection)
+        _, connection = await loop.create_connection(partial(HttpConnection, self), *self.address)
         return connection
 
     def _connected(self, task: asyncio.Task[HttpConnection]) -> None:
@@ -175,7 +179,10 @@ class HttpPool:
         error = task.exception()
         if error is None:
             self.freed(task.result())
-        elif self._waiting:
+            return
+        if self._waiting:
             _, answer = self._waiting.popleft()
             if not answer.done():
                 answer.set_exception(error)
+        if self._waiting and not self._closing:
+            self._grow()

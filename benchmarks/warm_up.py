@@ -6,7 +6,7 @@ from time import perf_counter
 import orjson
 
 from benchmarks.errors import BenchmarkError, NoTradeEvent, SocketRefused
-from benchmarks.flatten import fetch
+from benchmarks.flatten import fetch, flatten
 from benchmarks.http_client import Response
 from benchmarks.session import AlertSession, Patience, open_session
 from benchmarks.target import Target
@@ -15,7 +15,7 @@ PROBE_EVERY_S = 0.25
 IN_FLIGHT = 8
 
 
-async def first_trade(target: Target, *, timeout_s: float = 30.0) -> float:
+async def first_trade(target: Target, *, timeout_s: float = 30.0, patience: Patience | None = None) -> float:
     """Post alerts until a trade event comes back; the moment (`perf_counter`) at which it was there.
 
     A server that is still starting may refuse the socket or the alert: both are tried again. An unanswered probe is
@@ -28,14 +28,14 @@ async def first_trade(target: Target, *, timeout_s: float = 30.0) -> float:
         try:
             async with open_session(target, connections=1) as session:
                 remaining_s = timeout_s - (perf_counter() - started)
-                return await _probe(target, session, timeout_s=remaining_s)
+                return await _probe(target, session, timeout_s=remaining_s, patience=patience or Patience())
         except (SocketRefused, OSError) as error:
             last = str(error)
             await asyncio.sleep(0.02)
     raise NoTradeEvent(probes=0, waited_s=timeout_s, explanation=last)
 
 
-async def _probe(target: Target, session: AlertSession, *, timeout_s: float) -> float:
+async def _probe(target: Target, session: AlertSession, *, timeout_s: float, patience: Patience) -> float:
     started, answers, probes = perf_counter(), [], 0
     while perf_counter() - started < timeout_s:
         answers.append(session.fire(perf_counter()))
@@ -43,7 +43,7 @@ async def _probe(target: Target, session: AlertSession, *, timeout_s: float) -> 
         next_at = perf_counter() + PROBE_EVERY_S
         while perf_counter() < next_at:
             if (delivered_at := session.ledger.first_event_at) is not None:
-                await session.settle(Patience())
+                await session.settle(patience)
                 return delivered_at
             await asyncio.sleep(0.001)
     explanation = await _explain(target, answers)
@@ -71,6 +71,7 @@ async def warm_up(target: Target, *, alerts: int) -> None:
     :raises NoTradeEvent: the way of an alert does not work
     """
     await first_trade(target)
+    await flatten(target)
     async with open_session(target, connections=IN_FLIGHT) as session:
 
         async def post(share: int) -> None:
