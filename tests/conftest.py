@@ -1,7 +1,7 @@
-"""Real servers for the tests: a PostgreSQL and a Valkey of this process's own, started when the first test asks for one.
+"""Real servers for the tests: a PostgreSQL and a Valkey of this process's own, started when first asked for.
 
-Each process of pytest-xdist has its own pair, so nothing is shared and nothing needs a lock. They live below pytest's temporary
-directory and end with the process. Durability is off: a test that kills a server starts one of its own.
+Each process of pytest-xdist has its own pair, so nothing is shared and nothing needs a lock. They live below pytest's
+temporary directory and end with the process. Durability is off: a test that kills a server starts one of its own.
 
 `database_url`  a migrated database of the test's own (a clone of a template)
 `postgres_url`  an empty database of the test's own

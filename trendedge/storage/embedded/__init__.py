@@ -3,8 +3,8 @@
     async with embedded_postgres(home) as server:
         connect(server.url)
 
-A server lives on `<home>/<name>`, keeps its data across runs, and ends when this process ends, by SIGKILL too. Whoever else wants to
-talk to it finds it with `find_running`.
+A server lives on `<home>/<name>`, keeps its data across runs, and ends when this process ends, by SIGKILL too. Whoever
+else wants to talk to it finds it with `find_running`.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Child processes that end with their parent, whatever ends it, and never outlive it by more than their own shutdown."""
+"""Child processes that end with their parent, whatever ends it, and outlive it by no more than their own shutdown."""
 
 import json
 import os
@@ -22,13 +22,12 @@ class Identity:
 
     uid: int | None = None
     gid: int | None = None
-    namespace: bool = False
-    """Be that uid only in the eyes of the server, in a user namespace. Files stay ours."""
+    alias: int | None = None
+    """The uid that the server sees itself as, in a user namespace. On disk nothing changes."""
 
     def __str__(self) -> str:
-        if self.uid is None:
-            return "as we are"
-        return "in a user namespace" if self.namespace else f"as user {self.uid}"
+        who = "as we are" if self.uid is None else f"as user {self.uid}"
+        return who if self.alias is None else f"{who} in a user namespace"
 
 
 SELF = Identity()
@@ -62,8 +61,8 @@ class Child:
             self._lifeline = None
 
     async def wait(self) -> int:
-        """Wait for the end; the exit code. Polls: waiting for a signal would take SIGCHLD from the event loop."""
-        while self.running:
+        """Wait for the end; the exit code."""
+        while self.running:  # noqa: ASYNC110  # the alternative, SIGCHLD, belongs to the event loop; a thread would linger
             await anyio.sleep(0.01)
         return self._process.wait()
 
@@ -80,8 +79,8 @@ def spawn(
 ) -> Child:
     """Start a server that gets `parent_death_signal` when we end. Call it from the main thread.
 
-    On Linux the kernel watches the *thread* that spawns: a worker thread would take the server with it. The server has a
-    session of its own, so that Ctrl-C in the terminal reaches us first and the shutdown keeps its order.
+    On Linux the kernel watches the *thread* that spawns: a worker thread would take the server with it. The server has
+    a session of its own, so that Ctrl-C in the terminal reaches us first and the shutdown keeps its order.
 
     :param keep: descriptors that the server inherits, for example of its lock
     :param watchdog: watch the parent through a pipe and not through the kernel

@@ -36,13 +36,13 @@ class HomeUnusable(EmbeddedFault):
 
 
 class NoIdentity(EmbeddedFault):
-    """Running as root, and no way was found to run the server as somebody else (PostgreSQL refuses root)."""
+    """Running as root, or as a user without an account, and no way was found to run PostgreSQL as somebody else."""
 
     def __init__(self, directory: Path, tried: list[str]) -> None:
         super().__init__(
-            f"PostgreSQL does not run as root, and no other identity can use {directory} (tried: {'; '.join(tried)}). "
-            "Run as an ordinary user, set TRENDEDGE_HOME to a directory that everybody may enter, "
-            "or set DATABASE_URL to a server of your own"
+            "PostgreSQL does not run as root or as a user without an account, and no other identity can use "
+            f"{directory} (tried: {'; '.join(tried)}). "
+            "Run as an ordinary user, or set DATABASE_URL to a server of your own"
         )
         self.directory, self.tried = directory, tried
 

@@ -3,8 +3,9 @@
 A `preexec_fn` would do the same between fork and exec, where a process with threads may deadlock (Python warns of it).
 Nothing but the standard library is imported, with `-I -S`, so that this costs some 15 ms.
 
-The only argument is JSON: `argv`; `parent` (process id); `parent_death_signal`; `identity` with `uid`, `gid` (null: stay as we
-are) and `namespace` (true: be that uid in a user namespace only); `lifeline`, a descriptor that ends with the parent, or null.
+The only argument is JSON: `argv`; `parent` (process id); `parent_death_signal`; `identity` with `uid`, `gid` (null:
+stay as we are) and `alias` (the uid that the server shall see, or null); `lifeline`, a descriptor that ends with the
+parent, or null where the kernel watches.
 """
 
 import ctypes
@@ -13,33 +14,32 @@ import os
 import sys
 from pathlib import Path
 
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4
 
 
-def become(uid: int | None, gid: int | None, *, namespace: bool) -> None:
-    """Change identity. In a namespace the files that we own stay ours, and the server sees a uid that is not root's."""
-    if uid is None or gid is None:
-        return
-    if namespace:
+def become(uid: int | None, gid: int | None, alias: int | None) -> None:
+    """Change identity for good, and take an alias in a user namespace: files stay ours, the server sees another uid."""
+    if uid is not None and gid is not None:
+        os.setgroups([])
+        os.setgid(gid)
+        os.setuid(uid)
+    if alias is not None:
         outer_uid, outer_gid = os.geteuid(), os.getegid()
+        prctl(PR_SET_DUMPABLE, 1)  # the change above made /proc/self root's
         os.unshare(os.CLONE_NEWUSER)  # type: ignore[attr-defined,unused-ignore]  # Linux alone has it
         Path("/proc/self/setgroups").write_text("deny")
-        Path("/proc/self/uid_map").write_text(f"{uid} {outer_uid} 1")
-        Path("/proc/self/gid_map").write_text(f"{gid} {outer_gid} 1")
-        return
-    os.setgroups([])
-    os.setgid(gid)
-    os.setuid(uid)
+        Path("/proc/self/uid_map").write_text(f"{alias} {outer_uid} 1")
+        Path("/proc/self/gid_map").write_text(f"{alias} {outer_gid} 1")
 
 
 def die_with_parent(parent: int, signal_number: int, lifeline: int | None) -> None:
     """Have the kernel send the signal when the parent (its thread that called us, to be exact) ends.
 
-    After `become`: a change of identity clears this setting. Where the kernel has no such thing (macOS), a forked watchdog
-    waits for the end of the parent's pipe instead.
+    After `become`: a change of identity clears this setting. Where the kernel has no such thing (macOS), a forked
+    watchdog waits for the end of the parent's pipe instead.
     """
     if lifeline is None:
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal_number)
+        prctl(PR_SET_PDEATHSIG, signal_number)
         if os.getppid() != parent:  # it ended before we asked
             sys.exit(1)
         return
@@ -50,6 +50,12 @@ def die_with_parent(parent: int, signal_number: int, lifeline: int | None) -> No
             os.kill(server, signal_number)
         os._exit(0)
     os.close(lifeline)
+
+
+def prctl(option: int, value: int) -> None:
+    """Linux's call of that name."""
+    if ctypes.CDLL(None, use_errno=True).prctl(option, value) != 0:
+        raise OSError(ctypes.get_errno(), f"prctl {option}")
 
 
 def main() -> None:

@@ -1,11 +1,10 @@
-"""The directory of one embedded server: its data, its log, its lock, and the note that tells others where it listens."""
+"""The directory of one embedded server: data, log, lock, and the note that tells others where it listens."""
 
 import fcntl
 import json
 import os
 import secrets
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,8 +34,8 @@ class Note:
 class Place:
     """`<home>/<name>`.
 
-    The directory itself is locked, and the server inherits the descriptor: so the lock tells truly whether a server lives
-    here, also after its parent was killed and while it is still shutting down.
+    The directory itself is locked, and the server inherits the descriptor: so the lock tells truly whether a server
+    lives here, also after its parent was killed and while it is still shutting down.
     """
 
     root: Path
@@ -74,24 +73,20 @@ class Place:
             raise HomeUnusable(self.root, f"it belongs to {self.root.owner()}")
 
     async def acquire(self, *, patience_s: float, report: Callable[[str], None]) -> int:
-        """Take the lock, waiting for a predecessor that is still on its way out. The directory's descriptor, which holds it.
+        """Take the lock, waiting for a predecessor that is still on its way out. The descriptor that holds it.
 
         :raises HomeInUse: it was not free in time
         """
         descriptor = os.open(self.root, os.O_RDONLY | os.O_CLOEXEC)
-        deadline, told = time.monotonic() + patience_s, False
-        try:
-            while not _try_lock(descriptor):
-                if time.monotonic() > deadline:
-                    raise HomeInUse(self.root, self._owner())
-                if not told:
-                    report(f"waiting for the process that still uses {self.root} to end")
-                    told = True
+        if _try_lock(descriptor):
+            return descriptor
+        report(f"waiting for the process that still uses {self.root} to end")
+        with anyio.move_on_after(patience_s):
+            while not _try_lock(descriptor):  # noqa: ASYNC110  # nobody tells us when a lock is free
                 await anyio.sleep(0.05)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        return descriptor
+            return descriptor
+        os.close(descriptor)
+        raise HomeInUse(self.root, self._owner())
 
     def is_held(self) -> bool:
         """Whether a server lives here now, or somebody is about to start one."""
@@ -131,7 +126,13 @@ class Place:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with open(descriptor, "w") as file:  # noqa: PTH123  # a descriptor, not a path
             file.write(text)
+        self._give(draft)
         draft.replace(self.root / name)
+
+    def make_data(self) -> None:
+        """Make the data directory, if there is none."""
+        self.data.mkdir(mode=0o700, exist_ok=True)
+        self._give(self.data)
 
     @contextmanager
     def open_log(self) -> Iterator[IO[bytes]]:
@@ -140,7 +141,12 @@ class Place:
             self.log.replace(self.log.with_suffix(".log.1"))
         with self.log.open("ab") as log:
             self.log.chmod(0o600)
+            self._give(self.log)
             yield log
+
+    def log_size(self) -> int:
+        """How much has been logged so far, in bytes: the mark from which `last_words` reads."""
+        return self.log.stat().st_size if self.log.exists() else 0
 
     def last_words(self, *, since: int = 0) -> str:
         """The last line of the log after the given position."""
@@ -149,13 +155,19 @@ class Place:
             lines = log.read()[-4096:].decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else ""
 
+    def _give(self, path: Path) -> None:
+        """What root makes here belongs to the directory's owner, as whom the server may run."""
+        owner = self.root.stat()
+        if owner.st_uid != os.geteuid():
+            os.chown(path, owner.st_uid, owner.st_gid)
+
     def _owner(self) -> int | None:
         note = self.read_note()
         return None if note is None else note.owner_pid
 
 
 def free_port(preferred: int | None = None) -> int:
-    """A port of the loopback interface that is free now, the preferred one if it is. Somebody may take it before we do."""
+    """A port of the loopback interface that is free now, the preferred one if it is. It may be taken a moment later."""
     for port in (preferred, 0):
         if port is None:
             continue

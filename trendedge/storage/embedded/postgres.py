@@ -28,7 +28,7 @@ class Postgres(Kind):
 
     name = NAME
     stop_signals = (Signals.SIGINT, Signals.SIGQUIT)  # fast, then immediate: the latter recovers at the next start
-    refuses_root = True
+    needs_account = True
 
     def __init__(self, settings: Mapping[str, str] | None = None) -> None:
         self._settings = {**_FIXED, **(settings or {})}
@@ -37,7 +37,7 @@ class Postgres(Kind):
         return programs.postgres_directory() / "bin/postgres"
 
     async def initialize(self, site: Site) -> None:
-        """Make the cluster beside its place and move it there when it is whole, so that a kill leaves no half of one."""
+        """Make the cluster beside its place and move it there once it is whole: a kill leaves no half of one."""
         # Whoever wrote it is gone, for we hold the lock; but its process id may by now be a stranger's.
         (site.place.data / "postmaster.pid").unlink(missing_ok=True)
         if (site.place.data / "PG_VERSION").exists():
@@ -50,7 +50,6 @@ class Postgres(Kind):
 
     async def _initdb(self, site: Site) -> None:
         site.place.password()
-        site.hand_over()
         new = site.root / "data.new"
         await site.run([
             str(site.footing.program.with_name("initdb")),

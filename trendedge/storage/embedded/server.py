@@ -12,10 +12,11 @@ import anyio
 
 from trendedge.storage.embedded.children import Child, spawn
 from trendedge.storage.embedded.errors import ServerFailed
-from trendedge.storage.embedded.identity import Footing, find_footing, hand_over, path_for
+from trendedge.storage.embedded.identity import Footing, find_footing, path_for
 from trendedge.storage.embedded.place import Note, Place, free_port
 
 PREDECESSOR_S = 15.0
+"""A process that drains has ten seconds, and its servers need a moment after it."""
 READY_S = 120.0
 """Long, because after a crash PostgreSQL reads its whole log again before it answers."""
 _PORT_ATTEMPTS = 5
@@ -41,24 +42,19 @@ class Site:
         """The place's directory as the server has to name it."""
         return path_for(self.footing.identity, self.place, self.directory)
 
-    def hand_over(self) -> None:
-        """Give the server's user what we have written since."""
-        hand_over(self.place.root, self.footing.identity)
-
     async def run(self, argv: list[str]) -> None:
         """Run a program of the server's to its end, as the server's user.
 
         :raises ServerFailed: it failed
         """
-        with self.place.open_log() as log:
-            begin = log.tell()
-            child = self.spawn(argv, Signals.SIGKILL)
-            try:
-                code = await child.wait()
-            finally:
-                await child.stop()
+        written = self.place.log_size()
+        child = self.spawn(argv, Signals.SIGKILL)
+        try:
+            code = await child.wait()
+        finally:
+            await child.stop()
         if code != 0:
-            raise ServerFailed(Path(argv[0]).name, self.place.log, self.place.last_words(since=begin))
+            raise ServerFailed(Path(argv[0]).name, self.place.log, self.place.last_words(since=written))
 
     def spawn(self, argv: list[str], parent_death_signal: Signals) -> Child:
         """Start a program as the server's user, with the lock and the log."""
@@ -79,7 +75,8 @@ class Kind(ABC):
     name: str
     stop_signals: tuple[Signals, ...]
     """The first asks for an orderly stop that loses nothing, and is what the server gets when its parent is killed."""
-    refuses_root = False
+    needs_account = False
+    """Refuses to run as root, and as a user that the system has no account for."""
 
     @abstractmethod
     def program(self) -> Path:
@@ -126,20 +123,28 @@ class EmbeddedServer:
         await self._child.stop(*self._kind.stop_signals)
 
 
-async def start(kind: Kind, home: Path | str, *, port: int | None = None, report: Report = silent) -> EmbeddedServer:
+async def start(
+    kind: Kind,
+    home: Path | str,
+    *,
+    port: int | None = None,
+    report: Report = silent,
+    patience_s: float = PREDECESSOR_S,
+) -> EmbeddedServer:
     """Start a server on `<home>/<name>`, made at the first start. Call it from the main thread (see `spawn`).
 
     :param port: this one and no other; else the last start's if it is free, so that an open `psql` finds it again
+    :param patience_s: how long to wait for another process that still uses the home
     :raises EmbeddedFault: with the reason and what to do
     """
     place = Place.of(home, kind.name)
     program = kind.program()
     place.prepare()
-    directory = await place.acquire(patience_s=PREDECESSOR_S, report=report)
+    directory = await place.acquire(patience_s=patience_s, report=report)
     try:
         former = place.read_note()
         place.remove_note()
-        footing = await find_footing(place, directory, program, refuses_root=kind.refuses_root)
+        footing = await find_footing(place, directory, program, needs_account=kind.needs_account)
         site = Site(place, footing, directory)
         await kind.initialize(site)
         child, port = await _start_on_some_port(kind, site, port, former.port if former else None)
@@ -151,9 +156,9 @@ async def start(kind: Kind, home: Path | str, *, port: int | None = None, report
 
 
 async def _start_on_some_port(kind: Kind, site: Site, fixed: int | None, preferred: int | None) -> tuple[Child, int]:
-    for attempt in range(_PORT_ATTEMPTS):
-        port = fixed or free_port(preferred if attempt == 0 else None)
-        begin = site.place.log.stat().st_size if site.place.log.exists() else 0
+    port = fixed or free_port(preferred)
+    for _ in range(_PORT_ATTEMPTS):
+        written = site.place.log_size()
         child = site.spawn(kind.command(site, port), kind.stop_signals[0])
         try:
             if await _becomes_ready(kind, site, port, child):
@@ -163,8 +168,9 @@ async def _start_on_some_port(kind: Kind, site: Site, fixed: int | None, preferr
             raise
         await child.stop(*kind.stop_signals)
         if fixed or free_port(port) == port:  # nobody took the port in between: the reason is another one
-            break
-    raise ServerFailed(kind.name, site.place.log, site.place.last_words(since=begin))
+            raise ServerFailed(kind.name, site.place.log, site.place.last_words(since=written))
+        port = free_port()
+    raise ServerFailed(kind.name, site.place.log, "others took one port after the other")
 
 
 async def _becomes_ready(kind: Kind, site: Site, port: int, child: Child) -> bool:

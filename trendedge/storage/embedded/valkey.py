@@ -37,7 +37,7 @@ class Valkey(Kind):
 
     async def initialize(self, site: Site) -> None:
         site.place.password()
-        site.place.data.mkdir(mode=0o700, exist_ok=True)
+        site.place.make_data()
 
     def command(self, site: Site, port: int) -> list[str]:
         """The settings go into a file: a command line is for everybody to read, and one of them is the password."""
@@ -48,7 +48,6 @@ class Valkey(Kind):
             "dir": _quoted(site.root / "data"),
         }
         site.place.write_private("valkey.conf", "".join(f"{name} {value}\n" for name, value in settings.items()))
-        site.hand_over()
         return [str(site.footing.program), str(site.root / "valkey.conf")]
 
     async def is_ready(self, site: Site, port: int, pid: int) -> bool:
