@@ -83,9 +83,10 @@ class Symbol:
 def _read(raw: str) -> tuple[str, int | None, str]:
     """Root, month and the digits of the year as written: all that does not depend on today."""
     # ASCII first: upper() would turn the long s or the dotless i into letters of a root.
-    found = _SPELLING.fullmatch(raw.strip().upper()) if raw.isascii() and len(raw) <= _LONGEST else None
+    text = raw[:_LONGEST].strip().upper() if raw.isascii() else ""
+    found = _SPELLING.fullmatch(text) if len(raw) <= _LONGEST else None
     if found is None:
-        raise InvalidSymbol(raw[:_LONGEST], _why_not(raw[:_LONGEST].strip().upper()))
+        raise InvalidSymbol(raw[:_LONGEST], _why_not(text))
     exchange, root, month, year = found.group("exchange", "root", "month", "year")
     if exchange is not None and not is_exchange(exchange):
         raise InvalidSymbol(raw, f"{exchange} is not an exchange of CME Group, so {root} there is something else")

@@ -11,7 +11,7 @@ class AlertRefused(Exception):
 
     def __init__(self, status: Literal[400, 422], *, field: str | None, seen: str, mend: str) -> None:
         self.status = status
-        self.field = field
+        self.field = None if field is None else printable(field)
         self.seen = seen
         self.mend = mend
         super().__init__(self.message)
@@ -34,7 +34,7 @@ def unacceptable(field: str, seen: str, mend: str) -> AlertRefused:
 
 
 def shown(value: object) -> str:
-    """A sender's value as an error may print it: short, on one line, without control characters or lone surrogates."""
+    """A sender's value as an error may print it."""
     match value:
         case None:
             return "null"
@@ -44,6 +44,10 @@ def shown(value: object) -> str:
             return f"a list of {len(value)}"
         case dict():
             return "an object"
-    text = str(value)
+    return f'"{printable(str(value))}"'
+
+
+def printable(text: str) -> str:
+    """A sender's text short, on one line, without control characters (PostgreSQL stores no NUL) or lone surrogates."""
     cut = text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
-    return f'"{"".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in cut)}"'
+    return cut if cut.isprintable() else "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in cut)

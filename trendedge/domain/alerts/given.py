@@ -1,6 +1,6 @@
 """The fields of one alert sorted by what they are for us, and the agreement among those that are the same thing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from trendedge.domain.alerts.errors import shown, unacceptable
@@ -33,9 +33,9 @@ class Given:
             given.found.setdefault(target, []).append((path, value))
         return given
 
-    def all(self, *targets: Target) -> list[Found]:
-        """The fields of these targets."""
-        return [one for target in targets for one in self.found.get(target, ())]
+    def all(self, target: Target) -> Sequence[Found]:
+        """The fields of one target."""
+        return self.found.get(target, ())
 
     def words(self, target: Target) -> list[Said]:
         """The texts of one target.
@@ -51,12 +51,14 @@ class Given:
         """
         agreed: T | None = None
         first: Found | None = None
-        for path, value in self.all(*targets):
-            result = read(path, value)
-            if result is None:
-                continue
-            if first is not None and result != agreed:
-                raise unacceptable(path, f"{shown(value)}, and {shown(first[1])} in {first[0]}", "say one thing only")
-            if first is None:
+        for target in targets:
+            for path, value in self.found.get(target, ()):
+                result = read(path, value)
+                if result is None or (first is not None and result == agreed):
+                    continue
+                if first is not None:
+                    raise unacceptable(
+                        path, f"{shown(value)}, and {shown(first[1])} in {first[0]}", "say one thing only"
+                    )
                 agreed, first = result, (path, value)
         return agreed

@@ -29,10 +29,17 @@ def refuse_copies(path: str, value: Value) -> None:
     if not isinstance(entries[0], dict):
         raise unacceptable(path, shown(entries[0]), "send a list with one object, or leave it out")
     multiplier = entries[0].get("quantity_multiplier")
-    if multiplier is not None and read_number(f"{path}[0].quantity_multiplier", multiplier) != 1:
-        raise unacceptable(
-            f"{path}[0].quantity_multiplier", shown(multiplier), "send 1, and the number of contracts in quantity"
-        )
+    if multiplier is not None:
+        refuse_multiple(f"{path}[0].quantity_multiplier", multiplier)
+
+
+def refuse_multiple(path: str, value: Value) -> None:
+    """Accept a multiplier of the quantity only if it is 1.
+
+    :raises AlertRefused: 422
+    """
+    if read_number(path, value) != 1:
+        raise unacceptable(path, shown(value), "send 1, and the number of contracts in quantity")
 
 
 def refuse_other_units(path: str, value: Value) -> None:

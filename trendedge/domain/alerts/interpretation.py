@@ -11,7 +11,7 @@ from typing import Final
 from trendedge.domain.alerts.errors import AlertRefused, shown, unacceptable
 from trendedge.domain.alerts.fields import Fields, Value
 from trendedge.domain.alerts.given import Given
-from trendedge.domain.alerts.guards import refuse_copies, refuse_other_units, refuse_update
+from trendedge.domain.alerts.guards import refuse_copies, refuse_multiple, refuse_other_units, refuse_update
 from trendedge.domain.alerts.names import CLOCKS, IDS, Target, squeeze
 from trendedge.domain.alerts.prices import read_prices
 from trendedge.domain.alerts.redaction import SHORTEST, redact
@@ -22,6 +22,7 @@ from trendedge.domain.symbols import InvalidSymbol, Symbol, is_exchange
 
 _GUARDS: Final[dict[Target, Callable[[str, Value], None]]] = {
     Target.ACCOUNTS: refuse_copies,
+    Target.MULTIPLIER: refuse_multiple,
     Target.QUANTITY_TYPE: refuse_other_units,
     Target.UPDATE: refuse_update,
 }
@@ -164,5 +165,8 @@ def _read_safe(path: str, value: Value, secrets: tuple[str, ...]) -> str | None:
 
 def _without_secrets(refusal: AlertRefused, secrets: tuple[str, ...]) -> AlertRefused:
     return AlertRefused(
-        refusal.status, field=refusal.field, seen=redact(refusal.seen, secrets), mend=redact(refusal.mend, secrets)
+        refusal.status,
+        field=None if refusal.field is None else redact(refusal.field, secrets),
+        seen=redact(refusal.seen, secrets),
+        mend=redact(refusal.mend, secrets),
     )

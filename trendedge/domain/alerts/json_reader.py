@@ -11,7 +11,7 @@ from typing import Final
 
 import orjson
 
-from trendedge.domain.alerts.errors import AlertRefused, shown, unacceptable, unreadable
+from trendedge.domain.alerts.errors import AlertRefused, printable, shown, unacceptable, unreadable
 from trendedge.domain.alerts.fields import MAX_DEPTH, MAX_FIELDS, Value
 from trendedge.domain.alerts.redaction import is_secret_name
 from trendedge.domain.signals import Repair
@@ -130,7 +130,7 @@ class JsonReader:
         try:
             text = orjson.loads(f'"{found[1]}"') if "\\" in found[1] else found[1]
         except ValueError:
-            raise self._stuck("text without lone surrogates or unknown escapes") from None
+            raise self._stuck("text", seen="an escape that is no character (a lone surrogate?) in the text") from None
         self._at = found.end()
         self.strings.append((found.start(), found.end(), text))
         return str(text)
@@ -149,7 +149,7 @@ class JsonReader:
             self.clash = clash(path, first, second)
 
     def _repaired(self, path: str, was: str, became: str) -> None:
-        repair = Repair(path, was, became)
+        repair = Repair(printable(path), was, became)
         if repair not in self.repairs:
             self.repairs.append(repair)
 
@@ -168,11 +168,11 @@ class JsonReader:
         if not self._take(character):
             raise self._stuck(f'"{character}"')
 
-    def _stuck(self, wanted: str) -> AlertRefused:
-        # One character only: the text around it may hold the sender's key.
+    def _stuck(self, wanted: str, *, seen: str = "") -> AlertRefused:
+        # One character at most: the text around it may hold the sender's key.
         line = self.text.count("\n", 0, self._at) + 1
         column = self._at - self.text.rfind("\n", 0, self._at)
-        seen = shown(self.text[self._at]) if self._at < len(self.text) else "the end"
+        seen = seen or (shown(self.text[self._at]) if self._at < len(self.text) else "the end")
         return unreadable(f"{seen} at line {line}, column {column} of the JSON", f"{wanted} must stand there")
 
 

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from enum import Enum, auto
+from enum import StrEnum, auto
 from functools import lru_cache
 from typing import Final
 
 
-class Target(Enum):
-    """What a sender's field can be for us."""
+class Target(StrEnum):
+    """What a sender's field can be for us. Text, because its hash is computed in C, and each alert looks up thirty."""
 
     SYMBOL = auto()
     EXCHANGE = auto()
@@ -32,6 +32,8 @@ class Target(Enum):
     ACCOUNT = auto()
     PLAYBOOK = auto()
     ACCOUNTS = auto()
+    """A list of accounts that copy the trade."""
+    MULTIPLIER = auto()
     UPDATE = auto()
     """A wish to change the exits of a position instead of trading."""
 
@@ -55,6 +57,7 @@ _NAMES: Final[Mapping[Target, str]] = {
     Target.ACCOUNT: "account accountid accountname",
     Target.PLAYBOOK: "playbook playbookid",
     Target.ACCOUNTS: "multipleaccounts",
+    Target.MULTIPLIER: "quantitymultiplier multipleaccountsquantitymultiplier",
     Target.UPDATE: "updatetp updatesl",
 }
 _TARGETS: Final[Mapping[str, Target]] = {name: target for target, names in _NAMES.items() for name in names.split()}
@@ -84,8 +87,8 @@ def target_of(path: str) -> Target | None:
     TradingView's order (`{{strategy.order.id}}`), the same for each trade: it cannot say what a duplicate is.
     """
     *above, leaf = map(squeeze, path.split("."))
-    if above == ["bar"]:
-        return _TARGETS.get("bar" + leaf)
+    if above in (["bar"], ["multipleaccounts"]):
+        return _TARGETS.get(above[0] + leaf)
     if not all(name in _ENVELOPES for name in above):
         return None
     target = _TARGETS.get(leaf)

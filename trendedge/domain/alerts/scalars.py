@@ -17,8 +17,8 @@ MAX_PRICE: Final = Decimal(100_000_000)
 """Points. Above every price of every product, and low enough for exact arithmetic."""
 
 NOISE: Final = Decimal("0.0001")
-"""Share of a tick that counts as rounding. Binary floats are off by far less (18250.250000001 by 4e-9 of a tick), a price
-that was computed without rounding it to the tick (18250.30) by far more."""
+"""Share of a tick that counts as rounding. Binary floats are off by far less (18250.250000001 by 4e-9 of a tick), a
+price that was computed without rounding it to the tick (18250.30) by far more."""
 
 MAX_TEXT: Final = 200
 """Characters of an id or a name."""
@@ -103,7 +103,7 @@ def read_price(path: str, value: Value, *, instrument: Instrument) -> tuple[Deci
     if price == nearest:
         return _plain(price, nearest), None
     if nearest > 0 and abs(price - nearest) <= instrument.tick_size * NOISE:
-        return nearest, Repair(path, str(value)[:50], str(nearest))
+        return nearest, Repair(path, str(value).strip()[:50], str(nearest))
     raise unacceptable(
         path,
         shown(value),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from trendedge.domain.alerts.errors import AlertRefused, unreadable
+from trendedge.domain.alerts.errors import AlertRefused, printable, unreadable
 from trendedge.domain.alerts.fields import MAX_DEPTH, MAX_FIELDS, MAX_STRING, Value
 from trendedge.domain.alerts.json_reader import clash, too_deep, too_many
 from trendedge.domain.alerts.redaction import is_secret_name
@@ -53,7 +53,8 @@ def _walk_object(found: Survey, tree: Mapping[str, Value], path: str, *, depth: 
     for key, value in tree.items():
         if len(key) > MAX_STRING:
             raise _too_long("a field's name")
-        below = f"{path}.{key}" if path else key
+        name = key if key.isprintable() else printable(key)
+        below = f"{path}.{name}" if path else name
         hidden = secret or is_secret_name(key)
         if isinstance(value, dict):
             _walk_object(found, value, below, depth=depth + 1, secret=hidden)
@@ -90,6 +91,4 @@ def _count(found: Survey, more: int) -> None:
 
 
 def _too_long(path: str) -> AlertRefused:
-    return unreadable(
-        f"text of more than {MAX_STRING} characters", f"send at most {MAX_STRING} characters", field=path[:100]
-    )
+    return unreadable(f"text of more than {MAX_STRING} characters", f"send at most {MAX_STRING} characters", field=path)
