@@ -1,17 +1,15 @@
 """One suite for every journal: what runs here in Redis must run in PostgreSQL, and in both behind the failover."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import pytest
 
-from trendedge.runtime.journal import Appended, DeadLetter, Duplicate, Unique
-from trendedge.storage.failover_journal import AdoptingJournal, FailoverJournal
-from trendedge.storage.postgres import Database, open_database
+from trendedge.runtime.journal import Appended, DeadLetter, Duplicate, Journal, Unique
+from trendedge.storage.failover_journal import FailoverJournal
+from trendedge.storage.postgres import Database
 from trendedge.storage.postgres_journal import PostgresJournal
-from trendedge.storage.redis import RedisStore, open_redis
+from trendedge.storage.redis import RedisStore
 from trendedge.storage.redis_journal import RedisJournal
 
 BOX = "executor"
@@ -26,7 +24,7 @@ class Stores:
     redis: RedisStore
     kind: str
 
-    def journal(self, node: str = "a") -> AdoptingJournal:
+    def journal(self, node: str = "a") -> Journal:
         """A journal as a process with this node id would open it."""
         in_redis, in_postgres = RedisJournal(self.redis, node=node), PostgresJournal(self.database, node=node)
         match self.kind:
@@ -44,14 +42,11 @@ class Stores:
 
 
 @pytest.fixture(params=["redis", "postgres", "failover"])
-async def stores(request: pytest.FixtureRequest, database_url: str, redis_url: str) -> AsyncIterator[Stores]:
-    async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(open_database(database_url))
-        redis = await stack.enter_async_context(open_redis(redis_url))
-        yield Stores(database, redis, request.param)
+def stores(request: pytest.FixtureRequest, database: Database, redis_store: RedisStore) -> Stores:
+    return Stores(database, redis_store, request.param)
 
 
-async def append(journal: AdoptingJournal, payload: bytes, unique: Unique | None = None) -> str:
+async def append(journal: Journal, payload: bytes, unique: Unique | None = None) -> str:
     outcome = await journal.append(BOX, payload, unique=unique)
     assert isinstance(outcome, Appended)
     return outcome.entry_id

@@ -17,12 +17,8 @@ _REMEMBERED = 100_000
 """Settlements remembered for a store that is down. What is beyond is delivered again after a restart: harmless."""
 
 
-class AdoptingJournal(Journal, Protocol):
-    """A journal that takes over from dead nodes."""
-
-    async def adopt(self, mailbox: str) -> list[Entry]:
-        """Entries that became ours since the last look."""
-        ...
+class LeasedJournal(Journal, Protocol):
+    """A journal whose entries belong to a node as long as it says that it is alive."""
 
     async def keep_lease(self) -> None:
         """Renew the lease while there is unsettled mail, until cancelled."""
@@ -47,7 +43,7 @@ class _Side:
 
     prefix: str
     """Begins the ids of its entries, so that a settlement finds its store."""
-    journal: AdoptingJournal
+    journal: LeasedJournal
     owed: deque[tuple[str, str, Sequence[Announcement]]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
 
 
@@ -61,8 +57,8 @@ class FailoverJournal:
 
     def __init__(
         self,
-        first: AdoptingJournal,
-        second: AdoptingJournal,
+        first: LeasedJournal,
+        second: LeasedJournal,
         *,
         speaker: Speaker,
         on_change: Callable[[bool], None] = lambda degraded: None,

@@ -1,0 +1,66 @@
+"""Accounts as clients read them: settings, and what each is worth."""
+
+from decimal import Decimal
+from typing import Any
+
+import orjson
+
+from trendedge.domain.wire import instant, plain
+from trendedge.storage.paging import Listing, Page, encode_cursor
+from trendedge.storage.positions import unrealized_by_account
+from trendedge.storage.postgres import Database, Row
+from trendedge.storage.values import as_uuid
+
+
+async def list_accounts(db: Database, user_id: str, *, limit: int = 50, cursor: str | None = None) -> Page:
+    """The user's accounts, the newest first. `equity` values what is held at the last known prices.
+
+    :raises InvalidCursor: the cursor is not of this list
+    """
+    listing = Listing(time="created_at", id="id", user_id=user_id)
+    listing.after(cursor)
+    rows = await db.fetch(f"{_LIST} {listing.sql(limit)}", *listing.args)
+    unrealized = await unrealized_by_account(db, user_id)
+    shown = rows[:limit]
+    items = orjson.dumps([_item(row, unrealized.get(row["id"], Decimal(0))) for row in shown])
+    return Page(items, encode_cursor(shown[-1]["created_at"], shown[-1]["id"]) if len(rows) > limit else None)
+
+
+async def select_account(db: Database, user_id: str, account_id: str) -> bytes | None:
+    """One account of this user, as JSON; None when there is none."""
+    where = "where user_id = $1 and id = $2"
+    row = await db.fetchrow(f"{_LIST} {where}", as_uuid(user_id), as_uuid(account_id))
+    if row is None:
+        return None
+    unrealized = await unrealized_by_account(db, user_id)
+    return orjson.dumps(_item(row, unrealized.get(row["id"], Decimal(0))))
+
+
+def _item(row: Row, unrealized: Decimal) -> dict[str, Any]:
+    equity = row["starting_equity"] + row["realized_pnl"] - row["commissions"] + unrealized
+    return {
+        "id": str(row["id"]),
+        "name": row["name"],
+        "mode": row["mode"],
+        "broker": row["broker"],
+        "currency": row["currency"],
+        "equity": plain(equity),
+        "starting_equity": plain(row["starting_equity"]),
+        "realized_pnl": plain(row["realized_pnl"]),
+        "unrealized_pnl": plain(unrealized),
+        "commissions": plain(row["commissions"]),
+        "default_quantity": plain(row["default_quantity"]),
+        "slippage_ticks": row["slippage_ticks"],
+        "commission": plain(row["commission"]),
+        "any_hour": row["any_hour"],
+        "halted": row["halted"],
+        "is_default": row["is_default"],
+        "created_at": instant(row["created_at"]),
+    }
+
+
+_LIST = """
+    select id, name, mode, broker, currency, starting_equity, default_quantity, slippage_ticks, commission, any_hour,
+        halted, is_default, realized_pnl, commissions, created_at
+    from accounts
+"""
