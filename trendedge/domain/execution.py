@@ -181,8 +181,6 @@ def _filled(
 
 def _order(request: ExecutionRequest, chosen: Plan, *, order_id: str, now: datetime) -> Order:
     signal, position = request.signal, chosen.position
-    is_limit = signal.order_type is OrderType.LIMIT
-    limit_price = signal.limit_price if signal.limit_price is not None else signal.price
     return Order(
         id=order_id,
         signal_id=request.signal_id,
@@ -192,7 +190,7 @@ def _order(request: ExecutionRequest, chosen: Plan, *, order_id: str, now: datet
         side=chosen.side,
         type=signal.order_type,
         quantity=chosen.quantity,
-        limit_price=limit_price if is_limit else None,
+        limit_price=signal.limit_price if signal.order_type is OrderType.LIMIT else None,
         stop_price=None,
         status=OrderStatus.FILLED,
         client_order_id=client_order_id(request.signal_id),

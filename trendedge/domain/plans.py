@@ -1,13 +1,15 @@
 """What a signal asks of a book: which contract, which side, how many contracts to close and how many to open."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from trendedge.domain.book import Book
+from trendedge.domain.instruments import INSTRUMENTS
 from trendedge.domain.orders import Side
 from trendedge.domain.positions import Position
 from trendedge.domain.risk import Check, RejectionCode, failed, passed
 from trendedge.domain.signals import Action, Direction, Signal
+from trendedge.domain.wire import plain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +23,20 @@ class Contract:
     root: str
     resolution: str
     """How the one led to the other, as a sentence."""
+
+    def to_wire(self) -> dict[str, str]:
+        """As `contract` of the decision trace, with what the exchange says of the product."""
+        product = INSTRUMENTS[self.root]
+        return {
+            "requested": self.requested,
+            "symbol": self.symbol,
+            "root": self.root,
+            "resolution": self.resolution,
+            "exchange": product.exchange,
+            "name": product.name,
+            "tick_size": plain(product.tick_size),
+            "point_value": plain(product.point_value),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,16 +63,16 @@ def resolve(signal: Signal, book: Book) -> tuple[Contract, Check | None]:
     """
     wanted, root = str(signal.symbol), signal.symbol.root
     contract = Contract(requested=wanted, symbol=wanted, root=root, resolution="as the alert says")
-    if signal.action in (Action.BUY, Action.SELL, Action.CANCEL) or book.position(wanted, root=root).quantity:
+    if signal.action in (Action.BUY, Action.SELL, Action.CANCEL):
         return contract, None
-    match book.held(root):
-        case [only] if signal.symbol.is_continuous or only.symbol == root:
-            found = Contract(
-                requested=wanted, symbol=only.symbol, root=root, resolution=f"{only.symbol} is what is held of {root}"
-            )
-            return found, None
-        case [_, _, *_] as several if signal.symbol.is_continuous:
-            names = ", ".join(position.symbol for position in several)
+    meant = tuple(p.symbol for p in book.held(root) if _speaks_of(signal, p.quantity))
+    if wanted in meant:
+        return contract, None
+    match meant:
+        case [only] if signal.symbol.is_continuous or only == root:
+            return replace(contract, symbol=only, resolution=f"{only} is what is held of {root}"), None
+        case [_, _, *_] if signal.symbol.is_continuous:
+            names = ", ".join(meant)
             detail = f"{wanted} could mean each of {names}, which are all held; name the contract"
             return contract, failed("position", RejectionCode.AMBIGUOUS_CONTRACT, detail, held=names)
     return contract, None
@@ -90,7 +106,8 @@ def plan(signal: Signal, *, position: Position, default_quantity: int) -> tuple[
 
 def _planned(signal: Signal, chosen: Plan) -> Check:
     facts = {"held": str(chosen.position.quantity), "closes": str(chosen.closes), "opens": str(chosen.opens)}
-    facts["requested"] = "null" if signal.quantity is None else str(signal.quantity)
+    if signal.quantity is not None:
+        facts["requested"] = str(signal.quantity)
     detail = f"{chosen.side.value} {chosen.quantity} {chosen.position.symbol}: {_purpose(chosen)}"
     if signal.action is Action.CLOSE and signal.quantity is not None and signal.quantity > chosen.closes:
         detail += f"; {signal.quantity} were asked for, and an exit never opens the other side"

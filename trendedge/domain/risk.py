@@ -52,6 +52,10 @@ class Check:
     code: RejectionCode | None = None
     """What the signal is rejected with, when the check did not pass."""
 
+    def to_wire(self) -> dict[str, str | bool]:
+        """As an item of `checks` in the decision trace."""
+        return {"check": self.check, "passed": self.passed, "detail": self.detail, **self.facts}
+
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
@@ -59,6 +63,10 @@ class Rejection:
 
     code: RejectionCode
     message: str
+
+    def to_wire(self) -> dict[str, str]:
+        """As `rejection` of the decision trace."""
+        return {"code": self.code.value, "message": self.message}
 
 
 def passed(check: str, detail: str, **facts: str) -> Check:
@@ -135,9 +143,8 @@ def reference_price(signal: Signal, *, last: LastPrice | None, now: datetime) ->
     A limit order has its limit. A market order has the alert's price, else the last price of the product while that is
     under `LAST_PRICE_MAX_AGE`.
     """
-    if signal.order_type is not OrderType.MARKET:
-        limit = signal.limit_price if signal.limit_price is not None else signal.price
-        return _sane(limit, source="the limit", missing="a limit order needs a limit price")
+    if signal.order_type is OrderType.LIMIT:
+        return _sane(signal.limit_price, source="the limit", missing="a limit order needs a limit price")
     if signal.price is not None:
         return _sane(signal.price, source="the alert's price", missing="")
     if last is None or last.root != signal.symbol.root:
