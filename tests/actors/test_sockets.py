@@ -1,9 +1,13 @@
 """The hub's registry: who gets which frame, and what happens to a client that cannot keep up."""
 
+import asyncio
+
 import anyio
 import pytest
+from wsproto.frame_protocol import FrameProtocol, Opcode
 
-from trendedge.actors.sockets import GoingAway, Sockets, SubscriberLagging, TooManyConnections
+from trendedge.actors.sockets import LONGEST_BACKLOG, GoingAway, Sockets, SubscriberLagging, TooManyConnections
+from trendedge.actors.websocket import text_frames
 
 
 async def test_frames_reach_every_socket_of_the_user_and_nobody_else() -> None:
@@ -70,3 +74,41 @@ async def test_going_away_delivers_what_is_queued_and_then_ends_the_socket() -> 
         await subscriber.next_frames()
     with pytest.raises(GoingAway):
         sockets.attach("a")
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65_535, 65_536, 70_000])
+def test_frames_read_as_text_of_any_length(size: int) -> None:
+    protocol = FrameProtocol(client=True, extensions=[])
+    protocol.receive_bytes(text_frames(["x" * size, "second"]))
+    messages = [(frame.opcode, frame.payload, frame.message_finished) for frame in protocol.received_frames()]
+    assert messages == [(Opcode.TEXT, "x" * size, True), (Opcode.TEXT, "second", True)]
+
+
+async def test_frames_are_written_straight_to_a_transport_and_a_client_that_reads_nothing_is_dropped() -> None:
+    sockets, received = Sockets(), bytearray()
+    connected = asyncio.Event()
+    release = asyncio.Event()
+    writers: list[asyncio.StreamWriter] = []
+
+    async def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        connected.set()
+        await release.wait()
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    reader, client = await asyncio.open_connection(*server.sockets[0].getsockname())
+    await connected.wait()
+    subscriber = sockets.attach("a")
+    subscriber.write_to(writers[0].transport)
+    sockets.push("a", "trades", ("one", "two"))
+    received += await reader.readexactly(len(text_frames(["one", "two"])))
+    assert bytes(received) == text_frames(["one", "two"])
+    while writers[0].transport.get_write_buffer_size() <= LONGEST_BACKLOG:
+        sockets.push("a", "trades", ("x" * 60_000,))
+    sockets.push("a", "trades", ("too much",))
+    with pytest.raises(SubscriberLagging):
+        await subscriber.next_frames()
+    release.set()
+    client.close()
+    writers[0].transport.abort()
+    server.close()

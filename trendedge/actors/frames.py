@@ -6,6 +6,7 @@ import orjson
 
 from trendedge.domain.events import CHANNEL, TradeEvent
 from trendedge.domain.wire import instant
+from trendedge.storage.events import StoredEvent
 
 
 def event_frame(event: dict[str, Any]) -> str:
@@ -16,6 +17,11 @@ def event_frame(event: dict[str, Any]) -> str:
 def event_wire(event: TradeEvent) -> dict[str, Any]:
     """A trade event as the frame's fields."""
     return {"type": event.type.value, "id": event.id, "at": instant(event.at), "data": dict(event.data)}
+
+
+def stored_wire(event: StoredEvent) -> dict[str, Any]:
+    """An event that was told before, as the frame's fields."""
+    return {"type": event.type, "id": event.id, "at": instant(event.at), "data": dict(event.data)}
 
 
 def publication(wire: dict[str, Any], *, origin: str) -> bytes:

@@ -1,6 +1,6 @@
 """Looks after the journal: its leases and its way back from degraded, and the mail of processes that died."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import anyio
@@ -19,7 +19,7 @@ class JournalKeeper(Service):
 
     def __init__(
         self,
-        keep: Callable[[], Awaitable[None]],
+        keep: Callable[[], Coroutine[Any, Any, None]],
         executor: DurableRef[Any],
         *,
         every_s: float = ADOPT_EVERY_S,

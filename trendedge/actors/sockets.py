@@ -2,10 +2,14 @@
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Sequence
+
+from trendedge.actors.websocket import text_frames
 
 CHANNELS = ("trades", "trendlines", "system")
 """What a client can subscribe to (PRD INF-FR-012); all by default."""
+LONGEST_BACKLOG = 256 * 1024
+"""Bytes that may wait in a connection's write buffer, on top of what the kernel takes."""
 
 
 class TooManyConnections(Exception):
@@ -20,7 +24,7 @@ class SubscriberLagging(Exception):
     """The client takes its frames too slowly; what it missed it can resume after reconnecting."""
 
     def __init__(self, waiting: int) -> None:
-        super().__init__(f"{waiting} frames are waiting: the client is too slow")
+        super().__init__(f"{waiting} frames could not be sent: the client is too slow")
         self.waiting = waiting
 
 
@@ -29,9 +33,13 @@ class GoingAway(Exception):
 
 
 class Subscriber:
-    """One socket's outgoing side: a bounded queue that never makes the sender wait."""
+    """One socket's outgoing side. It never makes the sender wait.
 
-    __slots__ = ("_ended", "_frames", "_limit", "_waiter", "channels", "user_id")
+    With a transport, frames are written to it at once: the same bytes for every socket, and no task to be woken for
+    each (measured: see docs/explanation/performance.md, "Fan-out"). Without one they wait in a bounded queue.
+    """
+
+    __slots__ = ("_ended", "_frames", "_limit", "_transport", "_waiter", "channels", "user_id")
 
     def __init__(self, user_id: str, limit: int) -> None:
         self.user_id = user_id
@@ -40,10 +48,22 @@ class Subscriber:
         self._frames: deque[str] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._ended: Exception | None = None
+        self._transport: asyncio.WriteTransport | None = None
 
-    def push(self, frames: Iterable[str]) -> None:
-        """Queue frames; a queue that overflows is emptied and ends its socket."""
+    def write_to(self, transport: asyncio.WriteTransport) -> None:
+        """From now on write frames straight to the connection, which must speak WebSocket over HTTP/1.1."""
+        self._transport = transport
+
+    def push(self, frames: Sequence[str], wire: bytes) -> None:
+        """Send frames, given as texts and as bytes. A client that takes them too slowly loses its socket."""
         if self._ended is not None:
+            return
+        transport = self._transport
+        if transport is not None and not self._frames:
+            if transport.get_write_buffer_size() > LONGEST_BACKLOG:
+                self.end(SubscriberLagging(len(frames)))
+            elif not transport.is_closing():
+                transport.write(wire)
             return
         self._frames.extend(frames)
         if len(self._frames) > self._limit:
@@ -108,14 +128,14 @@ class Sockets:
             if not mine:
                 del self._by_user[subscriber.user_id]
 
-    def push(self, user_id: str, channel: str, frames: Iterable[str]) -> int:
-        """Queue frames for the user's sockets that subscribed to the channel; answers how many those are."""
-        reached = 0
-        for subscriber in self._by_user.get(user_id, ()):
-            if channel in subscriber.channels:
-                subscriber.push(frames)
-                reached += 1
-        return reached
+    def push(self, user_id: str, channel: str, frames: Sequence[str]) -> int:
+        """Send frames to the user's sockets that subscribed to the channel; answers how many those are."""
+        mine = [one for one in self._by_user.get(user_id, ()) if channel in one.channels]
+        if mine:
+            wire = text_frames(frames)
+            for subscriber in mine:
+                subscriber.push(frames, wire)
+        return len(mine)
 
     def close_all(self) -> None:
         """Take no further socket, and let each open one end with `GoingAway`."""

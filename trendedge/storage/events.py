@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from trendedge.storage.postgres import Database
+from trendedge.storage.postgres import Database, Row
 from trendedge.storage.values import as_uuid
 
 
@@ -34,9 +34,23 @@ async def select_events_after(
     rows = await db.fetch(_AFTER, user, seq, limit + 1)
     if len(rows) > limit:
         return None
-    return [StoredEvent(str(row["id"]), row["channel"], row["type"], row["at"], row["data"]) for row in rows]
+    return [_event(row) for row in rows]
+
+
+async def select_events_of_signal(db: Database, user_id: str, signal_id: str) -> list[StoredEvent]:
+    """The events that one signal has caused, in their order. For a redelivery: it reads the user's newest events."""
+    rows = await db.fetch(_OF_SIGNAL, as_uuid(user_id), signal_id)
+    return [_event(row) for row in rows]
+
+
+def _event(row: Row) -> StoredEvent:
+    return StoredEvent(str(row["id"]), row["channel"], row["type"], row["at"], row["data"])
 
 
 _AFTER = """
     select id, channel, type, at, data from events where user_id = $1 and seq > $2 order by seq limit $3
+"""
+_OF_SIGNAL = """
+    select id, channel, type, at, data from events
+    where user_id = $1 and data ->> 'signal_id' = $2 order by seq
 """

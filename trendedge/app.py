@@ -1,0 +1,143 @@
+"""The composition root: settings, stores, tree, front, and the way down again. The only file that knows everything."""
+
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import anyio
+import structlog
+
+from trendedge.actors.executor import Executor, Floor
+from trendedge.actors.frames import event_frame
+from trendedge.actors.hub import Hub, Subscription
+from trendedge.actors.intake import Intake
+from trendedge.actors.journal_keeper import JournalKeeper
+from trendedge.actors.keyring import Keyring, KeyringRefresh
+from trendedge.actors.sockets import Sockets
+from trendedge.actors.tree import Addresses, Casting, build_tree
+from trendedge.http.app import create_app
+from trendedge.http.limits import RateLimits
+from trendedge.http.server import Bind, Front
+from trendedge.http.services import FrontSettings, Services, utc_now
+from trendedge.runtime import Inspector, Supervisor
+from trendedge.settings import Settings
+from trendedge.storage.failover_journal import FailoverJournal
+from trendedge.storage.node import open_node
+from trendedge.storage.postgres import Database, open_database
+from trendedge.storage.postgres_journal import PostgresJournal
+from trendedge.storage.redis import RedisStore, open_redis
+from trendedge.storage.redis_journal import RedisJournal
+
+log = structlog.get_logger("trendedge.app")
+
+type Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stores:
+    """What the process keeps its state in."""
+
+    database: Database
+    redis: RedisStore
+    journal: FailoverJournal
+    node: str
+
+
+@asynccontextmanager
+async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
+    """Open both stores and the journal over them; closed in reverse when the block ends."""
+    async with AsyncExitStack() as stack:
+        node = stack.enter_context(open_node(settings.home))
+        database = await stack.enter_async_context(
+            open_database(settings.database_url, pool_size=settings.database_pool_size)
+        )
+        redis = await stack.enter_async_context(open_redis(settings.redis_url))
+        journal = FailoverJournal(
+            RedisJournal(redis, node=node),
+            PostgresJournal(database, node=node),
+            speaker=redis,
+            on_change=_tell_degraded,
+        )
+        yield Stores(database=database, redis=redis, journal=journal, node=node)
+
+
+def _tell_degraded(degraded: bool) -> None:
+    if degraded:
+        log.error("journal degraded", alert="journal_degraded", reason="Redis is down, PostgreSQL takes the mail")
+    else:
+        log.warning("journal recovered", alert="journal_recovered")
+
+
+async def serve(settings: Settings, *, report: Report) -> int:
+    """Run the product until SIGINT or SIGTERM; the process's exit code.
+
+    :raises StartFailed: something that the process cannot do without is not there
+    :raises IntensityExceeded: too many crashes; the process manager has to start afresh
+    """
+    async with open_stores(settings) as stores:
+        root = assemble(settings, stores)
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_stop_on_signal, signals, root, report)
+                await root.run(lambda: report(f"listening on port {settings.port}"))
+                tasks.cancel_scope.cancel()
+    report("stopped")
+    return 0
+
+
+async def _stop_on_signal(signals: AsyncIterator[signal.Signals], root: Supervisor, report: Report) -> None:
+    async for number in signals:
+        report(f"{number.name}: stopping")
+        root.request_stop()
+
+
+def assemble(settings: Settings, stores: Stores) -> Supervisor:
+    """The tree, ready to run, on stores that are open."""
+    at = Addresses.fresh()
+    keyring = Keyring(stores.database)
+    sockets = Sockets(per_user=settings.ws_max_connections_per_user)
+    floor = Floor(database=stores.database, hub=at.hub, node=stores.node, clock=utc_now)
+
+    def front() -> Front:
+        services = Services(
+            settings=_front_settings(settings),
+            database=stores.database,
+            redis=stores.redis,
+            journal=stores.journal,
+            keyring=keyring,
+            intake=at.intake,
+            hub=sockets,
+            tree=Inspector(root),
+        )
+        return Front(create_app(services), Bind(settings.host, settings.port), close_sockets=sockets.close_all)
+
+    cast = Casting(
+        keyring=lambda: KeyringRefresh(keyring),
+        hub=lambda: Hub(sockets),
+        subscription=lambda: Subscription(stores.redis.listen, at.hub, node=stores.node, frame=event_frame),
+        journal=lambda: JournalKeeper(stores.journal.run, at.executor),
+        executor=lambda: Executor(floor),
+        intake=lambda: Intake(at.executor),
+        front=front,
+    )
+    root = Supervisor(build_tree(cast, at, journal=stores.journal))
+    return root
+
+
+def _front_settings(settings: Settings) -> FrontSettings:
+    return FrontSettings(
+        environment=settings.app_env,
+        version=settings.app_version,
+        supabase_url=settings.supabase_url,
+        jwt_secret=settings.supabase_jwt_secret.get_secret_value(),
+        operator_key=settings.operator_api_key.get_secret_value(),
+        cors_origins=tuple(settings.cors_origins),
+        rate_limits=RateLimits(
+            auth=settings.rate_limit_auth,
+            webhook=settings.rate_limit_webhook,
+            read=settings.rate_limit_read,
+            write=settings.rate_limit_write,
+            analytics=settings.rate_limit_analytics,
+        ),
+    )
