@@ -1,0 +1,75 @@
+"""What several storage tests need: a trader with an account, and signals to trade."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import uuid4
+
+from trendedge.domain.execution import Book, ExecutionRequest, decide
+from trendedge.domain.signals import Action, Dialect, Signal
+from trendedge.domain.symbols import Symbol
+from trendedge.storage.executions import Outcome, Trace, commit_execution, load_book
+from trendedge.storage.postgres import Database
+from trendedge.storage.users import ensure_user
+
+NOON = datetime(2026, 11, 18, 18, 0, tzinfo=UTC)
+"""A Wednesday at noon in Chicago: every product trades."""
+
+
+def signal(
+    action: Action = Action.BUY, *, quantity: int | None = 1, price: str | None = "18500", **more: Any
+) -> Signal:
+    """An alert on MNQ; `more` overrides any field."""
+    plain = Signal(
+        action=action,
+        symbol=Symbol.parse("MNQ", today=date(2026, 11, 18)),
+        dialect=Dialect.JSON,
+        quantity=quantity,
+        price=None if price is None else Decimal(price),
+    )
+    return replace(plain, **more)
+
+
+@dataclass(frozen=True)
+class Trader:
+    """A user with one paper account."""
+
+    db: Database
+    user_id: str
+    account_id: str
+
+    @classmethod
+    async def join(cls, db: Database, email: str = "trader@example.com") -> "Trader":
+        user = await ensure_user(db, email=email)
+        account_id = await db.fetchval("select id from accounts where user_id = $1::text::uuid", user.id)
+        return cls(db, user.id, str(account_id))
+
+    def request(
+        self, what: Signal | None = None, *, id: str | None = None, at: datetime = NOON, after_s: float = 0.0
+    ) -> ExecutionRequest:
+        """The signal, addressed to the account."""
+        return ExecutionRequest(
+            signal_id=id or str(uuid4()),
+            user_id=self.user_id,
+            account_id=self.account_id,
+            received_at=at + timedelta(seconds=after_s),
+            signal=what or signal(),
+        )
+
+    async def book(self) -> Book:
+        return await load_book(self.db, self.account_id)
+
+    async def commit(
+        self, request: ExecutionRequest, *, book: Book | None = None, mark: str | None = None, raw: str = "{}"
+    ) -> Outcome:
+        """Decide on the book (the stored one by default) and store the outcome."""
+        before = book or await self.book()
+        execution = decide(request, book=before, last_price=None, now=request.received_at)
+        return await commit_execution(self.db, request, execution, before=before, mark=mark, trace=Trace(raw=raw))
+
+    async def trade(self, action: Action, *, quantity: int | None = 1, price: str = "18500", after_s: float = 0) -> str:
+        """One signal all the way; its id."""
+        request = self.request(signal(action, quantity=quantity, price=price), after_s=after_s)
+        await self.commit(request)
+        return request.signal_id
