@@ -20,12 +20,12 @@ def read(text: str) -> dict[str, Value]:
     :raises AlertRefused: 400, a line is no pair
     """
     found: dict[str, Value] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
+    for number, line in enumerate(filter(str.strip, text.splitlines()), start=1):
+        if number > MAX_FIELDS:
+            raise too_many()
         if not _PAIR.match(line):
             raise unreadable(
-                f"a line {number} that is no KEY=VALUE",
+                f"line {number}, which is no KEY=VALUE",
                 "send a JSON object, KEY=VALUE lines, or TradingView's own strategy text",
             )
         read_line(line, into=found)

@@ -10,7 +10,7 @@ from typing import Final
 
 from trendedge.domain.alerts import key_value
 from trendedge.domain.alerts.errors import unreadable
-from trendedge.domain.alerts.fields import Value
+from trendedge.domain.alerts.fields import MAX_STRING, Value
 
 _ORDER: Final = re.compile(
     r"\border\s{1,4}(?P<action>[^\s@]{1,64})\s{1,4}@\s{0,4}(?P<contracts>\S{1,64})\s{1,4}filled\s{1,4}on\s{1,4}"
@@ -22,8 +22,8 @@ _MINUS_SIGN: Final = "\u2212"
 
 
 def is_sentence(text: str) -> bool:
-    """Whether the text holds TradingView's sentence."""
-    return _ORDER.search(text) is not None
+    """Whether the text holds TradingView's sentence. One longer than any single value may be is not searched."""
+    return len(text) <= MAX_STRING and _ORDER.search(text) is not None
 
 
 def read(text: str) -> dict[str, Value]:
