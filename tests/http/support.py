@@ -13,11 +13,14 @@ import hypercorn.asyncio
 import jwt
 from hypercorn.config import Config
 
+from tests.runtime.support import running
 from trendedge.actors.keyring import KeyOwner
 from trendedge.actors.messages import Receipt, ReceiveAlert
 from trendedge.actors.sockets import Sockets, Subscriber
 from trendedge.http.app import Front
-from trendedge.runtime.ref import Request
+from trendedge.http.server import Bind
+from trendedge.http.server import Front as FrontService
+from trendedge.runtime import Request, ServiceSpec, SupervisorSpec
 
 SECRET = "a-shared-secret-for-tests-of-at-least-32-bytes"
 SUPABASE_URL = "https://project.supabase.test"
@@ -178,3 +181,16 @@ async def serve(app: Front) -> AsyncIterator[Served]:
         stop.set()
         await task
         listener.detach()
+
+
+@asynccontextmanager
+async def serve_as_product(app: Front, sockets: WatchedSockets) -> AsyncIterator[Served]:
+    """Serve as the product does, with its own listener, until the block ends."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        host, port = probe.getsockname()[:2]
+    spec = SupervisorSpec(
+        "test",
+        [ServiceSpec("front", lambda: FrontService(app, Bind(host, port), close_sockets=sockets.close_all))],
+    )
+    async with running(spec):
+        yield Served(host, port)

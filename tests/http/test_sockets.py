@@ -1,6 +1,7 @@
 """WebSockets over a real connection: who gets in, what arrives, and with which code each way out closes."""
 
 import asyncio
+import secrets
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -13,7 +14,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.http.conftest import MakeStage, Stage
-from tests.http.support import Served, WatchedSockets, serve, token_for
+from tests.http.support import Served, WatchedSockets, serve, serve_as_product, token_for
+from tests.storage.support import Trader
+from trendedge.domain.signals import Action
 from trendedge.http.services import SocketLimits
 from trendedge.http.tokens import LEEWAY_S
 
@@ -74,6 +77,14 @@ async def test_each_way_to_show_the_token_leads_to_the_events(stage: Stage, serv
         for socket in (by_header, by_query, by_message):
             assert await receive(socket) == orjson.loads(FRAME)
     await attached(stage.sockets, 0)
+
+
+async def test_frames_are_not_compressed(served: Served) -> None:
+    async with connected(served, str(uuid.uuid4())) as socket:
+        assert socket.request is not None
+        assert socket.response is not None
+        assert "permessage-deflate" in socket.request.headers["Sec-WebSocket-Extensions"]
+        assert "Sec-WebSocket-Extensions" not in socket.response.headers
 
 
 async def test_events_of_others_do_not_arrive(stage: Stage, served: Served) -> None:
@@ -190,7 +201,7 @@ async def test_a_flood_of_frames_is_1008(make_stage: MakeStage) -> None:
 async def test_a_client_that_falls_behind_is_4413(make_stage: MakeStage) -> None:
     stage = make_stage(sockets=SocketLimits(send_timeout_s=0.3))
     user_id = str(uuid.uuid4())
-    large = orjson.dumps({"type": "large", "data": "x" * 60_000}).decode()
+    large = orjson.dumps({"type": "large", "data": secrets.token_hex(30_000)}).decode()  # does not compress away
     async with serve(stage.app) as served:
         socket = await connect(
             served.socket_url, additional_headers=bearer(user_id), max_queue=1, max_size=None, ping_interval=None
@@ -224,3 +235,51 @@ async def test_another_path_is_no_socket(served: Served) -> None:
     with pytest.raises(InvalidStatus) as refused:
         await connect(f"ws://{served.host}:{served.port}/api/v1/other")
     assert refused.value.response.status_code == 404
+
+
+async def test_resuming_brings_what_was_missed(stage: Stage, served: Served) -> None:
+    trader = await Trader.join(stage.services.database, email=f"{uuid.uuid4()}@example.com")
+    for turn in range(3):
+        await trader.trade(Action.BUY, after_s=turn * 100)
+    stored = await stage.services.database.fetch(
+        "select id::text, type from events where user_id = $1::text::uuid order by seq", trader.user_id
+    )
+    async with connected(served, trader.user_id) as socket:
+        await socket.send(orjson.dumps({"type": "resume", "after": stored[0]["id"]}).decode())
+        missed = [await receive(socket) for _ in stored[1:]]
+        assert [(one["id"], one["type"]) for one in missed] == [(row["id"], row["type"]) for row in stored[1:]]
+        assert all({"type", "id", "at", "data"} == set(one) for one in missed)
+        await socket.send('{"type":"ping"}')
+        assert await receive(socket) == {"type": "pong"}
+
+
+@pytest.mark.parametrize("after", ["nonsense", "550e8400-e29b-41d4-a716-446655440000", "\\u0000", "\\ud800"])
+async def test_what_cannot_be_resumed_is_answered_with_resync(served: Served, after: str) -> None:
+    async with connected(served, str(uuid.uuid4())) as socket:
+        await socket.send(f'{{"type":"resume","after":"{after}"}}')
+        assert (await receive(socket))["type"] in {"resync", "error"}
+
+
+async def test_the_products_own_server_writes_straight_to_the_connection(make_stage: MakeStage) -> None:
+    stage = make_stage()
+    user_id = str(uuid.uuid4())
+    async with serve_as_product(stage.app, stage.sockets) as served:
+        async with connected(served, user_id) as socket:
+            await attached(stage.sockets)
+            for size in (1, 125, 126, 65_535, 65_536):  # each length has an encoding of its own
+                frame = orjson.dumps({"type": "x", "data": "x" * size}).decode()
+                assert push(stage.sockets, user_id, frame=frame) == 1
+                assert await receive(socket) == orjson.loads(frame)
+        slow = await connect(
+            served.socket_url, additional_headers=bearer(user_id), max_queue=1, max_size=None, ping_interval=None
+        )
+        await attached(stage.sockets)
+        large = orjson.dumps({"type": "large", "data": "x" * 60_000}).decode()
+        async with asyncio.timeout(LONG_S):
+            while stage.sockets.count():
+                push(stage.sockets, user_id, frame=large)
+                await asyncio.sleep(0)
+        assert await close_code(slow) == 4413
+        last = await connect(served.socket_url, additional_headers=bearer(user_id))
+        await attached(stage.sockets)
+    assert await close_code(last) == 1001

@@ -1,7 +1,11 @@
 """One blueprint per resource."""
 
+from typing import Final
+
 from quart import Blueprint
 
+from trendedge.domain.orders import OrderStatus
+from trendedge.domain.trades import TradeStatus
 from trendedge.http.doors import Doors
 from trendedge.http.resources.health import health
 from trendedge.http.resources.lists import Resource, readable
@@ -9,9 +13,34 @@ from trendedge.http.resources.operations import operations
 from trendedge.http.resources.users import users
 from trendedge.http.resources.webhooks import webhooks
 from trendedge.http.services import Services
-from trendedge.storage.trades import list_trades, select_trade
+from trendedge.storage import accounts, journal_entries, orders, positions, signals, trades
+from trendedge.storage.paging import Filters, Page
+from trendedge.storage.postgres import Database
 
-READABLE = (Resource(name="trades", list_items=list_trades, select_item=select_trade, statuses=("open", "closed")),)
+
+async def list_accounts(db: Database, user_id: str, *, filters: Filters, limit: int, cursor: str | None) -> Page:
+    """The user's accounts; there is nothing to filter them by."""
+    del filters
+    return await accounts.list_accounts(db, user_id, limit=limit, cursor=cursor)
+
+
+SIGNAL_STATUSES: Final = ("accepted", "filled", "working", "rejected", "quarantined", "dead")
+ORDER_STATUSES: Final = tuple(OrderStatus)
+TRADE_STATUSES: Final = tuple(TradeStatus)
+
+READABLE: Final = (
+    Resource(
+        name="signals",
+        list_items=signals.list_signals,
+        select_item=signals.select_signal_trace,
+        statuses=SIGNAL_STATUSES,
+    ),
+    Resource(name="orders", list_items=orders.list_orders, select_item=orders.select_order, statuses=ORDER_STATUSES),
+    Resource(name="trades", list_items=trades.list_trades, select_item=trades.select_trade, statuses=TRADE_STATUSES),
+    Resource(name="positions", list_items=positions.list_positions),
+    Resource(name="accounts", list_items=list_accounts, select_item=accounts.select_account),
+    Resource(name="journal", list_items=journal_entries.list_journal_entries),
+)
 
 
 def blueprints(services: Services, doors: Doors) -> tuple[Blueprint, ...]:

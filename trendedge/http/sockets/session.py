@@ -13,6 +13,7 @@ from trendedge.actors.sockets import GoingAway, Subscriber, SubscriberLagging, T
 from trendedge.http.doors import Doors, bearer_token
 from trendedge.http.errors import ApiError, Code, InvalidToken
 from trendedge.http.exchange import Exchange, Receive
+from trendedge.http.server import TRANSPORT
 from trendedge.http.services import Services
 from trendedge.http.sockets.closing import CloseCode, CloseSocket
 from trendedge.http.sockets.frames import (
@@ -26,6 +27,7 @@ from trendedge.http.sockets.frames import (
     Unsubscribe,
     read_frame,
 )
+from trendedge.http.sockets.resume import frames_after
 from trendedge.http.tokens import LEEWAY_S, Principal
 
 type Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -62,6 +64,9 @@ class SocketSession:
             raise CloseSocket(CloseCode.TOO_MANY_CONNECTIONS) from None
         except GoingAway:
             raise CloseSocket(CloseCode.GOING_AWAY) from None
+        transport = self._exchange.scope.get("state", {}).get(TRANSPORT)
+        if transport is not None and self._exchange.scope.get("http_version") == "1.1":
+            subscriber.write_to(transport)
         try:
             await self._talk(principal, subscriber)
         finally:
@@ -158,7 +163,8 @@ class SocketSession:
             case Unsubscribe():
                 subscriber.channels.difference_update(frame.channels)
             case Resume():
-                await self._send_texts([RESYNC])
+                missed = await frames_after(self._services.database, subscriber, frame.after)
+                await self._send_texts([RESYNC] if missed is None else missed)
             case _:
                 assert_never(frame)
 
