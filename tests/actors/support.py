@@ -1,0 +1,94 @@
+"""The product's tree on real stores, without the door: alerts go straight to intake."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+import orjson
+
+from tests.runtime.support import running
+from trendedge.actors.executor import Executor, Floor
+from trendedge.actors.frames import event_frame
+from trendedge.actors.hub import Hub, Subscription
+from trendedge.actors.intake import Intake
+from trendedge.actors.journal_keeper import JournalKeeper
+from trendedge.actors.keyring import KeyOwner, Keyring, KeyringRefresh, hash_key, new_key
+from trendedge.actors.messages import Receipt, ReceiveAlert
+from trendedge.actors.sockets import Sockets
+from trendedge.actors.tree import Addresses, Casting, build_tree
+from trendedge.domain.alerts import parse_alert
+from trendedge.runtime import Service, ServiceContext, Supervisor
+from trendedge.storage.api_keys import insert_api_key
+from trendedge.storage.failover_journal import FailoverJournal
+from trendedge.storage.postgres import Database
+from trendedge.storage.postgres_journal import PostgresJournal
+from trendedge.storage.redis import RedisStore
+from trendedge.storage.redis_journal import RedisJournal
+from trendedge.storage.users import ensure_user
+
+TODAY = date(2026, 3, 2)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+class NoDoor(Service):
+    """Stands where the front stands: these tests do not come in over HTTP."""
+
+    async def run(self, context: ServiceContext) -> None:
+        context.started()
+        await context.stopping.wait()
+
+
+@dataclass
+class Desk:
+    """A running tree, and one trader at it."""
+
+    at: Addresses
+    sockets: Sockets
+    database: Database
+    owner: KeyOwner
+    root: Supervisor
+
+    async def post(self, **fields: object) -> Receipt:
+        """Send one alert as JSON; the answer once it is durable."""
+        alert = parse_alert(orjson.dumps(fields), today=TODAY)
+        request = ReceiveAlert(owner=self.owner, alert=alert, received_at=now(), request_id="r")
+        return await self.at.intake.ask(request, timeout_s=10)
+
+    async def status_of(self, signal_id: str) -> str | None:
+        """The stored status, or None."""
+        status: str | None = await self.database.fetchval("select status from signals where id::text = $1", signal_id)
+        return status
+
+
+async def make_owner(database: Database, email: str = "trader@example.test") -> KeyOwner:
+    """A user whose paper account trades at any hour, with a webhook key."""
+    user = await ensure_user(database, email=email, any_hour=True)
+    key = new_key()
+    await insert_api_key(database, user_id=user.id, name="test", key_hash=hash_key(key), hint=key[-4:])
+    owner = await Keyring(database).owner_of(key)
+    assert owner is not None
+    return owner
+
+
+@asynccontextmanager
+async def desk(database: Database, redis: RedisStore, *, node: str = "test-node") -> AsyncIterator[Desk]:
+    """Run the tree as the product does."""
+    at, sockets = Addresses.fresh(), Sockets()
+    journal = FailoverJournal(RedisJournal(redis, node=node), PostgresJournal(database, node=node), speaker=redis)
+    floor = Floor(database=database, hub=at.hub, node=node, clock=now)
+    cast = Casting(
+        keyring=lambda: KeyringRefresh(Keyring(database)),
+        hub=lambda: Hub(sockets),
+        subscription=lambda: Subscription(redis.listen, at.hub, node=node, frame=event_frame),
+        journal=lambda: JournalKeeper(journal.run, at.executor),
+        executor=lambda: Executor(floor),
+        intake=lambda: Intake(at.executor),
+        front=NoDoor,
+    )
+    owner = await make_owner(database)
+    async with running(build_tree(cast, at, journal=journal)) as root:
+        yield Desk(at, sockets, database, owner, root)

@@ -1,0 +1,164 @@
+"""From an alert to a committed, announced trade, on the real runtime, domain and stores."""
+
+from collections.abc import AsyncIterator
+
+import anyio
+import orjson
+import pytest
+
+from tests.actors.support import Desk, desk, make_owner, now
+from trendedge.actors.codec import encode_execute
+from trendedge.actors.intake import UnknownAccountName
+from trendedge.actors.messages import ExecuteSignal
+from trendedge.actors.tree import EXECUTOR_MAILBOX
+from trendedge.domain.alerts import parse_alert
+from trendedge.storage.executions import load_book
+from trendedge.storage.postgres import Database
+from trendedge.storage.redis import RedisStore
+from trendedge.storage.redis_journal import RedisJournal
+
+
+@pytest.fixture
+async def at_the_desk(database: Database, redis_store: RedisStore) -> AsyncIterator[Desk]:
+    async with desk(database, redis_store) as opened:
+        yield opened
+
+
+async def settled(place: Desk) -> None:
+    """Wait until nothing is pending any more."""
+    log = place.at.executor.cell.log
+    assert log is not None
+    with anyio.fail_after(20):
+        while log.pending:
+            await anyio.sleep(0.005)
+
+
+BUY = {"symbol": "NQ1!", "action": "buy", "quantity": 1, "price": "18250.25"}
+
+
+async def test_an_alert_becomes_a_trade_and_an_event_and_nothing_stays_behind(
+    at_the_desk: Desk, redis_store: RedisStore
+) -> None:
+    subscriber = at_the_desk.sockets.attach(at_the_desk.owner.user_id)
+    receipt = await at_the_desk.post(**BUY)
+    [frame] = await subscriber.next_frames()
+    event = orjson.loads(frame)
+    assert (event["type"], event["data"]["signal_id"]) == ("trade.created", receipt.signal_id)
+    assert set(event) == {"type", "id", "at", "data"}
+    await settled(at_the_desk)
+    assert await at_the_desk.status_of(receipt.signal_id) == "filled"
+    assert await redis_store.command("XLEN", f"mailbox:{EXECUTOR_MAILBOX}:test-node") == 0
+
+
+async def test_two_alerts_of_one_meaning_trade_once(at_the_desk: Desk) -> None:
+    first = await at_the_desk.post(**BUY)
+    second = await at_the_desk.post(ticker="CME_MINI:NQ1!", side="long", contracts="1", price=18250.25)
+    assert (second.signal_id, second.status) == (first.signal_id, "duplicate")
+    third = await at_the_desk.post(**BUY, id="wanted-twice")
+    assert third.status == "accepted"
+    await settled(at_the_desk)
+    assert await at_the_desk.database.fetchval("select count(*) from orders") == 2
+
+
+async def test_postgresql_has_the_last_word_when_the_mark_in_redis_was_lost(
+    at_the_desk: Desk, redis_store: RedisStore
+) -> None:
+    first = await at_the_desk.post(**BUY)
+    await settled(at_the_desk)
+    await redis_store.command("FLUSHALL")
+    second = await at_the_desk.post(**BUY)
+    assert second.status == "accepted"
+    await settled(at_the_desk)
+    assert await at_the_desk.status_of(second.signal_id) == "rejected"
+    rejection = await at_the_desk.database.fetchval(
+        "select rejection from signals where id::text = $1", second.signal_id
+    )
+    assert rejection["code"] == "DUPLICATE"
+    assert first.signal_id in rejection["message"]
+    assert await at_the_desk.database.fetchval("select count(*) from orders") == 1
+
+
+async def test_a_message_that_a_dead_process_left_is_executed_once_and_told(
+    database: Database, redis_store: RedisStore
+) -> None:
+    owner = await make_owner(database)
+    alert = parse_alert(orjson.dumps(BUY), today=now().date())
+    command = ExecuteSignal(
+        signal_id="3f0e7c4e-1f6c-4d55-9c53-0d6e8a3c1a11",
+        user_id=owner.user_id,
+        account_id=owner.accounts[0].id,
+        received_at=now(),
+        request_id="r",
+        signal=alert.signal,
+        raw=alert.raw,
+    )
+    before = RedisJournal(redis_store, node="test-node")
+    for _ in range(2):
+        await before.append(EXECUTOR_MAILBOX, encode_execute(command))
+    async with desk(database, redis_store) as place:
+        await settled(place)
+        assert await place.status_of(command.signal_id) == "filled"
+    assert await database.fetchval("select count(*) from orders") == 1
+    assert await database.fetchval("select count(*) from fills") == 1
+
+
+async def test_a_book_that_somebody_else_changed_is_loaded_again(at_the_desk: Desk) -> None:
+    await at_the_desk.post(**BUY)
+    await settled(at_the_desk)
+    account_id = at_the_desk.owner.accounts[0].id
+    await at_the_desk.database.execute(
+        "update accounts set version = version + 7, default_quantity = 5 where id::text = $1", account_id
+    )
+    await at_the_desk.post(symbol="NQ1!", action="sell", price="18250.25", id="after")
+    await settled(at_the_desk)
+    book = await load_book(at_the_desk.database, account_id)
+    assert book.positions["NQ"].quantity == 1 - 5
+
+
+async def test_alerts_of_one_account_are_executed_in_the_order_of_their_receipts(at_the_desk: Desk) -> None:
+    receipts = [await at_the_desk.post(**BUY, id=str(number)) for number in range(20)]
+    await settled(at_the_desk)
+    rows = await at_the_desk.database.fetch("select signal_id::text from orders order by created_at")
+    assert [row["signal_id"] for row in rows] == [receipt.signal_id for receipt in receipts]
+    book = await load_book(at_the_desk.database, at_the_desk.owner.accounts[0].id)
+    assert book.positions["NQ"].quantity == 20
+
+
+async def test_an_alert_without_a_price_takes_the_last_known_one_or_is_rejected(at_the_desk: Desk) -> None:
+    without = {"symbol": "ES1!", "action": "buy", "quantity": 1}
+    refused = await at_the_desk.post(**without, id="1")
+    await settled(at_the_desk)
+    await at_the_desk.post(symbol="ES1!", action="buy", quantity=1, price="5000.25", id="2")
+    filled = await at_the_desk.post(**without, id="3")
+    await settled(at_the_desk)
+    assert await at_the_desk.status_of(refused.signal_id) == "rejected"
+    assert await at_the_desk.status_of(filled.signal_id) == "filled"
+    prices = await at_the_desk.database.fetch("select price from fills")
+    assert [str(row["price"]) for row in prices] == ["5000.25", "5000.25"]
+
+
+async def test_an_account_that_the_user_does_not_have_is_refused_at_the_door(at_the_desk: Desk) -> None:
+    with pytest.raises(UnknownAccountName, match=r"there is no account 'Live'; this user has Paper"):
+        await at_the_desk.post(**BUY, account="Live")
+    accepted = await at_the_desk.post(**BUY, account="paper")
+    assert accepted.status == "accepted"
+
+
+async def test_what_is_published_from_outside_reaches_the_sockets_and_our_own_only_once(
+    at_the_desk: Desk, redis_store: RedisStore
+) -> None:
+    user_id = at_the_desk.owner.user_id
+    subscriber = at_the_desk.sockets.attach(user_id)
+    receipt = await at_the_desk.post(**BUY)
+    await settled(at_the_desk)
+    for payload in (b"not json", b"[]", b'{"type":5}', b'{"type":"scan.complete","data":{"found":3}}'):
+        await redis_store.publish(f"ws:system:{user_id}", payload)
+    await redis_store.publish(f"ws:nowhere:{user_id}", b'{"type":"hidden","data":{}}')
+    await redis_store.publish(f"ws:trades:{user_id}", b'{"type":"trade.updated","data":{"last":true}}')
+    frames: list[dict[str, object]] = []
+    with anyio.fail_after(10):
+        while not frames or frames[-1]["data"] != {"last": True}:
+            frames += [orjson.loads(frame) for frame in await subscriber.next_frames()]
+    assert [frame["type"] for frame in frames] == ["trade.created", "scan.complete", "trade.updated"]
+    assert isinstance(frames[0]["data"], dict)
+    assert frames[0]["data"]["signal_id"] == receipt.signal_id
