@@ -26,6 +26,7 @@ from benchmarks.report import as_json, as_tables
 from benchmarks.suite import Plan, Section, measure
 from benchmarks.system import AttachedSystem, CommandSystem, System
 from benchmarks.target import Match, Target
+from trendedge.storage.embedded import EmbeddedFault
 
 QUICK = Plan(seconds=3.0, read_seconds=2.0, events=10, warm_up_alerts=40, starts=1)
 
@@ -46,7 +47,12 @@ def numbers(_context: click.Context, _parameter: click.Parameter, text: str | No
 def plan_options(command: Callable[..., None]) -> Callable[..., None]:
     """The options that say what is measured."""
     options = (
-        click.option("--only", multiple=True, type=click.Choice([*Section]), help="Only these sections."),
+        click.option(
+            "--only",
+            multiple=True,
+            type=click.Choice([section.value for section in Section]),
+            help="Only these sections.",
+        ),
         click.option("--rates", callback=numbers, help="Alerts a second, such as 20,50."),
         click.option("--sockets", callback=numbers, help="Sizes of the fan-out, such as 100,1000."),
         click.option("--seconds", type=click.FloatRange(0.5, 300), help="Length of each load."),
@@ -94,7 +100,9 @@ def commands() -> None:
 @click.option("--base", help="Load the server at this URL; without --rival-cmd it runs already.")
 @click.option("--api-key", default="", envvar="BENCH_API_KEY", help="Webhook key of the user, with --base.")
 @click.option("--jwt", default="", envvar="BENCH_JWT", help="Token of the same user, with --base.")
-@click.option("--match", type=click.Choice([*Match]), help="Field of an event that names its alert.")
+@click.option(
+    "--match", type=click.Choice([match.value for match in Match]), help="Field of an event that names its alert."
+)
 def run(
     *,
     rival_cmd: str | None,
@@ -164,7 +172,7 @@ def _complete[T](work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     except asyncio.CancelledError:
         click.echo("interrupted", err=True)
         sys.exit(130)
-    except (BenchmarkError, OSError) as error:
+    except (BenchmarkError, EmbeddedFault, OSError) as error:
         raise click.ClickException(f"could not measure: {error or type(error).__name__}") from error
 
 

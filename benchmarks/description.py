@@ -29,7 +29,7 @@ KNOWN = frozenset({"name", "command", "directory", "base", "api_key", "jwt", "ma
 def read_system(text: str, *, scratch: Path) -> System:
     """The product, for the word `product`; else what the TOML file of that name describes.
 
-    `scratch` is an empty directory for logs and data.
+    `scratch` is a directory of its own for logs and data, made when needed.
 
     :raises InvalidSystem: there is no such file, or it cannot be used
     """
@@ -44,7 +44,7 @@ def read_system(text: str, *, scratch: Path) -> System:
     environment = {str(name): str(value) for name, value in described.get("environment", {}).items()}
     name = str(described.get("name", Path(text).stem))
     if "base" not in described:
-        return Product(scratch / name, environment=environment, name=name)
+        return Product(scratch / PRODUCT, environment=environment, name=name)
     target = _target(text, described)
     if "command" not in described:
         return AttachedSystem(name=name, target=target)
@@ -54,7 +54,7 @@ def read_system(text: str, *, scratch: Path) -> System:
         target=target,
         directory=Path(described.get("directory", Path(text).parent)),
         environment=environment,
-        log=scratch / f"{name}.log",
+        log=scratch / "serve.log",
     )
 
 

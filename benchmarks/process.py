@@ -49,6 +49,7 @@ def _spawn(
     command: Sequence[str], *, environment: Mapping[str, str], directory: Path, log: Path
 ) -> subprocess.Popen[bytes]:
     """Not the loop's own way: a process of uvloop's is out of reach once the loop is closing."""
+    log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         return subprocess.Popen(
             command,

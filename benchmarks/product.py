@@ -12,23 +12,21 @@ from pathlib import Path
 
 from benchmarks.errors import CommandFailed
 from benchmarks.process import launched, wait_until_healthy
-from benchmarks.system import START_WITHIN_S, Running, System
+from benchmarks.servers import own_servers
+from benchmarks.system import SERVERS_UP, START_WITHIN_S, Running, System
 from benchmarks.target import Target
+from trendedge.settings import Settings
 
 SOURCE = Path(__file__).resolve().parent.parent
+FROM_NOTHING = "from nothing, user made too"
+SECOND_START = "second start, servers too"
 EMAIL = "bench@example.com"
-UNLIMITED = "1000000000"
-SETTINGS: Mapping[str, str] = {
-    "APP_ENV": "development",
-    "RATE_LIMIT_AUTH": UNLIMITED,
-    "RATE_LIMIT_WEBHOOK": UNLIMITED,
-    "RATE_LIMIT_READ": UNLIMITED,
-    "RATE_LIMIT_WRITE": UNLIMITED,
-    "RATE_LIMIT_ANALYTICS": UNLIMITED,
-    "WS_MAX_CONNECTIONS_PER_USER": "2000",
-}
-FOREIGN = ("DATABASE_URL", "DATABASE_DIRECT_URL", "UPSTASH_REDIS_URL", "SUPABASE_URL", "SUPABASE_JWT_SECRET")
-"""Settings of the caller that would point the load at somebody's real servers. They are never passed on."""
+RATE_LIMITS = {name.upper(): "1000000000" for name in Settings.model_fields if name.startswith("rate_limit_")}
+SETTINGS: Mapping[str, str] = {"APP_ENV": "development", "WS_MAX_CONNECTIONS_PER_USER": "2000", **RATE_LIMITS}
+EXTERNAL = frozenset({"DATABASE_URL", "UPSTASH_REDIS_URL"})
+SETTINGS_OF_THE_CALLER = frozenset(name.upper() for name in Settings.model_fields)
+"""What the caller has exported for the product is never passed on: the load would reach somebody's real database, his
+error reports or his broker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,7 @@ class Product:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Running]:
         command, log = (sys.executable, "-m", "trendedge", "serve"), self._home / "serve.log"
-        environment = self._environment()
+        environment = self.environment()
         async with launched(command, environment=environment, directory=self._home, log=log) as started:
             target = Target(base=f"http://127.0.0.1:{self._port}", api_key="", jwt="")
             healthy_at = await wait_until_healthy(target, started, name=self.name, timeout_s=START_WITHIN_S)
@@ -66,11 +64,15 @@ class Product:
 
     @asynccontextmanager
     async def starts(self) -> AsyncIterator[Sequence[tuple[str, System]]]:
-        with_servers = Product(self._home / "start", environment=self._added)
-        yield [
-            ("from nothing (user made too)", with_servers),
-            ("second start, servers too", with_servers),
-        ]
+        if EXTERNAL & self._added.keys():
+            yield [(SERVERS_UP, self)]
+            return
+        whole = Product(self._home / "whole", environment=self._added)
+        async with own_servers(self._home / "servers") as urls:
+            alone = Product(self._home / "alone", environment={**self._added, **urls})
+            async with alone.running():
+                pass  # migrations and the user: what only the very first start does
+            yield [(FROM_NOTHING, whole), (SECOND_START, whole), (SERVERS_UP, alone)]
 
     async def _make_user(self) -> Credentials:
         key, token = await asyncio.gather(
@@ -88,7 +90,7 @@ class Product:
         done = await asyncio.to_thread(
             subprocess.run,
             command,
-            env=self._environment(),
+            env=self.environment(),
             cwd=self._home,
             capture_output=True,
             text=True,
@@ -100,10 +102,10 @@ class Product:
             raise CommandFailed(["trendedge", *arguments], exit_code=done.returncode, log=done.stderr[-2000:])
         return printed
 
-    def _environment(self) -> dict[str, str]:
-        """The caller's environment without what points at other servers. The working directory is the home, so that no
+    def environment(self) -> dict[str, str]:
+        """The caller's environment without his settings. The working directory is the home, so that no
         `.env` of the source tree is read either."""
-        inherited = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+        inherited = {name: value for name, value in os.environ.items() if name.upper() not in SETTINGS_OF_THE_CALLER}
         path = os.pathsep.join(filter(None, (str(SOURCE), inherited.get("PYTHONPATH"))))
         own = {"TRENDEDGE_HOME": str(self._home), "PORT": str(self._port), "PYTHONPATH": path}
         return {**inherited, **SETTINGS, **own, **self._added}

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from benchmarks.progress import show
-from benchmarks.system import System
+from benchmarks.system import SERVERS_UP, System
 from benchmarks.warm_up import first_trade
 
 
@@ -30,10 +30,10 @@ async def run_start(system: System, *, how: str) -> StartRun:
 
 
 async def run_starts(system: System, *, repeats: int) -> tuple[StartRun, ...]:
-    """Time each way of starting; those that can be repeated, `repeats` times."""
+    """Time each way of starting; the one that two systems are compared by, `repeats` times."""
     runs: list[StartRun] = []
     async with system.starts() as ways:
         for how, way in ways:
-            for _ in range(repeats if how.startswith("servers already up") else 1):
+            for _ in range(repeats if how == SERVERS_UP else 1):
                 runs.append(await run_start(way, how=how))
     return tuple(runs)

@@ -2,7 +2,7 @@
 
 import os
 import platform
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -73,37 +73,34 @@ async def measure(system: System, plan: Plan) -> Report:
 
     :raises BenchmarkError: something could not be measured at all
     """
-    wanted = plan.sections
-    starts = await _starts(system, plan) if Section.START in wanted else ()
-    show(f"{system.name}: starting")
-    async with system.running() as running:
-        target = running.target
-        await warm_up(target, alerts=0)
-        memory = _memory(running, wanted, when="idle")
-        show(f"{system.name}: warm-up")
-        await warm_up(target, alerts=plan.warm_up_alerts)
-        webhooks = await _webhooks(target, plan) if Section.WEBHOOKS in wanted else ()
-        reads = await _reads(target, plan) if Section.READS in wanted else ()
-        fanout = await _fanout(target, plan) if Section.FANOUT in wanted else ()
-        memory += _memory(running, wanted, when="after load")
-        # Last: it ends in overload, and nothing should be measured in its wake.
-        sustained = await _sustained(target, plan) if Section.SUSTAINED in wanted else None
-    return Report(
+    report = Report(
         system=system.name,
         at=datetime.now(UTC),
         machine=f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()}",
-        starts=starts,
-        webhooks=webhooks,
-        sustained=sustained,
-        reads=reads,
-        fanout=fanout,
-        memory=memory,
     )
+    if Section.START in plan.sections:
+        show(f"{system.name}: timing its start")
+        report = replace(report, starts=await run_starts(system, repeats=plan.starts))
+    if plan.sections == {Section.START}:
+        return report
+    show(f"{system.name}: starting")
+    async with system.running() as running:
+        return await _load(running, plan, report)
 
 
-async def _starts(system: System, plan: Plan) -> tuple[StartRun, ...]:
-    show(f"{system.name}: timing its start")
-    return await run_starts(system, repeats=plan.starts)
+async def _load(running: Running, plan: Plan, report: Report) -> Report:
+    target, wanted = running.target, plan.sections
+    await warm_up(target, alerts=0)
+    memory = _memory(running, wanted, when="idle")
+    show(f"{report.system}: warm-up")
+    await warm_up(target, alerts=plan.warm_up_alerts)
+    webhooks = await _webhooks(target, plan) if Section.WEBHOOKS in wanted else ()
+    reads = await _reads(target, plan) if Section.READS in wanted else ()
+    fanout = await _fanout(target, plan) if Section.FANOUT in wanted else ()
+    memory += _memory(running, wanted, when="after load")
+    # Last: it ends in overload, and nothing should be measured in its wake.
+    sustained = await _sustained(target, plan) if Section.SUSTAINED in wanted else None
+    return replace(report, webhooks=webhooks, reads=reads, fanout=fanout, memory=memory, sustained=sustained)
 
 
 async def _webhooks(target: Target, plan: Plan) -> tuple[WebhookRun, ...]:

@@ -12,6 +12,8 @@ from benchmarks.process import launched, wait_until_healthy
 from benchmarks.target import Target
 
 START_WITHIN_S = 90.0
+SERVERS_UP = "servers already up"
+"""The way of starting that every system has, and two can be compared by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +69,7 @@ class CommandSystem:
 
     @asynccontextmanager
     async def starts(self) -> AsyncIterator[Sequence[tuple[str, System]]]:
-        yield [("servers already up", self)]
+        yield [(SERVERS_UP, self)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
