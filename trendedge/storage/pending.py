@@ -17,7 +17,8 @@ DOUBT_S = 5.0
 class Pending:
     """The unsettled entries of one process in one store, by mailbox."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, doubt_s: float = DOUBT_S) -> None:
+        self.doubt_s = doubt_s
         self._entries: defaultdict[str, set[str]] = defaultdict(set)
         self._in_doubt: dict[str, float] = {}
         self._renewed_at: defaultdict[str, float] = defaultdict(lambda: float("-inf"))
@@ -51,7 +52,7 @@ class Pending:
 
     def settle_doubt(self, mailbox: str) -> None:
         """The store was searched. A doubt that is too young stays: the append may still be on its way."""
-        if time.monotonic() - self._in_doubt.get(mailbox, 0.0) > DOUBT_S:
+        if time.monotonic() - self._in_doubt.get(mailbox, 0.0) >= self.doubt_s:
             self._in_doubt.pop(mailbox, None)
 
     def lease_due(self, mailbox: str) -> bool:

@@ -22,10 +22,10 @@ class PostgresJournal:
     those that `commit_execution` checks, so that a duplicate of what was traded already is seen at the door as well.
     """
 
-    def __init__(self, database: Database, *, node: str) -> None:
+    def __init__(self, database: Database, *, node: str, doubt_s: float = DOUBT_S) -> None:
         self._database = database
         self._node = node
-        self._pending = Pending()
+        self._pending = Pending(doubt_s=doubt_s)
 
     async def append(self, mailbox: str, payload: bytes, *, unique: Unique | None = None) -> Appended | Duplicate:
         """Remember a message; with `unique`, only if nobody else holds the mark. One transaction."""
@@ -75,7 +75,7 @@ class PostgresJournal:
             moved = await self._adopt_from_the_dead(mailbox)
             if not moved and not self._pending.in_doubt(mailbox):
                 return []
-            rows = await self._database.fetch(_DELIVER_NEW, mailbox, self._node, known, moved, DOUBT_S)
+            rows = await self._database.fetch(_DELIVER_NEW, mailbox, self._node, known, moved, self._pending.doubt_s)
         self._pending.settle_doubt(mailbox)
         return self._delivered(mailbox, rows)
 
@@ -176,7 +176,7 @@ _DELIVER_ALL = """
 _DELIVER_NEW = """
     update mailbox_entries set attempts = attempts + 1
     where mailbox = $1 and node = $2 and id <> all($3::bigint[])
-        and (id = any($4::bigint[]) or created_at < now() - make_interval(secs => $5::float))
+        and (id = any($4::bigint[]) or created_at <= now() - make_interval(secs => $5::float))
     returning id, payload, attempts, created_at
 """
 _COUNT = """

@@ -24,11 +24,13 @@ class RedisJournal:
     The node's lease is renewed by appends, and by `keep_lease` while there is unsettled mail and nothing is appended.
     """
 
-    def __init__(self, redis: RedisStore, *, node: str, mark_prefix: str = "dedup:webhook:") -> None:
+    def __init__(
+        self, redis: RedisStore, *, node: str, mark_prefix: str = "dedup:webhook:", doubt_s: float = DOUBT_S
+    ) -> None:
         self._redis = redis
         self._node = node
         self._mark_prefix = mark_prefix
-        self._pending = Pending()
+        self._pending = Pending(doubt_s=doubt_s)
         self._counted: set[str] = set()
 
     async def append(self, mailbox: str, payload: bytes, *, unique: Unique | None = None) -> Appended | Duplicate:
@@ -91,7 +93,7 @@ class RedisJournal:
         found, now_ms = await self._read(mailbox)
         unknown = [entry for entry in found if entry.id not in self._pending.entries(mailbox)]
         # A young one may be an append whose answer is just coming in: that delivers itself.
-        ours = [entry for entry in unknown if entry.moved or now_ms - entry.age[0] > DOUBT_S * 1000]
+        ours = [entry for entry in unknown if entry.moved or now_ms - entry.age[0] >= self._pending.doubt_s * 1000]
         if len(ours) == len(unknown):
             self._pending.settle_doubt(mailbox)
         return await self._deliver(mailbox, ours)

@@ -1,0 +1,224 @@
+"""Nothing acknowledged is lost, and nothing is done twice, while Redis comes and goes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tests.storage.conftest import Breakable
+from tests.storage.test_journals import BOX, LETTER, append
+from trendedge.runtime.errors import JournalUnavailable
+from trendedge.runtime.journal import Announcement, Appended, Duplicate, Unique
+from trendedge.storage.failover_journal import FailoverJournal
+from trendedge.storage.postgres import Database, open_database
+from trendedge.storage.postgres_journal import PostgresJournal
+from trendedge.storage.redis import RedisStore, open_redis
+from trendedge.storage.redis_journal import RedisJournal
+
+NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
+
+
+class Watched:
+    """A journal over both stores, and what it said about itself."""
+
+    def __init__(self, redis: RedisStore, database: Database, node: str = "a") -> None:
+        self.told: list[bool] = []
+        self._changed = asyncio.Event()
+        self.redis = RedisJournal(redis, node=node, doubt_s=0)
+        self.journal = FailoverJournal(
+            self.redis, PostgresJournal(database, node=node, doubt_s=0), speaker=redis, on_change=self._on_change
+        )
+
+    def _on_change(self, degraded: bool) -> None:
+        self.told.append(degraded)
+        self._changed.set()
+
+    async def wait_told(self, degraded: bool) -> None:
+        async with asyncio.timeout(30):
+            while not self.told or self.told[-1] is not degraded:
+                self._changed.clear()
+                await self._changed.wait()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        task = asyncio.create_task(self.journal.run())
+        yield
+        task.cancel()
+        await asyncio.wait([task])
+
+
+@pytest.fixture
+async def watched(own_redis: Breakable, database: Database) -> AsyncIterator[Watched]:
+    async with open_redis(own_redis.url) as redis:
+        yield Watched(redis, database)
+
+
+async def until[T](wanted: T, look: Callable[[], Awaitable[T]]) -> None:
+    """Background work has come so far."""
+    async with asyncio.timeout(30):
+        while await look() != wanted:  # noqa: ASYNC110 - the state of a server, which tells nobody
+            await asyncio.sleep(0.01)
+
+
+async def test_appends_go_on_while_redis_is_down_and_come_back_to_it(watched: Watched, own_redis: Breakable) -> None:
+    journal = watched.journal
+    async with watched.running():
+        await append(journal, b"before")
+        await own_redis.stop()
+        await append(journal, b"during")
+        assert (journal.degraded, watched.told) == (True, [True])
+        await own_redis.start()
+        await watched.wait_told(False)
+        await append(journal, b"after")
+    assert (await watched.redis.count(BOX))[0] == 2
+    assert [entry.payload for entry in await journal.recover(BOX)] == [b"before", b"during", b"after"]
+    assert await journal.count(BOX) == (3, 0)
+
+
+async def test_each_entry_is_settled_where_it_is(watched: Watched, own_redis: Breakable) -> None:
+    journal = watched.journal
+    first = await append(journal, b"1")
+    await own_redis.stop()
+    second = await append(journal, b"2")
+    await own_redis.start()
+    for entry_id in (first, second):
+        await journal.settle(BOX, entry_id)
+    async with watched.running():
+        await until((0, 0), lambda: journal.count(BOX))
+    assert await journal.recover(BOX) == []
+
+
+async def test_a_settlement_made_while_redis_is_down_is_made_up_for(watched: Watched, own_redis: Breakable) -> None:
+    journal = watched.journal
+    entry_id = await append(journal, b"x")
+    await own_redis.stop()
+    await journal.settle(BOX, entry_id)
+    await own_redis.start()
+    assert (await watched.redis.count(BOX))[0] == 1
+    async with watched.running():
+        await watched.wait_told(False)
+        await until((0, 0), lambda: watched.redis.count(BOX))
+
+
+async def test_a_dead_letter_stays_in_the_store_of_its_entry(watched: Watched, own_redis: Breakable) -> None:
+    await own_redis.stop()
+    entry_id = await append(watched.journal, b"x")
+    await watched.journal.bury(BOX, entry_id, b"x", LETTER)
+    assert await watched.journal.count(BOX) == (0, 1)
+
+
+async def test_a_duplicate_is_seen_while_redis_is_down(watched: Watched, own_redis: Breakable) -> None:
+    await own_redis.stop()
+    await append(watched.journal, b"1", Unique("m", "1", 60))
+    assert await watched.journal.append(BOX, b"2", unique=Unique("m", "2", 60)) == Duplicate("1")
+
+
+async def test_with_both_down_the_append_says_so_and_names_both(own_redis: Breakable) -> None:
+    await own_redis.stop()
+    async with open_redis(own_redis.url) as redis, open_database(NOWHERE) as database:
+        journal = Watched(redis, database).journal
+        for _ in range(2):
+            with pytest.raises(JournalUnavailable, match=r"Redis|PostgreSQL") as caught:
+                await journal.append(BOX, b"x")
+            assert set(caught.value.store.split(" and ")) == {"Redis", "PostgreSQL"}
+        with pytest.raises(JournalUnavailable):
+            await journal.recover(BOX)
+
+
+async def test_redis_is_tried_again_at_once_when_postgresql_fails_too(own_redis: Breakable) -> None:
+    async with open_redis(own_redis.url) as redis, open_database(NOWHERE) as database:
+        watched = Watched(redis, database)
+        await own_redis.stop()
+        with pytest.raises(JournalUnavailable):
+            await watched.journal.append(BOX, b"x")
+        await own_redis.start()
+        await append(watched.journal, b"y")
+        assert watched.told == [True, False]
+
+
+async def test_recovery_reads_the_store_that_is_up_and_adoption_brings_the_rest(
+    watched: Watched, own_redis: Breakable, database: Database
+) -> None:
+    await append(watched.journal, b"in redis")
+    await own_redis.stop()
+    await append(watched.journal, b"in postgres")
+    async with open_redis(own_redis.url) as redis:
+        successor = Watched(redis, database)
+        assert [entry.payload for entry in await successor.journal.recover(BOX)] == [b"in postgres"]
+        await own_redis.start()
+        async with successor.running():
+            await successor.wait_told(False)
+        assert [entry.payload for entry in await successor.journal.adopt(BOX)] == [b"in redis"]
+        assert await successor.journal.adopt(BOX) == []
+
+
+async def test_an_append_without_an_answer_is_no_duplicate_of_itself(watched: Watched, own_redis: Breakable) -> None:
+    unique = Unique("m", "signal", 60)
+    await append(watched.redis, b"warm")
+    own_redis.freeze()
+    with pytest.raises(JournalUnavailable):
+        await watched.redis.append(BOX, b"x", unique=unique)
+    own_redis.thaw()
+    await until(2, lambda: pending(watched))
+    again = await watched.redis.append(BOX, b"x", unique=unique)
+    assert isinstance(again, Appended)
+    assert await pending(watched) == 2
+
+
+async def pending(watched: Watched) -> int:
+    return (await watched.redis.count(BOX))[0]
+
+
+async def test_an_append_without_an_answer_is_found_and_delivered(watched: Watched, own_redis: Breakable) -> None:
+    await append(watched.redis, b"known")
+    own_redis.freeze()
+    with pytest.raises(JournalUnavailable):
+        await watched.redis.append(BOX, b"in doubt")
+    own_redis.thaw()
+    await until(2, lambda: pending(watched))
+    assert [entry.payload for entry in await watched.redis.adopt(BOX)] == [b"in doubt"]
+    assert await watched.redis.adopt(BOX) == []
+
+
+async def test_a_message_costs_two_commands_and_looking_for_orphans_one(redis_store: RedisStore) -> None:
+    journal = RedisJournal(redis_store, node="a")
+    await journal.settle(BOX, await append(journal, b"the server learns the scripts"))
+    await redis_store.command("CONFIG", "RESETSTAT")
+    entry_id = await append(journal, b"x", Unique("m", "1", 60))
+    await journal.settle(BOX, entry_id, announce=[Announcement("ws:trades:u", b"{}")])
+    assert await sent(redis_store) == {"evalsha": 2}
+    await redis_store.command("CONFIG", "RESETSTAT")
+    assert await journal.adopt(BOX) == []
+    assert await sent(redis_store) == {"smembers": 1}
+
+
+async def sent(redis: RedisStore) -> dict[str, int]:
+    """Commands that clients have sent since the last reset; those inside of scripts are not sent."""
+    info = bytes(await redis.command("INFO", "commandstats")).decode()
+    rows = [line.removeprefix("cmdstat_").split(":calls=") for line in info.splitlines() if ":calls=" in line]
+    calls = {name: int(rest.partition(",")[0]) for name, rest in rows}
+    return {name: calls[name] for name in calls if name in {"evalsha", "eval", "smembers", "exists", "script|load"}}
+
+
+async def test_the_server_may_forget_the_scripts(redis_store: RedisStore) -> None:
+    journal = RedisJournal(redis_store, node="a")
+    entry_id = await append(journal, b"x")
+    await redis_store.command("SCRIPT", "FLUSH")
+    await journal.settle(BOX, entry_id)
+    assert await journal.count(BOX) == (0, 0)
+
+
+async def test_announcements_are_published_with_the_settlement(redis_store: RedisStore, database: Database) -> None:
+    journal = Watched(redis_store, database).journal
+    async with redis_store.listen("ws:*") as published:
+        await journal.settle(BOX, await append(journal, b"x"), announce=[Announcement("ws:trades:u", b"\x00{}")])
+        async with asyncio.timeout(10):
+            message = await anext(published)
+    assert (message.channel, message.payload) == ("ws:trades:u", b"\x00{}")
+
+
+async def test_appending_leaves_a_lease_and_a_mark_with_their_times(redis_store: RedisStore) -> None:
+    await append(RedisJournal(redis_store, node="a"), b"x", Unique("digest", "signal", 60))
+    assert 0 < await redis_store.command("TTL", "lease:a") <= 30
+    assert 0 < await redis_store.command("TTL", "dedup:webhook:digest") <= 60
