@@ -21,6 +21,7 @@ from trendedge.http.limits import RateLimits
 from trendedge.http.server import Bind, Front
 from trendedge.http.services import FrontSettings, Services, utc_now
 from trendedge.runtime import Inspector, Supervisor
+from trendedge.runtime.logs import configure_logs
 from trendedge.settings import Settings
 from trendedge.storage.failover_journal import FailoverJournal
 from trendedge.storage.node import open_node
@@ -50,7 +51,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     async with AsyncExitStack() as stack:
         node = stack.enter_context(open_node(settings.home))
         database = await stack.enter_async_context(
-            open_database(settings.database_url, pool_size=settings.database_pool_size)
+            open_database(settings.database_url, pool_size=settings.database_connections)
         )
         redis = await stack.enter_async_context(open_redis(settings.redis_url))
         journal = FailoverJournal(
@@ -75,12 +76,13 @@ async def serve(settings: Settings, *, report: Report) -> int:
     :raises StartFailed: something that the process cannot do without is not there
     :raises IntensityExceeded: too many crashes; the process manager has to start afresh
     """
+    configure_logs(settings.log_level)
     async with open_stores(settings) as stores:
         root = assemble(settings, stores)
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_stop_on_signal, signals, root, report)
-                await root.run(lambda: report(f"listening on port {settings.port}"))
+                await root.run(lambda: report(f"listening on {settings.public_url}"))
                 tasks.cancel_scope.cancel()
     report("stopped")
     return 0
@@ -130,9 +132,10 @@ def _front_settings(settings: Settings) -> FrontSettings:
         environment=settings.app_env,
         version=settings.app_version,
         supabase_url=settings.supabase_url,
-        jwt_secret=settings.supabase_jwt_secret.get_secret_value(),
-        operator_key=settings.operator_api_key.get_secret_value(),
-        cors_origins=tuple(settings.cors_origins),
+        jwt_secret=settings.supabase_jwt_secret,
+        operator_key=settings.operator_api_key,
+        cors_origins=settings.cors_origins,
+        address_header=settings.client_address_header or None,
         rate_limits=RateLimits(
             auth=settings.rate_limit_auth,
             webhook=settings.rate_limit_webhook,
