@@ -228,3 +228,10 @@ async def test_too_many_wrong_keys_from_one_address_are_429_while_good_ones_pass
     answers = [await client.post(f"{PATH}/wrong", data=BODY) for _ in range(4)]
     assert [answer.status_code for answer in answers] == [401, 401, 429, 429]
     assert (await client.post(PATH, data=KEYED_BODY)).status_code == 202
+
+
+async def test_strangers_who_show_no_key_are_limited_by_address(make_stage: MakeStage) -> None:
+    client = make_stage(rate_limits=RateLimits(read=2)).app.test_client()
+    statuses = [(await client.post(PATH, data=body)).status_code for body in (BODY, b"{", BODY, b"{")]
+    assert statuses == [401, 400, 429, 429]
+    assert (await client.post(PATH, data=KEYED_BODY)).status_code == 202

@@ -39,8 +39,7 @@ class Doors:
         :raises ApiError: 401 without a valid token, 429 over the limit
         """
         principal = self.principal(exchange, bearer_token(exchange))
-        window = self._reads if exchange.method in {"GET", "HEAD"} else self._writes
-        require(exchange, window.take(principal.user_id))
+        require(exchange, self._reads_or_writes(exchange).take(principal.user_id))
         await self.provision(principal)
         return principal
 
@@ -71,20 +70,28 @@ class Doors:
         self._known.add(principal.user_id)
 
     def admit_operator(self, exchange: Exchange) -> str:
+        """As `operator`, within the operator's limit.
+
+        :raises ApiError: as `operator`, and 429 over the limit
+        """
+        name = self.operator(exchange)
+        require(exchange, self._reads_or_writes(exchange).take(name))
+        return name
+
+    def operator(self, exchange: Exchange) -> str:
         """Who operates: `operator-key`, or the id of a user with that role.
 
-        :raises ApiError: 401 for nobody or a wrong key, 403 for a user who is no operator, 429 over the limit
+        :raises ApiError: 401 for nobody or a wrong key, 403 for a user who is no operator, 429 after too many of them
         """
         key = exchange.headers.get(b"x-api-key")
         if key is not None:
             if self.is_operator_key(key):
-                require(exchange, self._reads_or_writes(exchange).take("operator-key"))
                 return "operator-key"
             self.count_failure(exchange)
             raise ApiError(Code.AUTHENTICATION_REQUIRED, "The API key is not valid.")
         principal = self.principal(exchange, bearer_token(exchange))
-        require(exchange, self._reads_or_writes(exchange).take(principal.user_id))
         if not principal.is_operator:
+            require(exchange, self._reads_or_writes(exchange).take(principal.user_id))
             raise ApiError(Code.FORBIDDEN, "This is for operators.")
         return principal.user_id
 

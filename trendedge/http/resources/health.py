@@ -36,7 +36,7 @@ def health(services: Services, doors: Doors) -> Blueprint:
 
     @blueprint.get("/health/detailed")
     async def detailed() -> Response:
-        doors.admit_operator(current())
+        doors.operator(current())
         checks = await _checks(services)
         stores: dict[str, Store] = {"database": services.database, "redis": services.redis}
         for name, store in stores.items():

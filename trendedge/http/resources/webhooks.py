@@ -6,7 +6,7 @@ from quart import Blueprint, Response
 
 from trendedge.actors.keyring import KeyOwner
 from trendedge.actors.messages import ReceiveAlert
-from trendedge.domain.alerts import Fields, interpret, read_alert, redact
+from trendedge.domain.alerts import AlertRefused, Fields, interpret, read_alert, redact
 from trendedge.http.doors import Doors
 from trendedge.http.errors import ApiError, Code
 from trendedge.http.exchange import Exchange, current
@@ -68,7 +68,11 @@ class _Gate:
         if key:
             owner = await self._owner(exchange, key)
             return owner, key, _without(key, read_alert(body))
-        fields = read_alert(body)
+        try:
+            fields = read_alert(body)
+        except AlertRefused:
+            self._doors.admit_stranger(exchange)
+            raise
         if fields.secret is None:
             self._doors.admit_stranger(exchange)
             raise ApiError(Code.AUTHENTICATION_REQUIRED, "A webhook key is required.")
