@@ -94,8 +94,8 @@ def _leg(fill: Fill, *, position: Position, trade: Trade | None, signal_id: str,
     return Leg(step=step, fill=fill, trade=seen, position=after, realized_pnl=realized)
 
 
-def book_after(book: Book, legs: tuple[Leg, ...]) -> Book:
-    """The book with the legs entered, under its next version."""
+def book_after(book: Book, legs: tuple[Leg, ...], *, result: DailyResult) -> Book:
+    """The book with the legs entered, and with what they brought, under its next version."""
     positions, open_trades = dict(book.positions), dict(book.open_trades)
     for leg in legs:
         symbol = leg.fill.symbol
@@ -104,9 +104,7 @@ def book_after(book: Book, legs: tuple[Leg, ...]) -> Book:
             del open_trades[symbol]
         else:
             open_trades[symbol] = leg.trade
-    realized = sum((leg.realized_pnl for leg in legs), _ZERO)
-    commission = sum((leg.fill.commission for leg in legs), _ZERO)
-    account = book.account.booked(realized_pnl=realized, commission=commission)
+    account = book.account.booked(realized_pnl=result.gross_pnl, commission=result.commission)
     return Book(account=account, positions=positions, open_trades=open_trades)
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from functools import partial
 
 from trendedge.domain.book import Book, ExecutionRequest, LastPrice
 from trendedge.domain.booking import book_after, fill_order, result_of
@@ -37,7 +36,7 @@ from trendedge.domain.risk import (
 )
 from trendedge.domain.signals import OrderType
 from trendedge.domain.trades import Trade
-from trendedge.domain.wire import derived_id
+from trendedge.domain.wire import DerivedIds
 
 __all__ = [
     "LAST_PRICE_MAX_AGE",
@@ -155,17 +154,18 @@ def _filled(
     price: Decimal,
     now: datetime,
 ) -> Execution:
-    make_id = partial(derived_id, request.signal_id)
+    make_id = DerivedIds(request.signal_id)
     order = _order(request, chosen, order_id=make_id("order"), now=now)
     at_price = _fill_price(order, price, slippage_ticks=book.account.slippage_ticks)
     playbook = request.signal.playbook
     legs = fill_order(order, chosen, book=book, price=at_price, make_id=make_id, playbook_id=playbook)
+    result = result_of(legs, at=now)
     return Execution(
         status=ExecutionStatus.FILLED,
         rejection=None,
         contract=contract,
         checks=checks,
-        book=book_after(book, legs),
+        book=book_after(book, legs, result=result),
         orders=(order,),
         fills=tuple(leg.fill for leg in legs),
         trades=tuple(leg.trade for leg in legs),
@@ -174,7 +174,7 @@ def _filled(
             journal_line(leg, line_id=make_id(f"journal/{n}"), signal_id=request.signal_id)
             for n, leg in enumerate(legs)
         ),
-        rollup=(result_of(legs, at=now),),
+        rollup=(result,),
         events=tuple(trade_event(leg, event_id=make_id(f"event/{n}"), request=request) for n, leg in enumerate(legs)),
     )
 

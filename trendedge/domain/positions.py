@@ -5,7 +5,7 @@ share of that cost, rounded to a hundredth of a cent where the share does not co
 nothing is lost between the exits: what all of them realise is to the last digit what was received less what was paid.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 
 _ZERO = Decimal(0)
@@ -42,21 +42,31 @@ class Position:
 
     def increased(self, quantity: int, *, price: Decimal, point_value: Decimal) -> "Position":
         """After entering further: `quantity` is signed, in the direction held (either one when flat)."""
-        held = self.quantity + quantity
         cost = self.cost_usd + quantity * price * point_value
-        return replace(self, quantity=held, cost_usd=cost, average_price=average(cost, held * point_value))
+        return self._with(
+            quantity=self.quantity + quantity, cost_usd=cost, realized_pnl=self.realized_pnl, point_value=point_value
+        )
 
     def reduced(self, quantity: int, *, price: Decimal, point_value: Decimal) -> "Position":
         """After leaving with part or all: `quantity` is signed, against what is held and not more than it."""
-        held = self.quantity + quantity
         share = self._share_of_cost(-quantity)
-        left = self.cost_usd - share
-        return replace(
-            self,
-            quantity=held,
-            cost_usd=left if held else _ZERO,
-            average_price=average(left, held * point_value) if held else _ZERO,
-            realized_pnl=self.realized_pnl - quantity * price * point_value - share,
+        realized = self.realized_pnl - quantity * price * point_value - share
+        return self._with(
+            quantity=self.quantity + quantity,
+            cost_usd=self.cost_usd - share,
+            realized_pnl=realized,
+            point_value=point_value,
+        )
+
+    def _with(self, *, quantity: int, cost_usd: Decimal, realized_pnl: Decimal, point_value: Decimal) -> "Position":
+        return Position(
+            account_id=self.account_id,
+            symbol=self.symbol,
+            root=self.root,
+            quantity=quantity,
+            cost_usd=cost_usd if quantity else _ZERO,
+            average_price=average(cost_usd, quantity * point_value) if quantity else _ZERO,
+            realized_pnl=realized_pnl,
         )
 
     def _share_of_cost(self, leaving: int) -> Decimal:

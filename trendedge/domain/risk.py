@@ -11,7 +11,7 @@ from trendedge.domain.accounts import Account
 from trendedge.domain.book import LastPrice
 from trendedge.domain.sessions import session_at
 from trendedge.domain.signals import OrderType, Signal
-from trendedge.domain.wire import instant, plain
+from trendedge.domain.wire import plain
 
 LAST_PRICE_MAX_AGE: Final = timedelta(minutes=15)
 """A last price of this age or older is no price (CONTRACT, "Readings fixed")."""
@@ -129,7 +129,7 @@ def check_halt(*, account_halted: bool, system_halted: bool, opens: int) -> Chec
 def check_session(root: str, *, any_hour: bool, now: datetime) -> Check:
     """Whether the exchange trades the product now."""
     state = session_at(root, now)
-    facts = {"at": instant(now), "exchange_time": state.local.isoformat(), "any_hour": _word(any_hour)}
+    facts = {"exchange_time": state.local.isoformat(), "any_hour": _word(any_hour)}
     if state.is_open:
         return passed("session", state.reason, **facts)
     if any_hour:
