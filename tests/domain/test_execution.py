@@ -141,6 +141,21 @@ def test_a_new_trade_after_flat_is_another_trade() -> None:
     assert trader.book.positions["MNQ"].realized_pnl == 20
 
 
+@pytest.mark.parametrize(("exit_price", "wins", "losses"), [("18500.50", 1, 0), ("18500", 0, 0), ("18499.75", 0, 1)])
+def test_a_trade_that_comes_out_even_is_neither_won_nor_lost(exit_price: str, wins: int, losses: int) -> None:
+    trader = desk()
+    trader.send(signal("buy", price="18500"))
+    (result,) = trader.send(signal("close", price=exit_price)).rollup
+    assert (result.trades, result.wins, result.losses) == (1, wins, losses)
+
+
+def test_commission_can_turn_a_profit_into_a_loss() -> None:
+    trader = desk(commission=Decimal("0.62"))
+    trader.send(signal("buy", price="18500"))
+    (result,) = trader.send(signal("close", price="18500.50")).rollup
+    assert (result.wins, result.losses, result.pnl) == (0, 1, Decimal("0.38"))
+
+
 def test_symbols_are_separate_positions() -> None:
     trader = desk()
     trader.send_all([signal("buy", "MNQM6", price="18500"), signal("sell", "MNQU6", price="18600")])

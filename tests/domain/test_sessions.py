@@ -54,7 +54,8 @@ def test_bitcoin_never_closes(root: str) -> None:
 
 def test_the_reason_tells_a_break_from_a_weekend() -> None:
     assert "daily break" in session_at("NQ", chicago("2026-02-16T16:30")).reason
-    assert "weekend" in session_at("NQ", chicago("2026-02-20T16:30")).reason
+    assert "weekend" in session_at("NQ", chicago("2026-02-20T16:00")).reason
+    assert "weekend" in session_at("NQ", chicago("2026-02-22T16:30")).reason
 
 
 @pytest.mark.parametrize(

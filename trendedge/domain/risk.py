@@ -167,11 +167,12 @@ def _aged(last: LastPrice, *, now: datetime) -> tuple[Decimal | None, Check]:
 def _sane(price: Decimal | None, *, source: str, missing: str, **facts: str) -> tuple[Decimal | None, Check]:
     if price is None:
         return _no_price(missing, **facts)
-    facts["price"] = plain(price)
     if abs(price) < MAX_PRICE:
+        facts["price"] = plain(price)
         return price, passed("price", f"{source} is {facts['price']}", **facts)
-    detail = f"{source} is {facts['price']}, which no future has ever cost"
-    return None, failed("price", RejectionCode.PRICE_OUT_OF_RANGE, detail, **facts)
+    # Not written out in full: an exponent of millions would be a text of millions.
+    detail = f"{source} is {price:.6g}, which no future has ever cost"
+    return None, failed("price", RejectionCode.PRICE_OUT_OF_RANGE, detail, price=f"{price:.6g}", **facts)
 
 
 def _no_price(detail: str, **facts: str) -> tuple[None, Check]:
