@@ -81,12 +81,17 @@ class Place:
         if _try_lock(descriptor):
             return descriptor
         report(f"waiting for the process that still uses {self.root} to end")
-        with anyio.move_on_after(patience_s):
-            while not _try_lock(descriptor):  # noqa: ASYNC110  # nobody tells us when a lock is free
-                await anyio.sleep(0.05)
-            return descriptor
-        os.close(descriptor)
-        raise HomeInUse(self.root, self._owner())
+        try:
+            with anyio.fail_after(patience_s):
+                while not _try_lock(descriptor):  # noqa: ASYNC110  # nobody tells us when a lock is free
+                    await anyio.sleep(0.05)
+        except TimeoutError:
+            os.close(descriptor)
+            raise HomeInUse(self.root, self._owner()) from None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
 
     def is_held(self) -> bool:
         """Whether a server lives here now, or somebody is about to start one."""

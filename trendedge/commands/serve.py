@@ -1,0 +1,104 @@
+"""`trendedge serve`: everything that comes before the process listens, and the word on what to do next."""
+
+import ctypes
+import os
+import shlex
+import signal
+import sys
+from pathlib import Path
+
+from trendedge.commands.console import Console
+from trendedge.commands.schema import migrate_if_needed, require_schema
+from trendedge.commands.seed import Demo, seed
+from trendedge.commands.stores import all_stores
+from trendedge.settings import Settings
+
+_PR_SET_PDEATHSIG = 1
+
+
+async def run(settings: Settings, *, migrate: bool, stop_with_parent: bool) -> int:
+    """Serve until SIGINT or SIGTERM; the exit code.
+
+    :param migrate: bring the schema up to the code first
+    :param stop_with_parent: stop, in order, when the parent process is gone (`make`, killed)
+    """
+    if stop_with_parent:
+        _stop_with_parent(os.getppid())
+    console = Console(to_stderr=False)
+    console.say(f"TrendEdge {settings.app_version}, {settings.app_env}, home {settings.home}")
+    async with all_stores(settings, console) as opened:
+        if migrate:
+            await migrate_if_needed(opened, console)
+        else:
+            await require_schema(opened)
+        demo = await seed(opened, console) if settings.is_development else None
+        with console.step("program loaded"):
+            from trendedge import app  # the rest of the product: half of the start's imports
+        guide = _Guide(opened, console, demo)
+        return await app.serve(opened, report=guide.report)
+
+
+class _Guide:
+    """Passes on what the process reports, and says what to do once it listens."""
+
+    def __init__(self, settings: Settings, console: Console, demo: Demo | None) -> None:
+        self._settings, self._console, self._demo = settings, console, demo
+        self._told = False
+
+    def report(self, text: str) -> None:
+        """Print it."""
+        self._console.timed(self._console.elapsed_s, text)
+        if not self._told:  # the first thing it reports is that it listens
+            self._told = True
+            for line in next_steps(self._settings, self._demo):
+                self._console.say(line)
+
+
+def next_steps(settings: Settings, demo: Demo | None) -> list[str]:
+    """What to try, as lines that work when pasted into a shell in this directory."""
+    base, program = settings.public_url, _program(settings)
+    lines = ["", f"TrendEdge is ready: {base}  (health: {base}/health/ready)", "Ctrl-C stops it.", ""]
+    if demo is None:
+        return lines
+    key = demo.webhook_key or f"'\"$({program} apikey --email {demo.email})\"'"
+    alert = f'{{"api_key": "{key}", "ticker": "MNQ1!", "action": "buy", "quantity": "1", "price": "18250.25"}}'
+    token = f'"$({program} token --email {demo.email})"'
+    bearer = f'-H "Authorization: Bearer "{token}'
+    return [
+        *lines,
+        "Send an alert, as TradingView would:",
+        f"  curl -sS {base}/api/v1/webhooks/tradingview -H 'Content-Type: application/json' -d '{alert}'",
+        "See the trade that it made:",
+        f"  curl -sS {base}/api/v1/trades {bearer}",
+        "Listen to the trades as they happen:",
+        f'  {_python()} -m websockets "{base.replace("http", "ws", 1)}/api/v1/ws?token="{token}',
+        "A token, for other clients:",
+        f"  {program} token --email {demo.email}",
+        "",
+    ]
+
+
+def _program(settings: Settings) -> str:
+    """How to call this program again, from this directory, for this home."""
+    called = Path(sys.argv[0])
+    command = shlex.quote(_short(called)) if called.name == "trendedge" else f"{_python()} -m trendedge"
+    home = settings.home
+    return command if home == Path(".trendedge").absolute() else f"TRENDEDGE_HOME={shlex.quote(str(home))} {command}"
+
+
+def _python() -> str:
+    return shlex.quote(_short(Path(sys.executable)))
+
+
+def _short(path: Path) -> str:
+    """The path relative to here if it lies below."""
+    absolute = path.absolute()
+    return str(absolute.relative_to(Path.cwd())) if absolute.is_relative_to(Path.cwd()) else str(absolute)
+
+
+def _stop_with_parent(parent: int) -> None:
+    if sys.platform != "linux":
+        return  # there, the terminal's hang-up is all there is
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGTERM)
