@@ -27,6 +27,7 @@ from benchmarks.suite import Plan, Section, measure
 from benchmarks.system import AttachedSystem, CommandSystem, System
 from benchmarks.target import Match, Target
 from trendedge.storage.embedded import EmbeddedFault
+from trendedge.storage.errors import StoreUnavailable
 
 QUICK = Plan(seconds=3.0, read_seconds=2.0, events=10, warm_up_alerts=40, starts=1)
 
@@ -172,7 +173,7 @@ def _complete[T](work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     except asyncio.CancelledError:
         click.echo("interrupted", err=True)
         sys.exit(130)
-    except (BenchmarkError, EmbeddedFault, OSError) as error:
+    except (BenchmarkError, EmbeddedFault, StoreUnavailable, OSError) as error:
         raise click.ClickException(f"could not measure: {error or type(error).__name__}") from error
 
 

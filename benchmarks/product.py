@@ -10,12 +10,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.errors import CommandFailed
+import jwt
+
+from benchmarks.errors import BenchmarkError, CommandFailed
 from benchmarks.process import launched, wait_until_healthy
-from benchmarks.servers import own_servers
+from benchmarks.servers import own_servers, trade_at_any_hour
 from benchmarks.system import SERVERS_UP, START_WITHIN_S, Running, System
 from benchmarks.target import Target
 from trendedge.settings import Settings
+from trendedge.storage.embedded import find_running
 
 SOURCE = Path(__file__).resolve().parent.parent
 FROM_NOTHING = "from nothing, user made too"
@@ -79,6 +82,10 @@ class Product:
             self._command_line("apikey", "--email", EMAIL),
             self._command_line("token", "--email", EMAIL, "--ttl", "86400"),
         )
+        url = self.environment().get("DATABASE_URL") or find_running(self._home, "postgres")
+        if url is None:
+            raise BenchmarkError(f"no embedded PostgreSQL runs on {self._home}")
+        await trade_at_any_hour(url, user_id=jwt.decode(token, options={"verify_signature": False})["sub"])
         return Credentials(api_key=key, jwt=token)
 
     async def _command_line(self, *arguments: str) -> str:
