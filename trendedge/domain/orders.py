@@ -25,11 +25,6 @@ class Side(StrEnum):
         """The side that leads from flat to this signed quantity."""
         return cls.BUY if quantity > 0 else cls.SELL
 
-    @property
-    def opposite(self) -> "Side":
-        """The side that undoes this one."""
-        return Side.SELL if self is Side.BUY else Side.BUY
-
 
 class OrderStatus(StrEnum):
     """How far an order has come."""
