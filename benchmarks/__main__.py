@@ -170,7 +170,7 @@ def _complete[T](work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(supervised())
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         sys.exit(130)
     except (BenchmarkError, EmbeddedFault, StoreUnavailable, OSError) as error:

@@ -2,9 +2,13 @@
 
 import asyncio
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
+
+import psutil
+import pytest
 
 from benchmarks.product import SOURCE, free_port
 from benchmarks.target import Target
@@ -94,3 +98,21 @@ async def test_two_systems_are_compared_round_by_round(tmp_path: Path) -> None:
     assert "| servers already up: trade event, s |" in done.stdout
     rounds = json.loads(result.read_text())["rounds"]
     assert [[report["system"] for report in pair] for pair in rounds] == [["one", "two"]] * 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_an_interrupted_run_leaves_nothing_behind(number: signal.Signals) -> None:
+    port = free_port()
+    rival = ("--base", at(port).base, "--rival-cmd", f"exec {' '.join(standin(port))}", "--seconds", "60", "--quick")
+    command = [sys.executable, "-m", "benchmarks", *rival, "--only", "webhooks"]
+    process = await asyncio.create_subprocess_exec(*command, cwd=SOURCE, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    async with asyncio.timeout(60):
+        while b"webhooks at" not in await process.stderr.readline():
+            pass
+        started = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(number)
+        assert b"interrupted" in await process.stderr.read()
+        assert await process.wait() == 130
+    assert len(started) == 2
+    assert not [child for child in started if child.is_running()]
