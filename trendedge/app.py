@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import anyio
 import structlog
 
-from trendedge.actors.executor import Executor, Floor
+from trendedge.actors.executor import Executor, Floor, burial
 from trendedge.actors.frames import event_frame
 from trendedge.actors.hub import Hub, Subscription
 from trendedge.actors.intake import Intake
 from trendedge.actors.journal_keeper import JournalKeeper
 from trendedge.actors.keyring import Keyring, KeyringRefresh
+from trendedge.actors.pending import PendingSignals
 from trendedge.actors.sockets import Sockets
 from trendedge.actors.tree import Addresses, Casting, build_tree
 from trendedge.http.app import create_app
@@ -109,6 +110,7 @@ def assemble(settings: Settings, stores: Stores) -> Supervisor:
             journal=stores.journal,
             keyring=keyring,
             intake=at.intake,
+            pending=PendingSignals(at.executor),
             hub=sockets,
             tree=Inspector(root),
         )
@@ -122,6 +124,7 @@ def assemble(settings: Settings, stores: Stores) -> Supervisor:
         executor=lambda: Executor(floor),
         intake=lambda: Intake(at.executor),
         front=front,
+        on_dead_signal=burial(stores.database),
     )
     root = Supervisor(build_tree(cast, at, journal=stores.journal))
     return root

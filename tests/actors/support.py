@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 import orjson
 
 from tests.runtime.support import running
-from trendedge.actors.executor import Executor, Floor
+from trendedge.actors.executor import Executor, Floor, burial
 from trendedge.actors.frames import event_frame
 from trendedge.actors.hub import Hub, Subscription
 from trendedge.actors.intake import Intake
@@ -88,6 +88,7 @@ async def desk(database: Database, redis: RedisStore, *, node: str = "test-node"
         executor=lambda: Executor(floor),
         intake=lambda: Intake(at.executor),
         front=NoDoor,
+        on_dead_signal=burial(database),
     )
     owner = await make_owner(database)
     async with running(build_tree(cast, at, journal=journal)) as root:

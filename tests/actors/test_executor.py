@@ -1,6 +1,7 @@
 """From an alert to a committed, announced trade, on the real runtime, domain and stores."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import anyio
 import orjson
@@ -9,7 +10,9 @@ import pytest
 from tests.actors.support import Desk, desk, make_owner, now
 from trendedge.actors.codec import encode_execute
 from trendedge.actors.intake import UnknownAccountName
+from trendedge.actors.keyring import KeyOwner
 from trendedge.actors.messages import ExecuteSignal
+from trendedge.actors.pending import PendingSignals
 from trendedge.actors.tree import EXECUTOR_MAILBOX
 from trendedge.domain.alerts import parse_alert
 from trendedge.storage.executions import load_book
@@ -29,8 +32,29 @@ async def settled(place: Desk) -> None:
     log = place.at.executor.cell.log
     assert log is not None
     with anyio.fail_after(20):
-        while log.pending:
-            await anyio.sleep(0.005)  # noqa: ASYNC110 - the log has no event for outsiders
+        while log.pending:  # noqa: ASYNC110 - the log has no event for outsiders
+            await anyio.sleep(0.005)
+
+
+async def executed(place: Desk, signal_id: str) -> None:
+    """Wait until the signal has an outcome."""
+    with anyio.fail_after(20):
+        while await place.status_of(signal_id) is None:  # noqa: ASYNC110 - a row has no event
+            await anyio.sleep(0.01)
+
+
+def command_for(owner: KeyOwner) -> ExecuteSignal:
+    """What intake would have journalled for `BUY`."""
+    alert = parse_alert(orjson.dumps(BUY), today=now().date())
+    return ExecuteSignal(
+        signal_id="3f0e7c4e-1f6c-4d55-9c53-0d6e8a3c1a11",
+        user_id=owner.user_id,
+        account_id=owner.accounts[0].id,
+        received_at=now(),
+        request_id="r",
+        signal=alert.signal,
+        raw=alert.raw,
+    )
 
 
 BUY = {"symbol": "NQ1!", "action": "buy", "quantity": 1, "price": "18250.25"}
@@ -82,16 +106,7 @@ async def test_a_message_that_a_dead_process_left_is_executed_once_and_told(
     database: Database, redis_store: RedisStore
 ) -> None:
     owner = await make_owner(database)
-    alert = parse_alert(orjson.dumps(BUY), today=now().date())
-    command = ExecuteSignal(
-        signal_id="3f0e7c4e-1f6c-4d55-9c53-0d6e8a3c1a11",
-        user_id=owner.user_id,
-        account_id=owner.accounts[0].id,
-        received_at=now(),
-        request_id="r",
-        signal=alert.signal,
-        raw=alert.raw,
-    )
+    command = command_for(owner)
     before = RedisJournal(redis_store, node="test-node")
     for _ in range(2):
         await before.append(EXECUTOR_MAILBOX, encode_execute(command))
@@ -162,3 +177,44 @@ async def test_what_is_published_from_outside_reaches_the_sockets_and_our_own_on
     assert [frame["type"] for frame in frames] == ["trade.created", "scan.complete", "trade.updated"]
     assert isinstance(frames[0]["data"], dict)
     assert frames[0]["data"]["signal_id"] == receipt.signal_id
+
+
+async def test_a_signal_that_waits_shows_its_trace_so_far_to_its_owner(at_the_desk: Desk) -> None:
+    pending = PendingSignals(at_the_desk.at.executor)
+    at_the_desk.at.executor.cell.suspend()
+    receipt = await at_the_desk.post(**BUY, id="42")
+    trace = pending.find(at_the_desk.owner.user_id, receipt.signal_id)
+    assert trace is not None
+    assert (trace["status"], trace["symbol"], trace["price"], trace["quantity"]) == ("accepted", "NQ", "18250.25", "1")
+    assert pending.find("somebody else", receipt.signal_id) is None
+    at_the_desk.at.executor.cell.resume()
+    await settled(at_the_desk)
+    assert pending.find(at_the_desk.owner.user_id, receipt.signal_id) is None
+    assert await at_the_desk.status_of(receipt.signal_id) == "filled"
+
+
+async def test_a_signal_that_killed_three_processes_is_dead_and_its_owner_can_read_that(
+    database: Database, redis_store: RedisStore
+) -> None:
+    owner = await make_owner(database)
+    command = command_for(owner)
+    journal = RedisJournal(redis_store, node="test-node")
+    await journal.append(EXECUTOR_MAILBOX, encode_execute(command))
+    for _ in range(3):
+        await journal.recover(EXECUTOR_MAILBOX)
+    async with desk(database, redis_store) as place:
+        await settled(place)
+        assert await place.status_of(command.signal_id) == "dead"
+    assert await database.fetchval("select count(*) from orders") == 0
+    assert await journal.count(EXECUTOR_MAILBOX) == (0, 1)
+
+
+async def test_an_account_that_vanished_holds_nobody_up(database: Database, redis_store: RedisStore) -> None:
+    owner = await make_owner(database)
+    lost = replace(command_for(owner), account_id="00000000-0000-4000-8000-000000000000")
+    journal = RedisJournal(redis_store, node="test-node")
+    await journal.append(EXECUTOR_MAILBOX, encode_execute(lost))
+    async with desk(database, redis_store) as place:
+        receipt = await place.post(**BUY)
+        await executed(place, receipt.signal_id)
+        assert await place.status_of(receipt.signal_id) == "filled"

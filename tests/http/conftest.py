@@ -18,6 +18,7 @@ from tests.http.support import (
     Keys,
     RecordingIntake,
     Served,
+    Waiting,
     WatchedSockets,
     serve,
 )
@@ -87,6 +88,7 @@ def make_stage(database: Database, redis_store: RedisStore) -> MakeStage:
             journal=journal,
             keyring=keys,
             intake=intake,
+            pending=Waiting(),
             hub=sockets,
             tree=tree,
         )

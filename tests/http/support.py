@@ -93,6 +93,17 @@ class RecordingIntake:
         return answer
 
 
+@dataclass
+class Waiting:
+    """Signals without an outcome, by user and id."""
+
+    signals: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+
+    def find(self, user_id: str, signal_id: str) -> dict[str, Any] | None:
+        """As `PendingSignals`."""
+        return self.signals.get((user_id, signal_id))
+
+
 class WatchedSockets(Sockets):
     """The real ones; a test can wait for how many there are."""
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.http.conftest import Stage
-from tests.http.support import token_for
+from tests.http.support import Waiting, token_for
 from tests.http.test_app import error_of
 from tests.storage.support import Trader
 from trendedge.domain.signals import Action
@@ -141,3 +141,16 @@ async def test_a_user_of_the_identity_provider_is_made_known_at_the_first_visit(
     assert (me["id"], me["email"]) == (user_id, f"{user_id[:8]}@example.com")
     accounts = await (await client.get("/api/v1/accounts", headers=bearer(user_id))).get_json()
     assert [account["mode"] for account in accounts["items"]] == ["paper"]
+
+
+async def test_a_signal_without_an_outcome_is_shown_as_accepted_to_its_owner_alone(
+    stage: Stage, trader: Trader
+) -> None:
+    signal_id = str(uuid.uuid4())
+    waiting = stage.services.pending
+    assert isinstance(waiting, Waiting)
+    waiting.signals[trader.user_id, signal_id] = {"id": signal_id, "status": "accepted"}
+    found = await get(stage, trader, f"signals/{signal_id}")
+    assert found == {"id": signal_id, "status": "accepted"}
+    stranger = await Trader.join(stage.services.database, email=f"{uuid.uuid4()}@example.com")
+    assert (await get(stage, stranger, f"signals/{signal_id}", 404))["code"] == "NOT_FOUND"

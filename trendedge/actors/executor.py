@@ -1,6 +1,6 @@
 """The executor: one instance per account, which owns the account's book and trades one signal at a time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, assert_never
@@ -11,8 +11,8 @@ from trendedge.actors.frames import channel_key, event_frame, event_wire, public
 from trendedge.actors.messages import ExecuteSignal, PushEvents
 from trendedge.domain.book import Book, ExecutionRequest, LastPrice
 from trendedge.domain.events import CHANNEL
-from trendedge.domain.execution import LAST_PRICE_MAX_AGE, Execution, decide, duplicate_of
-from trendedge.runtime import Actor, ActorRef
+from trendedge.domain.execution import LAST_PRICE_MAX_AGE, Execution, decide, duplicate_of, given_up
+from trendedge.runtime import Actor, ActorRef, DeadLetter
 from trendedge.storage.events import select_events_of_signal
 from trendedge.storage.executions import (
     AlreadyCommitted,
@@ -79,13 +79,7 @@ class Executor(Actor[ExecuteSignal]):
         """Decide on the book as it is known here, and try to commit that."""
         database, signal, now = self._floor.database, message.signal, self._floor.clock()
         book = self._book = self._book or await load_book(database, message.account_id)
-        request = ExecutionRequest(
-            signal_id=message.signal_id,
-            user_id=message.user_id,
-            account_id=message.account_id,
-            received_at=message.received_at,
-            signal=signal,
-        )
+        request = request_of(message)
         if first is not None:
             execution = duplicate_of(request, first=first, book=book)
         else:
@@ -129,6 +123,30 @@ class Executor(Actor[ExecuteSignal]):
         channel = channel_key(message.user_id)
         for event in events:
             self.context.announce_on_settle(channel, publication(event, origin=self._floor.node))
+
+
+def burial(database: Database) -> Callable[[ExecuteSignal, DeadLetter], Awaitable[None]]:
+    """What is done when a signal is given up: its owner can read that, and which of our faults it was not."""
+
+    async def store(message: ExecuteSignal, letter: DeadLetter) -> None:
+        book = await load_book(database, message.account_id)
+        # The letter's cause is for operators: it may name internals.
+        execution = given_up(request_of(message), cause=f"{letter.attempts} attempts failed", book=book)
+        trace = Trace(raw=message.raw, request_id=message.request_id)
+        await commit_execution(database, request_of(message), execution, before=book, mark=None, trace=trace)
+
+    return store
+
+
+def request_of(message: ExecuteSignal) -> ExecutionRequest:
+    """The message in the domain's terms."""
+    return ExecutionRequest(
+        signal_id=message.signal_id,
+        user_id=message.user_id,
+        account_id=message.account_id,
+        received_at=message.received_at,
+        signal=message.signal,
+    )
 
 
 def _timings(message: ExecuteSignal, began: datetime, floor: Floor) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """The supervision tree as data: who runs, who depends on whom, and how much each may fail."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from trendedge.actors.codec import decode_execute, encode_execute
@@ -10,6 +10,7 @@ from trendedge.runtime import (
     Actor,
     ActorRef,
     ChildSpec,
+    DeadLetter,
     Durability,
     DurableRef,
     Journal,
@@ -50,6 +51,8 @@ class Casting:
     executor: Callable[[], Actor[ExecuteSignal]]
     intake: Callable[[], Actor[ReceiveAlert]]
     front: Callable[[], Service]
+    on_dead_signal: Callable[[ExecuteSignal, DeadLetter], Awaitable[None]]
+    """Gives a signal that cannot be executed an outcome that its owner can read."""
 
 
 def build_tree(cast: Casting, at: Addresses, *, journal: Journal) -> SupervisorSpec:
@@ -87,7 +90,7 @@ def _trading(cast: Casting, at: Addresses, journal: Journal) -> SupervisorSpec:
                 shutdown_s=4.0,
                 mailbox=MailboxSpec(10_000, Overflow.FAIL, key=lambda message: message.account_id, drain=True),
                 retry=WEBHOOK_PROCESSING,
-                durability=Durability(journal, EXECUTOR_MAILBOX, encode_execute, decode_execute),
+                durability=Durability(journal, EXECUTOR_MAILBOX, encode_execute, decode_execute, cast.on_dead_signal),
             ),
             ServiceSpec("journal", cast.journal),
             ChildSpec(

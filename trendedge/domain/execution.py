@@ -5,7 +5,7 @@
 The caller stores the execution in one transaction and goes on with `execution.book`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -57,6 +57,7 @@ __all__ = [
     "TradeEvent",
     "decide",
     "duplicate_of",
+    "given_up",
 ]
 
 
@@ -65,6 +66,8 @@ class ExecutionStatus(StrEnum):
 
     FILLED = "filled"
     REJECTED = "rejected"
+    DEAD = "dead"
+    """Given up after its attempts: the fault is ours, and a person has to look."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +130,13 @@ def duplicate_of(request: ExecutionRequest, *, first: str, book: Book) -> Execut
     detail = f"signal {first} had the same meaning less than a minute earlier"
     check = failed("duplicate", RejectionCode.DUPLICATE, detail, first=first)
     return _rejected((check,), contract=contract, book=book)
+
+
+def given_up(request: ExecutionRequest, *, cause: str, book: Book) -> Execution:
+    """The outcome of a signal that could not be executed however often it was tried. `cause` is shown to its owner."""
+    contract, _ = resolve(request.signal, book)
+    check = failed("execution", RejectionCode.GIVEN_UP, f"the signal could not be executed: {cause}")
+    return replace(_rejected((check,), contract=contract, book=book), status=ExecutionStatus.DEAD)
 
 
 def _counted(chosen: Plan) -> Check:

@@ -87,6 +87,14 @@ class JournalState(Protocol):
         ...
 
 
+class Pending(Protocol):
+    """What is accepted and has no outcome yet."""
+
+    def find(self, user_id: str, signal_id: str) -> dict[str, Any] | None:
+        """The decision trace so far of one signal of this user."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SocketLimits:
     """Times in seconds and sizes of one WebSocket (PRD INF-FR-012)."""
@@ -144,6 +152,7 @@ class Services:
     journal: JournalState
     keyring: Keyring
     intake: Intake
+    pending: Pending
     hub: Hub
     tree: Tree
     clock: Callable[[], datetime] = utc_now

@@ -10,10 +10,11 @@ from trendedge.http.doors import Doors
 from trendedge.http.resources.health import health
 from trendedge.http.resources.lists import Resource, readable
 from trendedge.http.resources.operations import operations
+from trendedge.http.resources.signals import signals
 from trendedge.http.resources.users import users
 from trendedge.http.resources.webhooks import webhooks
 from trendedge.http.services import Services
-from trendedge.storage import accounts, journal_entries, orders, positions, signals, trades
+from trendedge.storage import accounts, journal_entries, orders, positions, trades
 from trendedge.storage.paging import Filters, Page
 from trendedge.storage.postgres import Database
 
@@ -24,17 +25,10 @@ async def list_accounts(db: Database, user_id: str, *, filters: Filters, limit: 
     return await accounts.list_accounts(db, user_id, limit=limit, cursor=cursor)
 
 
-SIGNAL_STATUSES: Final = ("accepted", "filled", "working", "rejected", "quarantined", "dead")
 ORDER_STATUSES: Final = tuple(OrderStatus)
 TRADE_STATUSES: Final = tuple(TradeStatus)
 
 READABLE: Final = (
-    Resource(
-        name="signals",
-        list_items=signals.list_signals,
-        select_item=signals.select_signal_trace,
-        statuses=SIGNAL_STATUSES,
-    ),
     Resource(name="orders", list_items=orders.list_orders, select_item=orders.select_order, statuses=ORDER_STATUSES),
     Resource(name="trades", list_items=trades.list_trades, select_item=trades.select_trade, statuses=TRADE_STATUSES),
     Resource(name="positions", list_items=positions.list_positions),
@@ -46,4 +40,5 @@ READABLE: Final = (
 def blueprints(services: Services, doors: Doors) -> tuple[Blueprint, ...]:
     """All of them."""
     made = [make(services, doors) for make in (health, webhooks, operations, users)]
-    return (*made, *(readable(resource, services, doors) for resource in READABLE))
+    resources = (signals(services), *READABLE)
+    return (*made, *(readable(resource, services, doors) for resource in resources))
