@@ -24,12 +24,13 @@ def serve(migrate: bool, stop_with_parent: bool) -> None:
 
 
 @cli.command(hidden=True)
-def dev() -> None:
+@click.option("--stop-with-parent", is_flag=True, hidden=True, help="Stop when the parent process is gone.")
+def dev(stop_with_parent: bool) -> None:
     """Serve, and start again when a source file changes."""
     from trendedge.commands import dev as command
     from trendedge.settings import load_settings
 
-    sys.exit(_run(lambda: command.run(load_settings())))
+    sys.exit(_run(lambda: command.run(load_settings(), stop_with_parent=stop_with_parent)))
 
 
 @cli.group()

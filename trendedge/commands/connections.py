@@ -63,7 +63,8 @@ async def _answer(ask: Callable[[], Awaitable[str | None]], url: str, setting: s
         with anyio.fail_after(CONNECT_S + 2):  # a resolver or a handshake in between has no limit of its own
             return await ask() or "of unknown version"
     except (StorageFault, OSError) as error:
-        reason = error.reason if isinstance(error, StoreUnavailable) else str(error) or "no answer in time"
+        reason = error.reason if isinstance(error, StoreUnavailable) else str(error)
+        reason = "no answer in time" if reason in {"", "TimeoutError"} else reason
         raise StoreUnusable(setting, address, _without_password(reason, url), _mend(error).format(setting)) from error
 
 

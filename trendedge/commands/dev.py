@@ -10,6 +10,7 @@ import anyio
 import watchfiles
 
 from trendedge.commands.console import Console
+from trendedge.commands.parent import end_with_parent
 from trendedge.commands.stores import all_stores
 from trendedge.settings import Settings
 
@@ -17,8 +18,10 @@ _SOURCE = Path(__file__).resolve().parents[1]
 _STOP_S = 15.0
 
 
-async def run(settings: Settings) -> int:
+async def run(settings: Settings, *, stop_with_parent: bool) -> int:
     """Serve until SIGINT or SIGTERM; always 0."""
+    if stop_with_parent:
+        end_with_parent()
     console = Console(to_stderr=False)
     async with all_stores(settings, console) as opened:
         servers = {"DATABASE_URL": opened.database_url, "UPSTASH_REDIS_URL": opened.redis_url}

@@ -1,19 +1,15 @@
 """`trendedge serve`: everything that comes before the process listens, and the word on what to do next."""
 
-import ctypes
-import os
 import shlex
-import signal
 import sys
 from pathlib import Path
 
 from trendedge.commands.console import Console
+from trendedge.commands.parent import end_with_parent
 from trendedge.commands.schema import migrate_if_needed, require_schema
 from trendedge.commands.seed import Demo, seed
 from trendedge.commands.stores import all_stores
 from trendedge.settings import Settings
-
-_PR_SET_PDEATHSIG = 1
 
 
 async def run(settings: Settings, *, migrate: bool, stop_with_parent: bool) -> int:
@@ -23,7 +19,7 @@ async def run(settings: Settings, *, migrate: bool, stop_with_parent: bool) -> i
     :param stop_with_parent: stop, in order, when the parent process is gone (`make`, killed)
     """
     if stop_with_parent:
-        _stop_with_parent(os.getppid())
+        end_with_parent()
     console = Console(to_stderr=False)
     console.say(f"TrendEdge {settings.app_version}, {settings.app_env}, home {settings.home}")
     async with all_stores(settings, console) as opened:
@@ -62,16 +58,15 @@ def next_steps(settings: Settings, demo: Demo | None) -> list[str]:
         return lines
     key = demo.webhook_key or f"'\"$({program} apikey --email {demo.email})\"'"
     alert = f'{{"api_key": "{key}", "ticker": "MNQ1!", "action": "buy", "quantity": "1", "price": "18250.25"}}'
-    token = f'"$({program} token --email {demo.email})"'
-    bearer = f'-H "Authorization: Bearer "{token}'
+    token = f"$({program} token --email {demo.email})"
     return [
         *lines,
         "Send an alert, as TradingView would:",
         f"  curl -sS {base}/api/v1/webhooks/tradingview -H 'Content-Type: application/json' -d '{alert}'",
         "See the trade that it made:",
-        f"  curl -sS {base}/api/v1/trades {bearer}",
+        f'  curl -sS {base}/api/v1/trades -H "Authorization: Bearer {token}"',
         "Listen to the trades as they happen:",
-        f'  {_python()} -m websockets "{base.replace("http", "ws", 1)}/api/v1/ws?token="{token}',
+        f'  {_python()} -m websockets "{base.replace("http", "ws", 1)}/api/v1/ws?token={token}"',
         "A token, for other clients:",
         f"  {program} token --email {demo.email}",
         "",
@@ -94,11 +89,3 @@ def _short(path: Path) -> str:
     """The path relative to here if it lies below."""
     absolute = path.absolute()
     return str(absolute.relative_to(Path.cwd())) if absolute.is_relative_to(Path.cwd()) else str(absolute)
-
-
-def _stop_with_parent(parent: int) -> None:
-    if sys.platform != "linux":
-        return  # there, the terminal's hang-up is all there is
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
-    if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGTERM)
