@@ -1,7 +1,7 @@
 """Make .uv/ and .venv/ what the locks say, with nothing but this Python. Run by make before everything else.
 
-Nothing happens when nothing has changed; two makes at once wait for each other. It has to run on any Python 3.8 or later
-that a machine comes with, so nothing newer is used.
+Nothing happens when nothing has changed; two makes at once wait for each other. It has to run on any Python 3.8 or
+later that a machine comes with, so nothing newer is used.
 """
 
 from __future__ import annotations
