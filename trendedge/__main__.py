@@ -15,12 +15,14 @@ def cli() -> None:
 @cli.command()
 @click.option("--migrate/--no-migrate", default=True, show_default=True, help="Bring the schema up to date first.")
 @click.option("--stop-with-parent", is_flag=True, hidden=True, help="Stop when the parent process is gone.")
-def serve(migrate: bool, stop_with_parent: bool) -> None:
+@click.option("--brief", is_flag=True, hidden=True, help="Do not say what to do next.")
+def serve(migrate: bool, stop_with_parent: bool, brief: bool) -> None:
     """Run the product until SIGINT or SIGTERM."""
     from trendedge.commands import serve as command
     from trendedge.settings import load_settings
 
-    sys.exit(_run(lambda: command.run(load_settings(), migrate=migrate, stop_with_parent=stop_with_parent)))
+    how = command.How(migrate=migrate, stop_with_parent=stop_with_parent, brief=brief)
+    sys.exit(_run(lambda: command.run(load_settings(), how)))
 
 
 @cli.command(hidden=True)

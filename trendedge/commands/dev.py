@@ -25,14 +25,14 @@ async def run(settings: Settings, *, stop_with_parent: bool) -> int:
     console = Console(to_stderr=False)
     async with all_stores(settings, console) as opened:
         servers = {"DATABASE_URL": opened.database_url, "UPSTASH_REDIS_URL": opened.redis_url}
-        child = _Serving(servers)
+        child = _Serving(servers, [])
         stop = anyio.Event()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_set_on_signal, stop)
-            async for changes in watchfiles.awatch(_SOURCE, stop_event=stop, debounce=100, step=20):
+            async for changes in watchfiles.awatch(_SOURCE, stop_event=stop, debounce=60, step=20):
                 console.say(f"changed: {', '.join(sorted({Path(path).name for _, path in changes}))}")
                 await child.stop()
-                child = _Serving(servers)
+                child = _Serving(servers, ["--brief"])
             tasks.cancel_scope.cancel()
         await child.stop()
     return 0
@@ -47,10 +47,9 @@ async def _set_on_signal(stop: anyio.Event) -> None:
 class _Serving:
     """`trendedge serve` as a child. It ends with us; a child that failed is left alone until the next change."""
 
-    def __init__(self, servers: dict[str, str]) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "trendedge", "serve", "--stop-with-parent"], env=os.environ | servers
-        )
+    def __init__(self, servers: dict[str, str], options: list[str]) -> None:
+        command = [sys.executable, "-m", "trendedge", "serve", "--stop-with-parent", *options]
+        self._process = subprocess.Popen(command, env=os.environ | servers)
 
     async def stop(self) -> None:
         """End it in order, or, if it does not, at once."""

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from trendedge.commands.console import Console
@@ -12,42 +13,48 @@ from trendedge.commands.stores import all_stores
 from trendedge.settings import Settings
 
 
-async def run(settings: Settings, *, migrate: bool, stop_with_parent: bool) -> int:
-    """Serve until SIGINT or SIGTERM; the exit code.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class How:
+    """What the command's options say."""
 
-    :param migrate: bring the schema up to the code first
-    :param stop_with_parent: stop, in order, when the parent process is gone (`make`, killed)
-    """
-    if stop_with_parent:
+    migrate: bool = True
+    """Bring the schema up to the code first."""
+    stop_with_parent: bool = False
+    """Stop, in order, when the parent process (`make`) is gone."""
+    brief: bool = False
+    """Do not say what to do next."""
+
+
+async def run(settings: Settings, how: How) -> int:
+    """Serve until SIGINT or SIGTERM; the exit code."""
+    if how.stop_with_parent:
         end_with_parent()
     console = Console(to_stderr=False)
     console.say(f"TrendEdge {settings.app_version}, {settings.app_env}, home {settings.home}")
     async with all_stores(settings, console) as opened:
-        if migrate:
+        if how.migrate:
             await migrate_if_needed(opened, console)
         else:
             await require_schema(opened)
         demo = await seed(opened, console) if settings.is_development else None
         with console.step("program loaded"):
             from trendedge import app  # the rest of the product: half of the start's imports
-        guide = _Guide(opened, console, demo)
+        guide = _Guide(console, [] if how.brief else next_steps(opened, demo))
         return await app.serve(opened, report=guide.report)
 
 
 class _Guide:
     """Passes on what the process reports, and says what to do once it listens."""
 
-    def __init__(self, settings: Settings, console: Console, demo: Demo | None) -> None:
-        self._settings, self._console, self._demo = settings, console, demo
-        self._told = False
+    def __init__(self, console: Console, steps: list[str]) -> None:
+        self._console, self._steps = console, steps
 
     def report(self, text: str) -> None:
-        """Print it."""
+        """Print it, with the time since the start."""
         self._console.timed(self._console.elapsed_s, text)
-        if not self._told:  # the first thing it reports is that it listens
-            self._told = True
-            for line in next_steps(self._settings, self._demo):
-                self._console.say(line)
+        for line in self._steps:  # the first thing it reports is that it listens
+            self._console.say(line)
+        self._steps = []
 
 
 def next_steps(settings: Settings, demo: Demo | None) -> list[str]:
