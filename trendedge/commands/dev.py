@@ -49,7 +49,7 @@ class _Serving:
 
     def __init__(self, servers: dict[str, str], options: list[str]) -> None:
         command = [sys.executable, "-m", "trendedge", "serve", "--stop-with-parent", *options]
-        self._process = subprocess.Popen(command, env=os.environ | servers)
+        self._process = subprocess.Popen(command, env=os.environ | servers)  # noqa: S603  # our own program
 
     async def stop(self) -> None:
         """End it in order, or, if it does not, at once."""
