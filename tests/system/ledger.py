@@ -2,9 +2,12 @@
 
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
+from typing import Any
 from uuid import UUID
 
 import asyncpg
+
+type Connection = asyncpg.Connection[asyncpg.Record]
 
 FINAL = frozenset({"filled", "rejected"})
 """How a signal of these tests may end. `dead` and `quarantined` are ends too, but nothing here deserves them."""
@@ -16,11 +19,14 @@ class Ledger:
     def __init__(self, url: str) -> None:
         self._url = url
 
-    async def let_trade_at_any_hour(self, user_id: str) -> None:
-        """Take the exchange's hours out of the way: the tests run on weekends too."""
+    async def change_account(self, user_id: str, **columns: Any) -> None:
+        """Set columns of the one account of a user who has not traded yet: the executor keeps what it has read."""
+        changes = ", ".join(f"{name} = ${number}" for number, name in enumerate(columns, start=2))
         async with self._connection() as db:
-            changed = await db.execute("update accounts set any_hour = true where user_id = $1", UUID(user_id))
-        assert changed != "UPDATE 0", "the new user has no account"
+            changed = await db.execute(
+                f"update accounts set {changes} where user_id = $1", UUID(user_id), *columns.values()
+            )
+        assert changed == "UPDATE 1", f"a new user has one account: {changed}"
 
     async def outcomes(self, user_id: str) -> dict[str, str]:
         """Status by signal id of all signals of a user."""
@@ -41,7 +47,7 @@ class Ledger:
             ]
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+    async def _connection(self) -> AsyncIterator[Connection]:
         db = await asyncpg.connect(self._url, timeout=10)
         try:
             yield db
@@ -76,7 +82,7 @@ _RULES = {
         select * from (
             select account_id, symbol, abs(quantity) as held from positions where user_id = $1 and quantity <> 0
         ) position full join (
-            select account_id, symbol, sum(open_quantity) as open, count(*) as trades from trades
+            select account_id, symbol, sum(quantity - exit_quantity) as open, count(*) as trades from trades
             where user_id = $1 and status = 'open' group by 1, 2
         ) trade using (account_id, symbol)
         where held is distinct from open or trades > 1

@@ -13,11 +13,12 @@ from tests.system.product import Product
 ENTRY = {"ticker": "CME_MINI:NQ1!", "action": "buy", "quantity": "2", "price": "18250.25", "order_type": "limit"}
 EXIT = {"ticker": "NQ1!", "action": "sell", "quantity": 2, "price": "18260.50", "order_type": "limit"}
 POINTS, CONTRACTS, POINT_VALUE = Decimal("10.25"), 2, 20
+COMMISSION = Decimal("1.25")
+"""Dollars for one contract and one side."""
 
 
-async def test_an_alert_becomes_a_trade_that_is_seen_live(
-    product: Product, client: httpx.AsyncClient, person: Person
-) -> None:
+async def test_an_alert_becomes_a_trade_that_is_seen_live(product: Product, client: httpx.AsyncClient) -> None:
+    person = await product.person_by_hand("first")
     async with listening(product.socket_url, token=person.token) as socket:
         signal_id = await person.accepted(client, **ENTRY)
         event = await socket.event("trade.created", signal_id=signal_id)
@@ -67,6 +68,7 @@ async def test_the_trace_of_a_signal_says_all_that_was_decided(
 async def test_an_exit_closes_the_trade_with_its_profit(
     product: Product, client: httpx.AsyncClient, person: Person
 ) -> None:
+    await product.ledger.change_account(person.id, commission=COMMISSION)
     async with listening(product.socket_url, token=person.token) as socket:
         entry = await person.accepted(client, **ENTRY)
         await socket.event("trade.created", signal_id=entry)
@@ -76,14 +78,30 @@ async def test_an_exit_closes_the_trade_with_its_profit(
     assert (trade["id"], trade["status"], trade["signal_id"]) == (closed["data"]["trade_id"], "closed", entry)
     assert Decimal(trade["exit_price"]) == Decimal("18260.50")
     gross = POINTS * CONTRACTS * POINT_VALUE
-    commission = sum(Decimal(fill["commission"]) for fill in trade["fills"])
-    assert commission > 0
+    commission = 2 * CONTRACTS * COMMISSION  # each contract pays on both sides
+    assert sum(Decimal(fill["commission"]) for fill in trade["fills"]) == commission
     assert Decimal(trade["gross_pnl"]) == gross
     assert Decimal(trade["commission"]) == commission
     assert Decimal(trade["pnl"]) == gross - commission
     money = ("entry_price", "exit_price", "gross_pnl", "commission", "pnl", "quantity")
     assert all(isinstance(trade[name], str) and "E" not in trade[name] for name in money)
     assert await person.items(client, "positions") == []
+
+
+async def test_a_market_order_pays_the_slippage_on_both_sides(
+    product: Product, client: httpx.AsyncClient, person: Person
+) -> None:
+    await product.ledger.change_account(person.id, slippage_ticks=2)
+    async with listening(product.socket_url, token=person.token) as socket:
+        entry = await person.accepted(client, ticker="NQ1!", action="buy", price="18250.25")
+        await socket.event("trade.created", signal_id=entry)
+        await socket.event(
+            "trade.closed", signal_id=await person.accepted(client, ticker="NQ1!", action="flat", price="18250.25")
+        )
+    (trade,) = await person.items(client, "trades")
+    assert Decimal(trade["entry_price"]) == Decimal("18250.75")
+    assert Decimal(trade["exit_price"]) == Decimal("18249.75")
+    assert Decimal(trade["gross_pnl"]) == -POINT_VALUE
 
 
 async def test_close_without_a_quantity_closes_what_is_held(

@@ -77,7 +77,7 @@ async def test_nobody_and_a_wrong_key_get_401_and_a_trader_403(
 
 
 async def test_a_token_with_the_role_opens_the_door(product: Product, client: httpx.AsyncClient) -> None:
-    operator = await product.person("operator", role="operator")
+    operator = await product.person_by_hand("operator", role="operator")
     answer = await client.get("/ops/actors", headers=operator.bearer)
     assert answer.status_code == 200, answer.text
 

@@ -108,7 +108,8 @@ async def test_an_absurd_header_is_refused(product: Product, header: bytes) -> N
     async with connected(product.port) as wire:
         await wire.send(f"POST {WEBHOOK} HTTP/1.1\r\nHost: x\r\n".encode() + header + b"\r\n0\r\n\r\n")
         reply = await wire.reply()
-    assert reply.status == 0 or reply.status in CLIENT_ERROR
+    # RFC 9112, 6.1, has 501 for a transfer coding that the server does not know.
+    assert reply.status in (0, 501) if b"zip" in header else reply.status == 0 or reply.status in CLIENT_ERROR
     if reply.body:
         assert json.loads(reply.body).keys() == {"error"}
 

@@ -5,12 +5,14 @@ import json
 import anyio
 import anyio.abc
 import httpx
+import psutil
 import pytest
 
 from tests.system.envelope import check_envelope
 from tests.system.person import WEBHOOK, Person
 from tests.system.product import Product
 from tests.system.trading import ALERT, trades
+from tests.system.waiting import eventually
 from tests.system.wire import connected
 
 pytestmark = pytest.mark.usefixtures("unharmed")
@@ -64,3 +66,16 @@ async def test_many_slow_clients_hold_nobody_up(product: Product, client: httpx.
             await tasks.start(dawdle)
         await trades(product, client, victim)
         tasks.cancel_scope.cancel()
+
+
+async def test_a_client_that_leaves_takes_its_connection_with_it(product: Product) -> None:
+    """A connection that only its client has closed would otherwise hold a descriptor until its idle time is over."""
+    for _ in range(10):
+        async with product.client() as client:
+            assert (await client.get("/health")).status_code == 200
+
+    async def none_left() -> bool:
+        connections = psutil.Process(product.process.pid).net_connections()
+        return not any(connection.status == psutil.CONN_CLOSE_WAIT for connection in connections)
+
+    await eventually(none_left, "the server closes what its clients have closed", within_s=10)
