@@ -24,12 +24,13 @@ UV_DIR, VENV = ROOT / ".uv", ROOT / ".venv"
 UV = UV_DIR / "bin" / "uv"
 UV_LOCK, LOCK = ROOT / "requirements-uv.lock", ROOT / "requirements-dev.lock"
 
+WANTED = (ROOT / ".python-version").read_text().strip()
 PYTHONS = (
-    ["--no-python-downloads", "--python", "3.13"],
+    ["--no-python-downloads", "--python", WANTED],
     ["--no-python-downloads", "--python", ">=3.12"],
-    ["--python", "3.13"],  # downloaded
+    ["--python", WANTED],  # downloaded
 )
-"""In this order: the version that .python-version names, any that will do, one from the net."""
+"""In this order: the version that we develop with, any that will do, one from the net."""
 
 
 class Unprepared(Exception):
