@@ -106,7 +106,14 @@ async def test_a_first_message_that_proves_nothing_is_4401(served: Served, first
         assert await close_code(socket) == 4401
 
 
-@pytest.mark.parametrize("query", ["token=nonsense", "token=%ff", f"token={token_for(str(uuid.uuid4()), exp=1)}"])
+EXPIRED_USER = "7d0c2f1e-5b1a-4c7e-9a43-3f2f6d1c8e90"
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["token=nonsense", "token=%ff", f"token={token_for(EXPIRED_USER, iat=0, exp=1)}"],
+    ids=["nonsense", "bytes", "expired"],
+)
 async def test_a_bad_token_is_accepted_and_then_closed_with_4401(served: Served, query: str) -> None:
     async with connect(f"{served.socket_url}?{query}") as socket:
         assert await close_code(socket) == 4401

@@ -33,15 +33,12 @@ class Trace:
 
 def encode(request: ExecutionRequest, execution: Execution, trace: Trace) -> bytes:
     """The whole execution for `jsonb_to_recordset` and its kin: numbers as strings, so that none becomes a float."""
-    fills: dict[str, list[Json]] = {}
-    for fill in execution.fills:
-        fills.setdefault(fill.trade_id, []).append(fill_item(fill))
     value = {
         "signal": _signal(request, execution, trace),
         "account": _account(execution.book.account),
         "orders": [_order(order) for order in execution.orders],
         "fills": [_fill(fill) for fill in execution.fills],
-        "trades": [_trade(trade, fills.get(trade.id, [])) for trade in execution.trades],
+        "trades": [_trade(trade) for trade in execution.trades],
         "positions": [_position(position) for position in execution.positions],
         "journal": [_line(line) for line in execution.journal],
         "rollup": [_result(result) for result in execution.rollup],
@@ -155,10 +152,11 @@ def _order(order: Order) -> Json:
 
 
 def _fill(fill: Fill) -> Json:
-    return {**fill_item(fill), "trade_id": fill.trade_id}
+    item = fill_item(fill)
+    return {**item, "trade_id": fill.trade_id, "document": _dumps(item).decode()}
 
 
-def _trade(trade: Trade, fills: list[Json]) -> Json:
+def _trade(trade: Trade) -> Json:
     item = trade_item(trade)
     return {
         **item,
@@ -166,7 +164,6 @@ def _trade(trade: Trade, fills: list[Json]) -> Json:
         "exit_quantity": trade.exit_quantity,
         "exit_value": plain(trade.exit_value),
         "document": _dumps(item).decode(),
-        "fills_document": _dumps(fills).decode()[1:-1],
     }
 
 

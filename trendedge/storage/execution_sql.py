@@ -61,26 +61,26 @@ with known as (
         stop_price numeric, status text, client_order_id text, created_at timestamptz
     )
 ), filled as (
-    insert into fills (id, order_id, trade_id, user_id, side, price, quantity, commission, at)
-    select x.id, x.order_id, x.trade_id, gate.user_id, x.side, x.price, x.quantity, x.commission, x.at
+    insert into fills (id, order_id, trade_id, user_id, side, price, quantity, commission, at, document)
+    select x.id, x.order_id, x.trade_id, gate.user_id, x.side, x.price, x.quantity, x.commission, x.at, x.document
     from gate, jsonb_to_recordset($8 -> 'fills') as x (
         id uuid, order_id uuid, trade_id uuid, side text, price numeric, quantity numeric, commission numeric,
-        at timestamptz
+        at timestamptz, document text
     )
 ), traded as (
     insert into trades as held (
         id, signal_id, user_id, account_id, symbol, root, direction, status, quantity, entry_value, entry_price,
         exit_quantity, exit_value, exit_price, gross_pnl, commission, pnl, r_multiple, mae, mfe, playbook_id, document,
-        fills_document, opened_at, closed_at
+        opened_at, closed_at
     )
     select x.id, x.signal_id, gate.user_id, gate.account_id, x.symbol, x.root, x.direction, x.status, x.quantity,
         x.entry_value, x.entry_price, x.exit_quantity, x.exit_value, x.exit_price, x.gross_pnl, x.commission, x.pnl,
-        x.r_multiple, x.mae, x.mfe, x.playbook_id, x.document, x.fills_document, x.opened_at, x.closed_at
+        x.r_multiple, x.mae, x.mfe, x.playbook_id, x.document, x.opened_at, x.closed_at
     from gate, jsonb_to_recordset($8 -> 'trades') as x (
         id uuid, signal_id uuid, symbol text, root text, direction text, status text, quantity numeric,
         entry_value numeric, entry_price numeric, exit_quantity numeric, exit_value numeric, exit_price numeric,
         gross_pnl numeric, commission numeric, pnl numeric, r_multiple numeric, mae numeric, mfe numeric,
-        playbook_id text, document text, fills_document text, opened_at timestamptz, closed_at timestamptz
+        playbook_id text, document text, opened_at timestamptz, closed_at timestamptz
     )
     -- 'closed' before 'open': an account has one open trade of a contract, also between two rows of a reverse.
     order by x.status
@@ -89,8 +89,7 @@ with known as (
         entry_price = excluded.entry_price, exit_quantity = excluded.exit_quantity,
         exit_value = excluded.exit_value, exit_price = excluded.exit_price, gross_pnl = excluded.gross_pnl,
         commission = excluded.commission, pnl = excluded.pnl, r_multiple = excluded.r_multiple, mae = excluded.mae,
-        mfe = excluded.mfe, closed_at = excluded.closed_at, updated_at = now(), document = excluded.document,
-        fills_document = held.fills_document || ',' || excluded.fills_document
+        mfe = excluded.mfe, closed_at = excluded.closed_at, updated_at = now(), document = excluded.document
 ), positioned as (
     insert into positions (account_id, symbol, user_id, root, quantity, cost_usd, average_price, realized_pnl)
     select gate.account_id, x.symbol, gate.user_id, x.root, x.quantity, x.cost_usd, x.average_price, x.realized_pnl

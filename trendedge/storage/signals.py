@@ -3,6 +3,7 @@
 from trendedge.storage.orders import ORDER_COLUMNS
 from trendedge.storage.paging import NO_FILTERS, Filters, Listing, Page, page_of
 from trendedge.storage.postgres import Database
+from trendedge.storage.trades import WITH_FILLS
 from trendedge.storage.values import as_uuid, decimal, rfc3339
 
 
@@ -46,10 +47,10 @@ _ORDERS = f"""
     ) as placed
 """  # noqa: S608 - made of constants
 # The trade that this signal opened comes first.
-_TRADES = """
+_TRADES = f"""
     select coalesce(
         json_agg(
-            (left(document, -1) || ',"fills":[' || fills_document || ']}')::json
+            ({WITH_FILLS})::json
             order by trades.signal_id = signals.id desc, trades.opened_at desc
         ), '[]'
     )
@@ -58,7 +59,7 @@ _TRADES = """
         select fills.trade_id from fills join orders on orders.id = fills.order_id
         where orders.signal_id = signals.id
     )
-"""
+"""  # noqa: S608 - made of constants
 _TRACE = f"""
     select row_to_json(trace)::text from (
         select item.*, item.trades -> 0 as trade from (

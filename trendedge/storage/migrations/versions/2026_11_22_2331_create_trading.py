@@ -98,10 +98,10 @@ def upgrade() -> None:
             mae             numeric,
             mfe             numeric,
             playbook_id     text,
-            -- The trade and its fills as clients read them, in JSON. A page of trades is read far more often than one
-            -- is written, and making the text anew from rows costs four times as much as fetching it.
+            -- The trade as clients read it, in JSON. A page of trades is read far more often than one is written, and
+            -- making the text anew from rows costs four times as much as fetching it. Its fills have texts of their
+            -- own: kept here, each fill of a position that is long in and out of the market would rewrite all others.
             document        text not null,
-            fills_document  text not null,
             opened_at       timestamptz not null,
             closed_at       timestamptz,
             updated_at      timestamptz not null default now(),
@@ -121,7 +121,8 @@ def upgrade() -> None:
             price       numeric not null,
             quantity    numeric not null check (quantity > 0),
             commission  numeric not null,
-            at          timestamptz not null
+            at          timestamptz not null,
+            document    text not null
         )
     """)
     op.execute("create index fills_order_idx on fills (order_id)")
