@@ -236,7 +236,7 @@ def _kept_secrets(home: Path) -> dict[str, str]:
 
 def _create_once(file: Path, text: str) -> None:
     """Write a whole file unless somebody else was first: two commands may meet at the first start."""
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    draft = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with open(descriptor, "w") as writing:  # noqa: PTH123  # a descriptor, not a path

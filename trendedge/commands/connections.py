@@ -8,7 +8,7 @@ import anyio
 from trendedge.commands.console import Console
 from trendedge.commands.errors import StoreUnusable
 from trendedge.storage import postgres, redis
-from trendedge.storage.errors import StorageFault, StoreUnavailable
+from trendedge.storage.errors import StoreUnavailable
 
 CONNECT_S = 5.0
 """Longer than any server takes that can be worked with, and short enough that the whole start fails within 10 s."""
@@ -23,7 +23,7 @@ _MENDS: tuple[tuple[frozenset[str], str], ...] = (
     ),
     (frozenset({"InvalidCatalogNameError"}), "Create the database, or correct its name in {}."),
 )
-_OTHERWISE = "Check {}."
+_OTHERWISE = "Correct {}."
 
 
 async def check_postgres(url: str, console: Console, *, setting: str = "DATABASE_URL") -> None:
@@ -62,7 +62,7 @@ async def _answer(ask: Callable[[], Awaitable[str | None]], url: str, setting: s
     try:
         with anyio.fail_after(CONNECT_S + 2):  # a resolver or a handshake in between has no limit of its own
             return await ask() or "of unknown version"
-    except (StorageFault, OSError) as error:
+    except Exception as error:  # a driver's own too: no such Redis database, not a Redis at all
         reason = error.reason if isinstance(error, StoreUnavailable) else str(error)
         reason = "no answer in time" if reason in {"", "TimeoutError"} else reason
         raise StoreUnusable(setting, address, _without_password(reason, url), _mend(error).format(setting)) from error
