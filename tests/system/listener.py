@@ -61,9 +61,9 @@ class Listener:
                 if frame["type"] == "pong":
                     return
 
-    async def close_code(self) -> int | None:
-        """Wait for the server to close, dropping what still comes; its code."""
-        with anyio.fail_after(PATIENCE_S):
+    async def close_code(self, *, within_s: float = PATIENCE_S) -> int | None:
+        """Wait for the server to close the connection, dropping what still comes; its code."""
+        with anyio.fail_after(within_s):
             async for _ in self.frames():
                 continue
         return self._connection.close_code

@@ -194,13 +194,9 @@ class Product:
     def redis_url(self) -> str:
         return self._environment.get("UPSTASH_REDIS_URL") or self._embedded("valkey")
 
-    def lines(self) -> list[str]:
-        """The log so far, line by line."""
-        return self.log.read_text("utf-8").splitlines()
-
     def records(self) -> list[dict[str, Any]]:
-        """The log so far; every line of it is a JSON object."""
-        return [json.loads(line) for line in self.lines()]
+        """The log so far, without what is written for the person who started it."""
+        return [json.loads(line) for line in self.log.read_text("utf-8").splitlines() if line.startswith("{")]
 
     def last_words(self) -> str:
         """The end of what it wrote."""

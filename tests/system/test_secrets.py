@@ -106,16 +106,22 @@ async def test_the_log_of_a_session_holds_no_secret(tmp_path: Path) -> None:
             assert not found, f"the {name} is in the log: {found[0][:1000]}"
 
 
-async def test_every_line_is_json_with_the_fields_that_were_asked_for(own_product: Product) -> None:
-    product = own_product
-    await product.start()
-    person = await product.person("trader")
-    async with product.client() as client:
-        signal_id = await person.accepted(client, **ALERT)
-        await eventually(lambda: product.ledger.have_outcomes(person.id, [signal_id]), "the signal is worked off")
-        await client.post(WEBHOOK, content=b"{", headers={"X-API-Key": person.key, "User-Agent": "TradingView/1.0"})
-    product.terminate()
-    await product.ended()
+async def test_outside_of_development_every_line_is_json_with_the_fields_asked_for(
+    tmp_path: Path, database_url: str, redis_url: str
+) -> None:
+    """Whatever is on the standard output is forwarded to a log store, which reads nothing but JSON."""
+    stores = {"DATABASE_URL": database_url, "UPSTASH_REDIS_URL": redis_url}
+    async with stopping(Product(tmp_path / "product", APP_ENV="staging", **stores)) as product:
+        await product.start()
+        person = await product.person("trader")
+        async with product.client() as client:
+            signal_id = await person.accepted(client, **ALERT)
+            await eventually(lambda: product.ledger.have_outcomes(person.id, [signal_id]), "the signal is worked off")
+            await client.post(WEBHOOK, content=b"{", headers={"X-API-Key": person.key, "User-Agent": "TradingView/1.0"})
+        product.terminate()
+        assert await product.ended() == 0
+    text = product.log.read_text("utf-8").splitlines()
+    assert [line for line in text if not line.startswith("{")] == []
     records = product.records()
     for record in records:
         assert record.keys() >= {"timestamp", "level", "logger", "message"}, record
