@@ -101,7 +101,6 @@ def test_supervisord_gives_up_with_a_status_that_is_not_0(tmp_path: Path) -> Non
     configuration = read("supervisord.conf").replace("startretries = 3", "startretries = 0")
     configuration = re.sub(r"^pidfile = .*$", f"pidfile = {tmp_path}/pid", configuration, flags=re.MULTILINE)
     (tmp_path / "supervisord.conf").write_text(configuration)
-    )
     (tmp_path / "end_on_fatal.py").write_text(read("scripts/end_on_fatal.py"))
     failing = tmp_path / "bin/trendedge"
     failing.parent.mkdir()
