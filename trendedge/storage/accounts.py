@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from trendedge.domain.wire import instant, plain
-from trendedge.storage.paging import Listing, Page, encode_cursor
+from trendedge.storage.paging import Listing, Page
 from trendedge.storage.positions import unrealized_by_account
 from trendedge.storage.postgres import Database, Row
 from trendedge.storage.values import as_uuid
@@ -17,13 +17,13 @@ async def list_accounts(db: Database, user_id: str, *, limit: int = 50, cursor: 
 
     :raises InvalidCursor: the cursor is not of this list
     """
-    listing = Listing(time="created_at", id="id", user_id=user_id)
+    listing = Listing(time="accounts.created_at", id="accounts.id", user_id=user_id)
     listing.after(cursor)
     rows = await db.fetch(f"{_LIST} {listing.sql(limit)}", *listing.args)
     unrealized = await unrealized_by_account(db, user_id)
     shown = rows[:limit]
     items = orjson.dumps([_item(row, unrealized.get(row["id"], Decimal(0))) for row in shown])
-    return Page(items, encode_cursor(shown[-1]["created_at"], shown[-1]["id"]) if len(rows) > limit else None)
+    return Page(items, listing.cursor(shown[-1]["created_at"], shown[-1]["id"]) if len(rows) > limit else None)
 
 
 async def select_account(db: Database, user_id: str, account_id: str) -> bytes | None:

@@ -1,6 +1,6 @@
 """The trader's journal as clients read it. The system's own lines are written by `executions`."""
 
-from trendedge.storage.paging import NO_FILTERS, Filters, Listing, Page, page_of
+from trendedge.storage.paging import NO_FILTERS, Filters, Listing, Page
 from trendedge.storage.postgres import Database
 from trendedge.storage.values import rfc3339
 
@@ -17,7 +17,7 @@ async def list_journal_entries(
     )
     listing.narrow(filters, account="journal_entries.account_id", root="trades.root", status=None)
     listing.after(cursor)
-    return page_of(await db.fetch(f"{_LIST} {listing.sql(limit)}", *listing.args), limit)
+    return listing.page(await db.fetch(f"{_LIST} {listing.sql(limit)}", *listing.args), limit)
 
 
 _LIST = f"""

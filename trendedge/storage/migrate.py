@@ -5,6 +5,7 @@ a start. `schema_state` compares what the database says with the names of the re
 """
 
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from trendedge.storage.postgres import STORE, Database, describe, split_url, una
 LOCK_ID = 7236_4100
 """Key of the advisory lock that one migration at a time holds."""
 
+_ONE_AT_A_TIME = threading.Lock()
+"""Alembic keeps what it works on in module globals: two threads would write into each other's connection."""
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _REVISION = re.compile(r'^revision = "(\w+)"$', re.MULTILINE)
 _DOWN_REVISION = re.compile(r'^down_revision = "(\w+)"$', re.MULTILINE)
@@ -122,7 +125,7 @@ def _run(action: Callable[..., None], url: str, revision: str) -> None:
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.attributes["url"] = url
     try:
-        with unavailable_as_such():
+        with _ONE_AT_A_TIME, unavailable_as_such():
             action(config, revision)
     except DBAPIError as error:
         if error.connection_invalidated:

@@ -1,6 +1,6 @@
 """Orders as clients read them. They are written by `executions` alone."""
 
-from trendedge.storage.paging import NO_FILTERS, Filters, Listing, Page, page_of
+from trendedge.storage.paging import NO_FILTERS, Filters, Listing, Page
 from trendedge.storage.postgres import Database
 from trendedge.storage.values import as_uuid, decimal, rfc3339
 
@@ -15,7 +15,7 @@ async def list_orders(
     listing = Listing(time="orders.created_at", id="orders.id", user="orders.user_id", user_id=user_id)
     listing.narrow(filters, account="orders.account_id", root="orders.root", status="orders.status")
     listing.after(cursor)
-    return page_of(await db.fetch(f"{_LIST} {listing.sql(limit)}", *listing.args), limit)
+    return listing.page(await db.fetch(f"{_LIST} {listing.sql(limit)}", *listing.args), limit)
 
 
 async def select_order(db: Database, user_id: str, order_id: str) -> bytes | None:

@@ -1,5 +1,6 @@
 """Lists by keyset: newest first by (time, id), a page at a time, without gaps or doubles while rows are added."""
 
+import hashlib
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
@@ -14,7 +15,8 @@ from trendedge.storage.values import as_uuid
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_CURSOR = struct.Struct(">q16s")
+_CURSOR = struct.Struct(">3sq16s")
+_TAG_BYTES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +80,7 @@ class Listing:
         :raises InvalidCursor: it is none
         """
         if cursor is not None:
-            at, id = decode_cursor(cursor)
+            at, id = decode_cursor(cursor, of=self._time)
             self.args += [at, id]
             place = len(self.args)
             self._conditions.append(f"({self._time}, {self._id}) < (${place - 1}, ${place})")
@@ -88,26 +90,37 @@ class Listing:
         conditions = " and ".join(self._conditions)
         return f"where {conditions} order by {self._time} desc, {self._id} desc limit {limit + 1:d}"
 
+    def page(self, rows: Sequence[Row], limit: int) -> Page:
+        """A page of rows with the columns `item` (JSON text), `at` and `id`, as many as `sql` asked for."""
+        shown = rows[:limit]
+        items = ("[" + ",".join([row["item"] for row in shown]) + "]").encode()
+        return Page(items, self.cursor(shown[-1]["at"], shown[-1]["id"]) if len(rows) > limit else None)
 
-def page_of(rows: Sequence[Row], limit: int) -> Page:
-    """A page of rows with the columns `item` (JSON text), `at` and `id`, as many as `Listing.sql` asked for."""
-    shown = rows[:limit]
-    items = ("[" + ",".join([row["item"] for row in shown]) + "]").encode()
-    return Page(items, encode_cursor(shown[-1]["at"], shown[-1]["id"]) if len(rows) > limit else None)
-
-
-def encode_cursor(at: datetime, id: UUID) -> str:
-    """An opaque name of the place after this item."""
-    return urlsafe_b64encode(_CURSOR.pack((at - _EPOCH) // _MICROSECOND, id.bytes)).decode()
+    def cursor(self, at: datetime, id: UUID) -> str:
+        """An opaque name of the place after this item, good for this list alone."""
+        return encode_cursor(at, id, of=self._time)
 
 
-def decode_cursor(cursor: str) -> tuple[datetime, UUID]:
+def encode_cursor(at: datetime, id: UUID, *, of: str) -> str:
+    """An opaque name of the place after this item in the list named by `of`."""
+    return urlsafe_b64encode(_CURSOR.pack(_tag(of), (at - _EPOCH) // _MICROSECOND, id.bytes)).decode()
+
+
+def decode_cursor(cursor: str, *, of: str) -> tuple[datetime, UUID]:
     """What `encode_cursor` was given.
 
-    :raises InvalidCursor: it is none
+    :raises InvalidCursor: it was made by nobody, or for another list
     """
     try:
-        microseconds, id = _CURSOR.unpack(urlsafe_b64decode(cursor.encode("ascii")))
-        return _EPOCH + microseconds * _MICROSECOND, UUID(bytes=id)
+        tag, microseconds, id = _CURSOR.unpack(urlsafe_b64decode(cursor.encode("ascii")))
+        place = _EPOCH + microseconds * _MICROSECOND, UUID(bytes=id)
     except (ValueError, OverflowError, struct.error):  # not ASCII, not base64, not this long, beyond the year 9999
         raise InvalidCursor(cursor) from None
+    # Base64 is lenient about what it skips: one place has one name.
+    if tag != _tag(of) or encode_cursor(*place, of=of) != cursor:
+        raise InvalidCursor(cursor)
+    return place
+
+
+def _tag(name: str) -> bytes:
+    return hashlib.blake2s(name.encode(), digest_size=_TAG_BYTES).digest()

@@ -82,11 +82,12 @@ def _decode(cursor: str) -> list[Any]:
     try:
         raw = urlsafe_b64decode(cursor.encode("ascii"))
         symbol = raw[16:].decode("ascii")
-        if not symbol.isalnum():
-            raise InvalidCursor(cursor)
-        return [UUID(bytes=raw[:16]), symbol]
+        account_id = UUID(bytes=raw[:16])
     except ValueError:
         raise InvalidCursor(cursor) from None
+    if not symbol.isalnum() or urlsafe_b64encode(raw).decode() != cursor:
+        raise InvalidCursor(cursor)
+    return [account_id, symbol]
 
 
 _LIST = """

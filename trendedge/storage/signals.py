@@ -1,7 +1,7 @@
 """Signals as clients read them: a list, and the decision trace of one. They are written by `executions` alone."""
 
 from trendedge.storage.orders import ORDER_COLUMNS
-from trendedge.storage.paging import NO_FILTERS, Filters, Listing, Page, page_of
+from trendedge.storage.paging import NO_FILTERS, Filters, Listing, Page
 from trendedge.storage.postgres import Database
 from trendedge.storage.trades import WITH_FILLS
 from trendedge.storage.values import as_uuid, decimal, rfc3339
@@ -17,7 +17,7 @@ async def list_signals(
     listing = Listing(time="signals.received_at", id="signals.id", user="signals.user_id", user_id=user_id)
     listing.narrow(filters, account="signals.account_id", root="signals.root", status="signals.status")
     listing.after(cursor)
-    return page_of(await db.fetch(f"{_LIST} {listing.sql(limit)}", *listing.args), limit)
+    return listing.page(await db.fetch(f"{_LIST} {listing.sql(limit)}", *listing.args), limit)
 
 
 async def select_signal_trace(db: Database, user_id: str, signal_id: str) -> bytes | None:

@@ -1,6 +1,6 @@
 """Trades as clients read them. They are written by `executions` alone."""
 
-from trendedge.storage.paging import NO_FILTERS, Filters, Listing, Page, page_of
+from trendedge.storage.paging import NO_FILTERS, Filters, Listing, Page
 from trendedge.storage.postgres import Database
 from trendedge.storage.values import as_uuid
 
@@ -15,7 +15,7 @@ async def list_trades(
     listing = Listing(time="trades.opened_at", id="trades.id", user="trades.user_id", user_id=user_id)
     listing.narrow(filters, account="trades.account_id", root="trades.root", status="trades.status")
     listing.after(cursor)
-    return page_of(await db.fetch(f"{_LIST} {listing.sql(limit)}", *listing.args), limit)
+    return listing.page(await db.fetch(f"{_LIST} {listing.sql(limit)}", *listing.args), limit)
 
 
 async def select_trade(db: Database, user_id: str, trade_id: str) -> bytes | None:
