@@ -11,6 +11,7 @@ import hashlib
 import os
 import pathlib
 import shutil
+import ssl
 import subprocess
 import sys
 import time
@@ -125,10 +126,13 @@ def loudly(command: list[str]) -> None:
 
 
 def environment() -> dict[str, str]:
-    """Ours, less what would lead uv elsewhere, and with a cache of our own where there is no home to keep one in."""
+    """Ours, without what would lead uv elsewhere; with the machine's certificates, as pip does, where it has any; and
+    with a cache of our own where there is no home to keep one in."""
     kept = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "UV_PYTHON")}
     if not os.access(pathlib.Path("~").expanduser(), os.W_OK):
         kept["UV_CACHE_DIR"] = str(UV_DIR / "cache")
+    if ssl.get_default_verify_paths().cafile:
+        kept.setdefault("UV_SYSTEM_CERTS", "true")
     return kept
 
 

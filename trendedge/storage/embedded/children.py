@@ -13,7 +13,7 @@ import anyio
 
 _LAUNCH = Path(__file__).with_name("launch.py")
 _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
-"""Nothing of ours: PGPORT, PGOPTIONS and the like would change the servers."""
+"""The servers'. Nothing of ours: PGPORT, PGOPTIONS and the like would change them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,7 @@ def spawn(
     reader, writer = os.pipe() if watchdog else (None, None)
     order = {
         "argv": argv,
+        "environment": _ENVIRONMENT,
         "parent": os.getpid(),
         "parent_death_signal": int(parent_death_signal),
         "identity": asdict(identity),
@@ -96,7 +97,6 @@ def spawn(
     process = subprocess.Popen(  # noqa: S603  # the program is ours, and there is no shell
         [sys.executable, "-I", "-S", str(_LAUNCH), json.dumps(order)],
         cwd=cwd,
-        env=_ENVIRONMENT,
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,

@@ -3,9 +3,9 @@
 A `preexec_fn` would do the same between fork and exec, where a process with threads may deadlock (Python warns of it).
 Nothing but the standard library is imported, with `-I -S`, so that this costs some 15 ms.
 
-The only argument is JSON: `argv`; `parent` (process id); `parent_death_signal`; `identity` with `uid`, `gid` (null:
-stay as we are) and `alias` (the uid that the server shall see, or null); `lifeline`, a descriptor that ends with the
-parent, or null where the kernel watches.
+The only argument is JSON: `argv` and `environment` of the server; `parent` (process id); `parent_death_signal`;
+`identity` with `uid`, `gid` (null: stay as we are) and `alias` (the uid that the server shall see, or null);
+`lifeline`, a descriptor that ends with the parent, or null where the kernel watches.
 """
 
 import ctypes
@@ -63,7 +63,7 @@ def main() -> None:
     order = json.loads(sys.argv[1])
     become(**order["identity"])
     die_with_parent(order["parent"], order["parent_death_signal"], order["lifeline"])
-    os.execv(order["argv"][0], order["argv"])  # noqa: S606  # no shell is what we want
+    os.execve(order["argv"][0], order["argv"], order["environment"])  # noqa: S606  # no shell is what we want
 
 
 if __name__ == "__main__":
