@@ -109,7 +109,13 @@ def test_supervisord_gives_up_with_a_status_that_is_not_0(tmp_path: Path) -> Non
     programs = os.pathsep.join([str(failing.parent), str(Path(sys.executable).parent), os.environ["PATH"]])
     command = [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(tmp_path / "supervisord.conf")]
     done = subprocess.run(
-        command, env={"PATH": programs}, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        command,
+        env=os.environ | {"PATH": programs},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode not in {0, None}
     assert "called with serve --no-migrate" in done.stdout
