@@ -4,6 +4,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import anyio
 import structlog
@@ -12,7 +13,7 @@ from trendedge.actors.executor import Executor, Floor, burial
 from trendedge.actors.frames import event_frame
 from trendedge.actors.hub import Hub, Subscription
 from trendedge.actors.intake import Intake
-from trendedge.actors.journal_keeper import JournalKeeper
+from trendedge.actors.journal_keeper import Bell, JournalKeeper
 from trendedge.actors.keyring import Keyring, KeyringRefresh
 from trendedge.actors.pending import PendingSignals
 from trendedge.actors.sockets import Sockets
@@ -43,6 +44,7 @@ class Stores:
     database: Database
     redis: RedisStore
     journal: FailoverJournal
+    bell: Bell
     node: str
 
 
@@ -50,6 +52,7 @@ class Stores:
 async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     """Open both stores and the journal over them; closed in reverse when the block ends."""
     async with AsyncExitStack() as stack:
+        bell = Bell()
         node = stack.enter_context(open_node(settings.home))
         database = await stack.enter_async_context(
             open_database(settings.database_url, pool_size=settings.database_connections)
@@ -59,16 +62,17 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             RedisJournal(redis, node=node),
             PostgresJournal(database, node=node),
             speaker=redis,
-            on_change=_tell_degraded,
+            on_change=partial(_degraded_changed, bell),
         )
-        yield Stores(database=database, redis=redis, journal=journal, node=node)
+        yield Stores(database=database, redis=redis, journal=journal, bell=bell, node=node)
 
 
-def _tell_degraded(degraded: bool) -> None:
+def _degraded_changed(bell: Bell, degraded: bool) -> None:
     if degraded:
         log.error("journal degraded", alert="journal_degraded", reason="Redis is down, PostgreSQL takes the mail")
     else:
         log.warning("journal recovered", alert="journal_recovered")
+        bell.ring()
 
 
 async def serve(settings: Settings, *, report: Report) -> int:
@@ -120,7 +124,7 @@ def assemble(settings: Settings, stores: Stores) -> Supervisor:
         keyring=lambda: KeyringRefresh(keyring),
         hub=lambda: Hub(sockets),
         subscription=lambda: Subscription(stores.redis.listen, at.hub, node=stores.node, frame=event_frame),
-        journal=lambda: JournalKeeper(stores.journal.run, at.executor),
+        journal=lambda: JournalKeeper(stores.journal.run, at.executor, stores.bell),
         executor=lambda: Executor(floor),
         intake=lambda: Intake(at.executor),
         front=front,

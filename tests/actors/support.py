@@ -12,7 +12,7 @@ from trendedge.actors.executor import Executor, Floor, burial
 from trendedge.actors.frames import event_frame
 from trendedge.actors.hub import Hub, Subscription
 from trendedge.actors.intake import Intake
-from trendedge.actors.journal_keeper import JournalKeeper
+from trendedge.actors.journal_keeper import Bell, JournalKeeper
 from trendedge.actors.keyring import KeyOwner, Keyring, KeyringRefresh, hash_key, new_key
 from trendedge.actors.messages import Receipt, ReceiveAlert
 from trendedge.actors.sockets import Sockets
@@ -51,6 +51,7 @@ class Desk:
     database: Database
     owner: KeyOwner
     root: Supervisor
+    bell: Bell
 
     async def post(self, **fields: object) -> Receipt:
         """Send one alert as JSON; the answer once it is durable."""
@@ -79,12 +80,13 @@ async def desk(database: Database, redis: RedisStore, *, node: str = "test-node"
     """Run the tree as the product does."""
     at, sockets = Addresses.fresh(), Sockets()
     journal = FailoverJournal(RedisJournal(redis, node=node), PostgresJournal(database, node=node), speaker=redis)
+    bell = Bell()
     floor = Floor(database=database, hub=at.hub, node=node, clock=now)
     cast = Casting(
         keyring=lambda: KeyringRefresh(Keyring(database)),
         hub=lambda: Hub(sockets),
         subscription=lambda: Subscription(redis.listen, at.hub, node=node, frame=event_frame),
-        journal=lambda: JournalKeeper(journal.run, at.executor),
+        journal=lambda: JournalKeeper(journal.run, at.executor, bell),
         executor=lambda: Executor(floor),
         intake=lambda: Intake(at.executor),
         front=NoDoor,
@@ -92,4 +94,4 @@ async def desk(database: Database, redis: RedisStore, *, node: str = "test-node"
     )
     owner = await make_owner(database)
     async with running(build_tree(cast, at, journal=journal)) as root:
-        yield Desk(at, sockets, database, owner, root)
+        yield Desk(at, sockets, database, owner, root, bell)

@@ -65,8 +65,10 @@ class MemoryJournal:
         found = []
         for entry_id, payload in sorted(self.entries.items()):
             found.append(Entry(entry_id, payload, self.attempts.get(entry_id, 0)))
-            self.attempts[entry_id] = self.attempts.get(entry_id, 0) + 1
         return found
+
+    async def begin(self, mailbox: str, entry_id: str) -> None:
+        self.attempts[entry_id] = self.attempts.get(entry_id, 0) + 1
 
     async def adopt(self, mailbox: str) -> list[Entry]:
         adopted, self.orphans = self.orphans, []

@@ -154,12 +154,12 @@ async def test_an_outage_uses_up_no_attempt_and_loses_nothing() -> None:
 
 
 async def test_a_message_that_killed_the_process_three_times_ends_in_the_dead_letters() -> None:
-    journal, done = MemoryJournal(entries={"000001": b"a|buy"}, attempts={"000001": 3}), list[str]()
+    journal, done = MemoryJournal(entries={"000001": b"a|buy"}, attempts={"000001": 2}), list[str]()
     _, spec = tree(journal, done)
     async with running(spec):
         await anyio.wait_all_tasks_blocked()
     assert done == []
-    assert journal.dead[0][1].cause == "3 deliveries ended without a settlement"
+    assert journal.dead[0][1].cause == "3 attempts ended with the death of the process"
 
 
 async def test_bytes_that_cannot_be_read_are_buried_instead_of_stopping_the_start() -> None:
@@ -215,3 +215,13 @@ async def test_mail_of_a_dead_process_is_adopted_while_this_one_runs() -> None:
         await anyio.wait_all_tasks_blocked()
     assert done == ["orphan"]
     assert journal.settled == ["1"]
+
+
+async def test_an_attempt_is_counted_when_a_recovered_message_is_begun_and_not_before() -> None:
+    journal = MemoryJournal(entries={"000001": b"a|needs store", "000002": b"a|buy"})
+    ref, spec = tree(journal, [])
+    async with running(spec):
+        while ref.cell.stats.failed < 3:
+            await anyio.lowlevel.checkpoint()
+    assert journal.attempts == {"000001": 1}
+    assert set(journal.entries) == {"000001", "000002"}

@@ -12,6 +12,27 @@ log = structlog.get_logger("trendedge.journal")
 
 ADOPT_EVERY_S = 60.0
 """One Redis command each time: 1,440 a day, of the 3,000 that idling may cost."""
+SETTLED_S = 6.0
+"""Seconds after which an append whose answer never came is old enough to be adopted (`storage.pending.DOUBT_S`)."""
+
+
+class Bell:
+    """Rings when a store is back: what it holds of ours is to be delivered now, and not at the next round."""
+
+    def __init__(self) -> None:
+        self._rung = anyio.Event()
+
+    def ring(self) -> None:
+        """Wake whoever waits."""
+        self._rung.set()
+
+    async def heard_within(self, seconds: float) -> bool:
+        """Wait for a ring, at most so long; whether there was one since the last time."""
+        with anyio.move_on_after(seconds):
+            await self._rung.wait()
+        rung = self._rung.is_set()
+        self._rung = anyio.Event()
+        return rung
 
 
 class JournalKeeper(Service):
@@ -21,12 +42,16 @@ class JournalKeeper(Service):
         self,
         keep: Callable[[], Coroutine[Any, Any, None]],
         executor: DurableRef[Any],
+        bell: Bell,
         *,
         every_s: float = ADOPT_EVERY_S,
+        settled_s: float = SETTLED_S,
     ) -> None:
         self._keep = keep
         self._executor = executor
         self._every_s = every_s
+        self._settled_s = settled_s
+        self._bell = bell
 
     async def run(self, context: ServiceContext) -> None:
         """As `Service.run`."""
@@ -38,12 +63,18 @@ class JournalKeeper(Service):
             tasks.cancel_scope.cancel()
 
     async def _adopt(self) -> None:
+        pause_s = self._every_s
         while True:
-            await anyio.sleep(self._every_s)
-            try:
-                adopted = await self._executor.adopt()
-            except JournalUnavailable as error:
-                log.warning("no mail adopted", error=str(error))
-                continue
-            if adopted:
-                log.warning("mail adopted", messages=adopted)
+            rung = await self._bell.heard_within(pause_s)
+            # After a store came back once more, when an append that was in doubt is old enough to be believed lost.
+            pause_s = self._settled_s if rung else self._every_s
+            await self._adopt_now()
+
+    async def _adopt_now(self) -> None:
+        try:
+            adopted = await self._executor.adopt()
+        except JournalUnavailable as error:
+            log.warning("no mail adopted", error=str(error))
+            return
+        if adopted:
+            log.warning("mail adopted", messages=adopted)

@@ -29,7 +29,8 @@ async def run(settings: Settings, how: How) -> int:
     """Serve until SIGINT or SIGTERM; the exit code."""
     if how.stop_with_parent:
         end_with_parent()
-    console = Console(to_stderr=False)
+    # Outside of development the standard output is the log's, and the log is JSON (PRD INF-FR-018).
+    console = Console(to_stderr=not settings.is_development)
     console.say(f"TrendEdge {settings.app_version}, {settings.app_env}, home {settings.home}")
     async with all_stores(settings, console) as opened:
         if how.migrate:

@@ -43,6 +43,18 @@ class Bind:
     grace_s: float = 3.0
 
 
+class Connection(TCPServer):
+    """Hypercorn's connection, which ends when its client has gone.
+
+    Hypercorn's own leaves its idle timer running after the end of the stream, and the descriptor open with it, for as
+    long as a connection may be kept alive.
+    """
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        await self.idle_task.stop()
+
+
 class Front(Service):
     """Serves the application until stopped: no new connection, the sockets closed with 1001, open requests finished."""
 
@@ -85,7 +97,7 @@ class Front(Service):
         _send_at_once(writer)
         state = {TRANSPORT: writer.transport}
         loop = asyncio.get_running_loop()
-        await TCPServer(self._app, loop, self._config, self._context, state, reader, writer)
+        await Connection(self._app, loop, self._config, self._context, state, reader, writer)
 
     async def _finish(self) -> None:
         await self._context.terminated.set()  # closes the connections that are idle
@@ -113,5 +125,7 @@ def _config() -> Config:
     config.errorlog = None
     config.include_server_header = False
     config.keep_alive_timeout = 75.0
-    config.websocket_max_message_size = 64 * 1024
+    # The sessions refuse longer messages than a few KiB themselves, and close properly: Hypercorn, at its own limit,
+    # sends 1009 and then leaves the connection open. This one bounds what a message may take in memory before that.
+    config.websocket_max_message_size = 2**20
     return config

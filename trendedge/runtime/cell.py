@@ -212,7 +212,7 @@ class Cell:
         entity.crash_counts = not envelope.failed_once
         envelope.failed_once = True
         envelope.attempts += 1
-        delay_s = self._retry.delay_s(envelope.attempts)
+        delay_s = None if isinstance(error, self._retry.hopeless) else self._retry.delay_s(envelope.attempts)
         self._log_failure(entity, envelope, error, delay_s)
         if delay_s is not None:
             envelope.not_before = self.now() + delay_s

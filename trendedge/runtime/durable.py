@@ -80,15 +80,27 @@ class DurableLog:
             letter = DeadLetter(f"unreadable: {error}", traceback.format_exc(), entry.attempts)
             await self._bury(entry.entry_id, entry.payload, letter)
             return None
-        if entry.attempts >= max_deliveries:
-            letter = DeadLetter(f"{entry.attempts} deliveries ended without a settlement", "", entry.attempts)
+        deaths = entry.attempts + 1  # the first delivery was never counted
+        if entry.attempts and deaths >= max_deliveries:
+            letter = DeadLetter(f"{deaths} attempts ended with the death of the process", "", deaths)
             await self._tell_outcome(message, letter)
             await self._bury(entry.entry_id, entry.payload, letter)
             return None
         self.known.add(entry.entry_id)
         envelope = Envelope(message, enqueued_at=now)
         envelope.entry_id = entry.entry_id
+        envelope.recovered = True
         return envelope
+
+    async def begin(self, envelope: Envelope) -> None:
+        """Count an attempt at a recovered message before it is made."""
+        if not envelope.recovered or envelope.entry_id is None:
+            return
+        envelope.recovered = False  # further attempts of this process are counted in memory
+        try:
+            await self._at.journal.begin(self._at.mailbox, envelope.entry_id)
+        except JournalUnavailable as error:
+            log.warning("attempt not counted", mailbox=self._at.mailbox, error=str(error))
 
     async def bury(self, envelope: Envelope, error: Exception) -> None:
         """Move a message that failed for good to the dead letters. While no store can be reached it stays pending."""

@@ -105,6 +105,8 @@ class Entity:
         began = cell.now()
         cell.stats.handling[self.key] = Handling(describe(message), self.key, began)
         try:
+            if envelope.recovered and cell.log is not None:
+                await cell.log.begin(envelope)
             answer = await actor.receive(message)
         except actor.declared as error:
             self._done(actor, envelope, began)

@@ -41,7 +41,7 @@ class Entry:
     entry_id: str
     payload: bytes
     attempts: int = 0
-    """Deliveries begun before this one, counted by the journal, so that they survive a crash."""
+    """Attempts that `begin` has counted: by the journal, so that they survive a crash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,15 @@ class Journal(Protocol):
         ...
 
     async def recover(self, mailbox: str) -> list[Entry]:
-        """All unsettled entries that this process owns, oldest first; counts one more attempt for each."""
+        """All unsettled entries that this process owns, oldest first."""
+        ...
+
+    async def begin(self, mailbox: str, entry_id: str) -> None:
+        """Count one attempt at a recovered entry, before its handler runs.
+
+        Not at `recover`: a process that dies before it comes to a message says nothing about that message. And not at
+        the first delivery, which would be a command for each message in the normal path.
+        """
         ...
 
     async def adopt(self, mailbox: str) -> list[Entry]:

@@ -38,7 +38,7 @@ class MailboxSpec:
 class Envelope:
     """One message on its way, with whoever waits for the answer. Mutable: it counts its own attempts."""
 
-    __slots__ = ("attempts", "enqueued_at", "entry_id", "failed_once", "message", "not_before", "reply")
+    __slots__ = ("attempts", "enqueued_at", "entry_id", "failed_once", "message", "not_before", "recovered", "reply")
 
     def __init__(self, message: Any, *, reply: asyncio.Future[Any] | None = None, enqueued_at: float) -> None:
         self.message = message
@@ -47,6 +47,8 @@ class Envelope:
         """Event loop time, seconds."""
         self.entry_id: str | None = None
         """The journal's name of it, when durable."""
+        self.recovered = False
+        """An earlier process had it: the journal counts the attempts, lest it kill one process after the other."""
         self.attempts = 0
         self.not_before = 0.0
         """Event loop time before which a retry must not begin."""

@@ -13,10 +13,12 @@ class RetryPolicy:
     """Each delay is stretched by a random share of up to this much (0.1 is 10 %)."""
     outage: tuple[type[Exception], ...] = ()
     """Errors that say nothing about the message (a store is down): they use up no attempt and are retried forever."""
+    hopeless: tuple[type[Exception], ...] = ()
+    """Errors that no further attempt can mend: the message is given up at once."""
     outage_delays_s: tuple[float, ...] = (0.1, 0.2, 0.5, 1.0, 2.0)
     """Delays during an outage; the last one repeats."""
     max_deliveries: int = 3
-    """Deliveries that ended with the death of the process before the message is buried."""
+    """Handler runs that ended with the death of the process before the message is buried."""
 
     def delay_s(self, attempts: int) -> float | None:
         """Seconds to wait after the `attempts`-th failed attempt (from 1), or None when there is no further one."""

@@ -103,6 +103,11 @@ class FailoverJournal:
         side.owed.append((mailbox, own_id, announce))
         self._work.set()
 
+    async def begin(self, mailbox: str, entry_id: str) -> None:
+        """Count one attempt at a recovered entry, in the store that has it."""
+        side, own_id = self._side(entry_id)
+        await side.journal.begin(mailbox, own_id)
+
     async def bury(self, mailbox: str, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
         """Move an entry to the dead letters of the store that has it."""
         side, own_id = self._side(entry_id)

@@ -57,12 +57,17 @@ class PostgresJournal:
             await self._database.execute(_BURY, mailbox, _row_id(entry_id), payload, *texts, letter.attempts, facts)
         self._pending.forget(mailbox, entry_id)
 
+    async def begin(self, mailbox: str, entry_id: str) -> None:
+        """Count one attempt at a recovered entry."""
+        async with _answered():
+            await self._database.execute(_BEGIN, mailbox, _row_id(entry_id))
+
     async def recover(self, mailbox: str) -> list[Entry]:
         """All unsettled entries of this node and of nodes whose lease ran out, oldest first."""
         with self._pending.doubting(mailbox), journal_unavailable():
             await self._renew_lease(mailbox)
             await self._adopt_from_the_dead(mailbox)
-            rows = await self._database.fetch(_DELIVER_ALL, mailbox, self._node)
+            rows = await self._database.fetch(_ALL, mailbox, self._node)
         return self._delivered(mailbox, rows)
 
     async def adopt(self, mailbox: str) -> list[Entry]:
@@ -75,7 +80,7 @@ class PostgresJournal:
             moved = await self._adopt_from_the_dead(mailbox)
             if not moved and not self._pending.in_doubt(mailbox):
                 return []
-            rows = await self._database.fetch(_DELIVER_NEW, mailbox, self._node, known, moved, self._pending.doubt_s)
+            rows = await self._database.fetch(_NEW, mailbox, self._node, known, moved, self._pending.doubt_s)
         self._pending.settle_doubt(mailbox)
         return self._delivered(mailbox, rows)
 
@@ -169,15 +174,12 @@ _DEAD_NODES = """
         and not exists (select from mailbox_nodes where node = entry.node and lease_until > now())
 """
 _ADOPT = "update mailbox_entries set node = $2 where mailbox = $1 and node = any($3::text[]) returning id"
-_DELIVER_ALL = """
-    update mailbox_entries set attempts = attempts + 1 where mailbox = $1 and node = $2
-    returning id, payload, attempts, created_at
-"""
-_DELIVER_NEW = """
-    update mailbox_entries set attempts = attempts + 1
+_BEGIN = "update mailbox_entries set attempts = attempts + 1 where mailbox = $1 and id = $2"
+_ALL = "select id, payload, attempts, created_at from mailbox_entries where mailbox = $1 and node = $2"
+_NEW = """
+    select id, payload, attempts, created_at from mailbox_entries
     where mailbox = $1 and node = $2 and id <> all($3::bigint[])
         and (id = any($4::bigint[]) or created_at <= now() - make_interval(secs => $5::float))
-    returning id, payload, attempts, created_at
 """
 _COUNT = """
     select (select count(*) from mailbox_entries where mailbox = $1 and node = $2) as pending,

@@ -74,6 +74,11 @@ class RedisJournal:
         await self._run(scripts.BURY, keys, [entry_id, *(word for pair in fields.items() for word in pair)])
         self._forget(mailbox, entry_id)
 
+    async def begin(self, mailbox: str, entry_id: str) -> None:
+        """Count one attempt at a recovered entry."""
+        with journal_unavailable():
+            await self._redis.command("HINCRBY", _attempts(mailbox, self._node), entry_id, 1)
+
     async def recover(self, mailbox: str) -> list[Entry]:
         """All unsettled entries of this node and of nodes whose lease ran out, oldest first."""
         with self._pending.doubting(mailbox):
@@ -144,12 +149,12 @@ class RedisJournal:
             start = f"({found[-1].id}"
 
     async def _deliver(self, mailbox: str, found: list["_Found"]) -> list[Entry]:
-        """Count one more attempt at each, oldest first."""
+        """With the attempts that were begun at each, oldest first."""
         found.sort(key=lambda entry: entry.age)
         entries: list[Entry] = []
         for page in batched(found, _PAGE):
             ids = [entry.id for entry in page]
-            attempts = await self._run(scripts.DELIVER, [_attempts(mailbox, self._node)], ids)
+            attempts = await self._run(scripts.ATTEMPTS, [_attempts(mailbox, self._node)], ids)
             entries += [Entry(e.id, e.payload, attempts=count) for e, count in zip(page, attempts, strict=True)]
         for entry in entries:
             self._counted.add(entry.entry_id)

@@ -56,10 +56,10 @@ end
 return found
 """)
 
-DELIVER = Script("""
--- KEYS: attempts   ARGV: entry ids   Answers the attempts at each, this one included.
+ATTEMPTS = Script("""
+-- KEYS: attempts   ARGV: entry ids   Answers the attempts that were begun at each.
 local attempts = {}
-for i, id in ipairs(ARGV) do attempts[i] = redis.call('HINCRBY', KEYS[1], id, 1) end
+for i, id in ipairs(ARGV) do attempts[i] = tonumber(redis.call('HGET', KEYS[1], id) or 0) end
 return attempts
 """)
 
