@@ -1,5 +1,6 @@
 """The composition root: settings, stores, tree, front, and the way down again. The only file that knows everything."""
 
+import gc
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -87,10 +88,17 @@ async def serve(settings: Settings, *, report: Report) -> int:
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_stop_on_signal, signals, root, report)
-                await root.run(lambda: report(f"listening on {settings.public_url}"))
+                await root.run(lambda: _ready(settings, report))
                 tasks.cancel_scope.cancel()
     report("stopped")
     return 0
+
+
+def _ready(settings: Settings, report: Report) -> None:
+    # What is loaded by now stays: the collector need not walk through it again and again while alerts wait.
+    gc.collect()
+    gc.freeze()
+    report(f"listening on {settings.public_url}")
 
 
 async def _stop_on_signal(signals: AsyncIterator[signal.Signals], root: Supervisor, report: Report) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -102,8 +103,8 @@ class Entity:
         request_id = getattr(message, "request_id", None)
         if request_id is not None:
             structlog.contextvars.bind_contextvars(request_id=request_id)
-        began = cell.now()
-        cell.stats.handling[self.key] = Handling(describe(message), self.key, began)
+        began = perf_counter()  # an event loop's clock may tick in milliseconds, as uvloop's does
+        cell.stats.handling[self.key] = Handling(describe(message), self.key, cell.now())
         try:
             if envelope.recovered and cell.log is not None:
                 await cell.log.begin(envelope)
@@ -125,7 +126,7 @@ class Entity:
     def _done(self, actor: Actor[Any], envelope: Envelope, began: float) -> None:
         self.outages = 0
         self.mail.popleft()
-        self.cell.completed(envelope, actor.context.take_announcements(), self.cell.now() - began)
+        self.cell.completed(envelope, actor.context.take_announcements(), perf_counter() - began)
 
 
 def _expire(waiter: asyncio.Future[bool]) -> None:

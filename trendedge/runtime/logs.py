@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, BinaryIO
 
 import orjson
@@ -90,9 +91,14 @@ def _stamp(logger: Any, method: str, event: Event) -> Event:
 
 def _scrub(_: Any, __: str, event: Event) -> Event:
     for name in event:
-        if any(secret in name.lower() for secret in SECRET_NAMES):
+        if _is_secret(name):
             event[name] = "***"
     return event
+
+
+@cache
+def _is_secret(name: str) -> bool:
+    return any(secret in name.lower() for secret in SECRET_NAMES)
 
 
 def _render(_: Any, __: str, event: Event) -> bytes:

@@ -3,7 +3,7 @@
 from trendedge.storage.orders import ORDER_COLUMNS
 from trendedge.storage.paging import NO_FILTERS, Filters, Listing, Page
 from trendedge.storage.postgres import Database
-from trendedge.storage.trades import WITH_FILLS
+from trendedge.storage.trades import WITH_ALL_FILLS
 from trendedge.storage.values import as_uuid, decimal, rfc3339
 
 
@@ -50,7 +50,7 @@ _ORDERS = f"""
 _TRADES = f"""
     select coalesce(
         json_agg(
-            ({WITH_FILLS})::json
+            ({WITH_ALL_FILLS})::json
             order by trades.signal_id = signals.id desc, trades.opened_at desc
         ), '[]'
     )

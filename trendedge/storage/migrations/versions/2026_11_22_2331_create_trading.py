@@ -126,7 +126,7 @@ def upgrade() -> None:
         )
     """)
     op.execute("create index fills_order_idx on fills (order_id)")
-    op.execute("create index fills_trade_idx on fills (trade_id)")
+    op.execute("create index fills_trade_idx on fills (trade_id, at, id)")
     op.execute("""
         create table positions (
             account_id     uuid not null,
