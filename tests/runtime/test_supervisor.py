@@ -152,7 +152,7 @@ async def test_a_nested_supervisor_that_gives_up_is_restarted_by_its_parent() ->
     async with running(tree([inner], Strategy.ONE_FOR_ONE)) as root:
         await crash(children["a"], life)
         assert life == ["a started"]
-        assert [actor["path"] for actor in Inspector(root).actors()] == ["root/inner", "root/inner/a"]
+        assert [actor["path"] for actor in Inspector(root).actors()] == ["root", "root/inner", "root/inner/a"]
         assert root.children[0].generation == 2
 
 
@@ -195,3 +195,26 @@ async def test_a_stop_while_a_child_is_starting_gives_the_start_up() -> None:
         await anyio.wait_all_tasks_blocked()
         root.request_stop()
     assert became_ready == []
+
+
+async def test_everything_in_the_tree_shows_the_same_fields() -> None:
+    class Idle(Service):
+        async def run(self, context: ServiceContext) -> None:
+            context.started()
+            await context.stopping.wait()
+
+    life: list[str] = []
+    children: list[ChildSpec | ServiceSpec] = [*probes("a", life).values(), ServiceSpec("idle", Idle)]
+    async with running(tree(children, Strategy.ONE_FOR_ONE)) as root:
+        actors = Inspector(root).actors()
+        assert [(actor["path"], actor["kind"], actor["status"]) for actor in actors] == [
+            ("root", "supervisor", "running"),
+            ("root/a", "actor", "running"),
+            ("root/idle", "service", "running"),
+        ]
+        for actor in actors:
+            assert {"path", "kind", "status", "incarnation", "handled", "failed", "restarts", "handling"} <= set(actor)
+            assert {"depth", "capacity", "oldest_age_s"} <= set(actor["mailbox"])
+            assert set(actor["latency_ms"]) == {"p50", "p95", "p99"}
+        assert Inspector(root).find("root/a") == actors[1]
+        assert Inspector(root).find("nowhere") is None

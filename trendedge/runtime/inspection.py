@@ -5,6 +5,7 @@ from typing import Any
 
 from trendedge.runtime.cell import Cell
 from trendedge.runtime.child import Child
+from trendedge.runtime.stats import Stats
 from trendedge.runtime.supervisor import Supervisor
 
 
@@ -15,8 +16,11 @@ class Inspector:
         self._root = root
 
     def actors(self) -> list[dict[str, Any]]:
-        """Every actor, service and supervisor, parents before their children; times in seconds."""
-        found: list[dict[str, Any]] = []
+        """Every actor, service and supervisor, parents before their children; times in seconds.
+
+        All have the same fields. What has no mailbox shows an empty one of no capacity.
+        """
+        found: list[dict[str, Any]] = [_root(self._root)]
         self._collect(self._root, found)
         return found
 
@@ -36,6 +40,21 @@ class Inspector:
                 self._collect(child.process, found)
 
 
+_WITHOUT_MAIL: dict[str, Any] = {
+    "mailbox": {"depth": 0, "capacity": 0, "oldest_age_s": 0.0},
+    "durable": None,
+    "handled": 0,
+    "failed": 0,
+    "latency_ms": Stats().latency_ms(),
+    "handling": None,
+}
+
+
+def _root(supervisor: Supervisor) -> dict[str, Any]:
+    facts = {"path": supervisor.path, "kind": "supervisor", "status": supervisor.status}
+    return facts | {"incarnation": 1, "restarts": 0, "last_error": None} | _WITHOUT_MAIL
+
+
 def _snapshot(child: Child) -> dict[str, Any]:
     common = {
         "path": child.path,
@@ -47,14 +66,7 @@ def _snapshot(child: Child) -> dict[str, Any]:
     }
     if isinstance(child.process, Cell):
         return common | _cell(child.process, child)
-    return common | {
-        "mailbox": None,
-        "durable": None,
-        "handled": 0,
-        "failed": 0,
-        "latency_ms": None,
-        "handling": None,
-    }
+    return common | _WITHOUT_MAIL
 
 
 def _cell(cell: Cell, child: Child) -> dict[str, Any]:

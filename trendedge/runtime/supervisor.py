@@ -24,6 +24,7 @@ class Supervisor:
         self.path = f"{parent}/{spec.id}" if parent else spec.id
         self.intensity = Intensity(spec.intensity, spec.period_s)
         self.children: list[Child] = [self._child(child) for child in spec.children]
+        self.status = "starting"
         self._starting: anyio.CancelScope | None = None
         self._stop = anyio.Event()
         self._exits: asyncio.Queue[Exit] = asyncio.Queue()
@@ -38,9 +39,11 @@ class Supervisor:
             async with anyio.create_task_group() as tasks:
                 try:
                     if await self._start_all(tasks):
+                        self.status = "running"
                         on_ready()
                         await self._watch(tasks)
                 finally:
+                    self.status = "stopping"
                     with anyio.CancelScope(shield=True):
                         await self._stop_all(self.children)
                         tasks.cancel_scope.cancel()
