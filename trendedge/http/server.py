@@ -14,6 +14,7 @@ import structlog
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
+from hypercorn.events import Event, Updated
 from hypercorn.typing import Framework
 from hypercorn.utils import wrap_app
 
@@ -50,9 +51,17 @@ class Connection(TCPServer):
     long as a connection may be kept alive.
     """
 
+    _client_gone = False
+
     async def _read_data(self) -> None:
         await super()._read_data()
+        self._client_gone = True
         await self.idle_task.stop()
+
+    async def protocol_send(self, event: Event) -> None:
+        """As Hypercorn's; an answer that is finished after its client has gone starts no idle timer again."""
+        if not (self._client_gone and isinstance(event, Updated)):
+            await super().protocol_send(event)
 
 
 class Front(Service):
