@@ -114,6 +114,7 @@ def _run[T](function: Callable[[], Awaitable[T]]) -> T:
     import anyio
 
     from trendedge.commands.errors import CommandFailed
+    from trendedge.runtime.errors import RuntimeFault
     from trendedge.settings import InvalidSettings
     from trendedge.storage.embedded import EmbeddedFault
     from trendedge.storage.errors import StorageFault
@@ -123,7 +124,7 @@ def _run[T](function: Callable[[], Awaitable[T]]) -> T:
 
     try:
         return anyio.run(awaited, backend_options={"use_uvloop": True})
-    except (CommandFailed, InvalidSettings, EmbeddedFault, StorageFault) as error:
+    except (CommandFailed, InvalidSettings, EmbeddedFault, RuntimeFault, StorageFault) as error:
         click.echo(f"trendedge: {error}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:

@@ -23,7 +23,7 @@ from trendedge.http.app import create_app
 from trendedge.http.limits import RateLimits
 from trendedge.http.server import Bind, Front
 from trendedge.http.services import FrontSettings, Services, utc_now
-from trendedge.runtime import Inspector, Supervisor
+from trendedge.runtime import Inspector, RuntimeFault, Supervisor
 from trendedge.runtime.logs import configure_logs
 from trendedge.settings import Settings
 from trendedge.storage.failover_journal import FailoverJournal
@@ -85,11 +85,17 @@ async def serve(settings: Settings, *, report: Report) -> int:
     configure_logs(settings.log_level)
     async with open_stores(settings) as stores:
         root = assemble(settings, stores)
+        failure: RuntimeFault | None = None
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_stop_on_signal, signals, root, report)
-                await root.run(lambda: _ready(settings, report))
+                try:
+                    await root.run(lambda: _ready(settings, report))
+                except RuntimeFault as fault:
+                    failure = fault  # by itself, not in the group that the task group would make of it
                 tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
     report("stopped")
     return 0
 

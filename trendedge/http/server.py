@@ -5,6 +5,7 @@ a WebSocket is open (its issue 308), and it gives no way to the transport, which
 """
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -95,7 +96,7 @@ class Front(Service):
                 self._serve, self._bind.host, self._bind.port, backlog=BACKLOG, reuse_address=True
             )
         except OSError as error:
-            reason = error.strerror or str(error)
+            reason = os.strerror(error.errno) if error.errno else str(error)
             raise AddressInUse(self._bind.host, self._bind.port, reason) from None
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -310,7 +310,8 @@ class Cell:
         entity.wake()
 
     def _release(self) -> None:
-        self.depth -= 1
+        # What was reserved before a `close` is given back after it: the count began anew in between.
+        self.depth = max(0, self.depth - 1)
         if self._room:
             _wake(self._room.popleft())
 
