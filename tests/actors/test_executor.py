@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from decimal import Decimal
 
 import anyio
 import orjson
@@ -15,6 +16,7 @@ from trendedge.actors.messages import ExecuteSignal
 from trendedge.actors.pending import PendingSignals
 from trendedge.actors.tree import EXECUTOR_MAILBOX
 from trendedge.domain.alerts import parse_alert
+from trendedge.storage.accounts import update_account_settings
 from trendedge.storage.executions import load_book
 from trendedge.storage.postgres import Database
 from trendedge.storage.redis import RedisStore
@@ -230,3 +232,23 @@ async def test_mail_of_a_dead_node_is_delivered_when_the_bell_rings(at_the_desk:
     at_the_desk.bell.ring()
     await executed(at_the_desk, command.signal_id)
     assert await at_the_desk.status_of(command.signal_id) == "filled"
+
+
+async def test_settings_that_their_owner_changes_count_from_the_next_signal_on(at_the_desk: Desk) -> None:
+    await at_the_desk.post(**BUY, id="1")
+    await settled(at_the_desk)
+    changed = await update_account_settings(
+        at_the_desk.database,
+        at_the_desk.owner.user_id,
+        at_the_desk.owner.accounts[0].id,
+        slippage_ticks=2,
+        commission=Decimal("1.25"),
+    )
+    assert changed
+    await at_the_desk.post(**BUY, id="2")
+    await settled(at_the_desk)
+    rows = await at_the_desk.database.fetch("select price, commission from fills order by at")
+    assert [(row["price"], row["commission"]) for row in rows] == [
+        (Decimal("18250.25"), Decimal(0)),
+        (Decimal("18250.75"), Decimal("1.25")),
+    ]

@@ -36,6 +36,26 @@ async def select_account(db: Database, user_id: str, account_id: str) -> bytes |
     return orjson.dumps(_item(row, unrealized.get(row["id"], Decimal(0))))
 
 
+async def update_account_settings(
+    db: Database,
+    user_id: str,
+    account_id: str,
+    *,
+    default_quantity: int | None = None,
+    slippage_ticks: int | None = None,
+    commission: Decimal | None = None,
+    any_hour: bool | None = None,
+) -> bool:
+    """Change the settings that are given; False when the user has no such account.
+
+    Counts the version up: a book that was loaded before is then stale, so no later signal trades on the old settings.
+    """
+    tag = await db.execute(
+        _UPDATE, as_uuid(user_id), as_uuid(account_id), default_quantity, slippage_ticks, commission, any_hour
+    )
+    return tag == "UPDATE 1"
+
+
 def _item(row: Row, unrealized: Decimal) -> dict[str, Any]:
     equity = row["starting_equity"] + row["realized_pnl"] - row["commissions"] + unrealized
     return {
@@ -63,4 +83,14 @@ _LIST = """
     select id, name, mode, broker, currency, starting_equity, default_quantity, slippage_ticks, commission, any_hour,
         halted, is_default, realized_pnl, commissions, created_at
     from accounts
+"""
+_UPDATE = """
+    update accounts set
+        default_quantity = coalesce($3::int, default_quantity),
+        slippage_ticks = coalesce($4::int, slippage_ticks),
+        commission = coalesce($5::numeric, commission),
+        any_hour = coalesce($6::boolean, any_hour),
+        version = version + 1,
+        updated_at = now()
+    where user_id = $1 and id = $2
 """

@@ -7,6 +7,7 @@ from quart import Blueprint
 from trendedge.domain.orders import OrderStatus
 from trendedge.domain.trades import TradeStatus
 from trendedge.http.doors import Doors
+from trendedge.http.resources.accounts import accounts as account_settings
 from trendedge.http.resources.health import health
 from trendedge.http.resources.lists import Resource, readable
 from trendedge.http.resources.operations import operations
@@ -39,6 +40,6 @@ READABLE: Final = (
 
 def blueprints(services: Services, doors: Doors) -> tuple[Blueprint, ...]:
     """All of them."""
-    made = [make(services, doors) for make in (health, webhooks, operations, users)]
+    made = [make(services, doors) for make in (health, webhooks, operations, users, account_settings)]
     resources = (signals(services), *READABLE)
     return (*made, *(readable(resource, services, doors) for resource in resources))
