@@ -37,7 +37,7 @@ bench: ready ## start the product, load it, print a table
 	@exec $(VENV) -m benchmarks $(ARGS)
 
 lock: ready ## resolve the dependencies anew
-	$(COMPILE) --python-version 3.12 --extra bench --all-extras pyproject.toml -o requirements-dev.lock
+	$(COMPILE) --python-version 3.12 --all-extras pyproject.toml -o requirements-dev.lock
 	$(COMPILE) --python-version 3.12 --extra container --constraint requirements-dev.lock pyproject.toml -o requirements.lock
 	echo uv | $(COMPILE) --python-version 3.8 - -o requirements-uv.lock
 
