@@ -4,6 +4,7 @@ Nothing here knows of trading, of HTTP or of a particular store. Names are OTP's
 """
 
 from trendedge.runtime.actor import Actor, Context
+from trendedge.runtime.control import Controls, NotRestartable, NotSuspendable, UnknownActor
 from trendedge.runtime.durable import Durability
 from trendedge.runtime.errors import (
     ActorStopped,
@@ -33,6 +34,7 @@ __all__ = [
     "Backoff",
     "ChildSpec",
     "Context",
+    "Controls",
     "DeadLetter",
     "Duplicate",
     "Durability",
@@ -44,6 +46,8 @@ __all__ = [
     "JournalUnavailable",
     "MailboxFull",
     "MailboxSpec",
+    "NotRestartable",
+    "NotSuspendable",
     "Overflow",
     "Request",
     "Restart",
@@ -57,4 +61,5 @@ __all__ = [
     "Supervisor",
     "SupervisorSpec",
     "Unique",
+    "UnknownActor",
 ]

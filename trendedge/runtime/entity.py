@@ -66,7 +66,8 @@ class Entity:
             if delay_s <= 0:
                 return True
             await self._wait(delay_s)
-        return not self.cell.stopping or (self.cell.spec.drain and bool(self.mail))
+        drains = self.cell.spec.drain and not self.cell.suspended and bool(self.mail)
+        return not self.cell.stopping or drains
 
     def _deliver_to_self(self, message: Any) -> None:
         # A timer's message must reach the instance that set it, so it goes round the key function. It is the
@@ -78,8 +79,8 @@ class Entity:
 
     async def _next(self) -> Envelope | None:
         while True:
-            if self.cell.stopping and not (self.cell.spec.drain and self.mail):
-                return None
+            if self.cell.stopping and (self.cell.suspended or not (self.cell.spec.drain and self.mail)):
+                return None  # what is suspended does not drain: it would wait for a resume until it is cancelled
             if self.mail and not self.cell.suspended:
                 return self.mail[0]
             if not await self._wait(self.cell.idle_s) and not self.mail:

@@ -29,6 +29,11 @@ class _Address:
         self._cell = cell
 
     @property
+    def suspended(self) -> bool:
+        """Whether the actor takes no message until somebody ends its suspension; False before it was first hosted."""
+        return self._cell is not None and self._cell.suspended
+
+    @property
     def cell(self) -> "Cell":
         """The host.
 

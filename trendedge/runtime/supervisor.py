@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import anyio
 import anyio.abc
@@ -9,11 +10,20 @@ import structlog
 
 from trendedge.runtime.cell import Cell, first_error
 from trendedge.runtime.child import Child, Exit, ServiceProcess
-from trendedge.runtime.errors import StartFailed
+from trendedge.runtime.errors import ActorStopped, StartFailed
 from trendedge.runtime.intensity import Intensity
 from trendedge.runtime.specs import ChildSpec, Restart, ServiceSpec, Spec, Strategy, SupervisorSpec
 
 log = structlog.get_logger("trendedge.runtime")
+
+
+@dataclass(eq=False, slots=True)
+class RestartOrder:
+    """Somebody wants a child restarted; obeyed in turn with the children's exits."""
+
+    child: Child
+    settled: anyio.Event = field(default_factory=anyio.Event)
+    obeyed: bool = False
 
 
 class Supervisor:
@@ -27,7 +37,7 @@ class Supervisor:
         self.status = "starting"
         self._starting: anyio.CancelScope | None = None
         self._stop = anyio.Event()
-        self._exits: asyncio.Queue[Exit] = asyncio.Queue()
+        self._exits: asyncio.Queue[Exit | RestartOrder] = asyncio.Queue()
 
     async def run(self, on_ready: Callable[[], None]) -> None:
         """Start the children in order, keep them alive, stop them in reverse.
@@ -44,6 +54,7 @@ class Supervisor:
                         await self._watch(tasks)
                 finally:
                     self.status = "stopping"
+                    self._refuse_orders()
                     with anyio.CancelScope(shield=True):
                         await self._stop_all(self.children)
                         tasks.cancel_scope.cancel()
@@ -56,6 +67,28 @@ class Supervisor:
         self._exits.put_nowait(Exit(None, None))
         if self._starting is not None:
             self._starting.cancel()
+
+    async def restart(self, child: Child) -> None:
+        """Stop a child in good order and start it again, with those whom the strategy says.
+
+        Not counted towards the intensity. Returns when all of them are ready; a start that fails is a crash, and
+        goes on as one.
+
+        :raises ActorStopped: this supervisor is about to end, or has ended
+        """
+        order = RestartOrder(child)
+        if self.status == "stopping":
+            raise ActorStopped(self.path)
+        self._exits.put_nowait(order)
+        await order.settled.wait()
+        if not order.obeyed:
+            raise ActorStopped(self.path)
+
+    def _refuse_orders(self) -> None:
+        while not self._exits.empty():
+            waiting = self._exits.get_nowait()
+            if isinstance(waiting, RestartOrder):
+                waiting.settled.set()
 
     async def _start_all(self, tasks: anyio.abc.TaskGroup) -> bool:
         for child in self.children:
@@ -71,6 +104,9 @@ class Supervisor:
     async def _watch(self, tasks: anyio.abc.TaskGroup) -> None:
         while True:
             exit_ = await self._exits.get()
+            if isinstance(exit_, RestartOrder):
+                await self._obey(tasks, exit_)
+                continue
             if self._stop.is_set():
                 return
             child = exit_.child
@@ -120,6 +156,23 @@ class Supervisor:
             else:
                 return
 
+    async def _obey(self, tasks: anyio.abc.TaskGroup, order: RestartOrder) -> None:
+        try:
+            if self._stop.is_set():
+                return
+            affected = self._affected(order.child)
+            log.warning("restarting", actor=order.child.path, cause="ordered", restarted=[one.path for one in affected])
+            await self._stop_all(affected)
+            for one in affected:
+                one.restarts += 1
+                error = await tasks.start(one.run, self._exits.put_nowait)
+                if error is not None:
+                    await self._restart(tasks, one, error)
+                    break
+            order.obeyed = not self._stop.is_set()
+        finally:
+            order.settled.set()
+
     def _affected(self, child: Child) -> list[Child]:
         match self.spec.strategy:
             case Strategy.ONE_FOR_ONE:
@@ -142,6 +195,8 @@ class Supervisor:
                 return Child(spec, path, lambda: ServiceProcess(path, spec.start), kind="service")
             case ChildSpec():
                 cell = self._cell(spec, path)
+                # A suspension holds until it is ended, also when it was this supervisor that was restarted.
+                cell.suspended = spec.ref.suspended
                 spec.ref.bind(cell)
                 return Child(spec, path, lambda: cell, kind="actor")
 

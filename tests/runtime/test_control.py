@@ -1,0 +1,204 @@
+"""What an operator may do to a running tree."""
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from tests.runtime.support import MemoryJournal, running
+from tests.runtime.test_supervisor import AT_ONCE, Probe, probes, tree
+from trendedge.runtime import (
+    Actor,
+    ActorRef,
+    ActorStopped,
+    ChildSpec,
+    Controls,
+    Durability,
+    DurableRef,
+    Inspector,
+    MailboxSpec,
+    NotRestartable,
+    NotSuspendable,
+    Service,
+    ServiceContext,
+    ServiceSpec,
+    Strategy,
+    SupervisorSpec,
+    UnknownActor,
+)
+
+
+class Collector(Actor[str]):
+    """Keeps what it is told."""
+
+    def __init__(self, seen: list[str]) -> None:
+        self.seen = seen
+
+    async def receive(self, message: str) -> None:
+        self.seen.append(message)
+
+
+class Idle(Service):
+    async def run(self, context: ServiceContext) -> None:
+        context.started()
+        await context.stopping.wait()
+
+
+def status_of(inspector: Inspector, path: str) -> str:
+    found = inspector.find(path)
+    assert found is not None
+    return str(found["status"])
+
+
+@pytest.mark.parametrize(
+    ("strategy", "expected"),
+    [
+        (Strategy.ONE_FOR_ONE, ["b stopped", "b started"]),
+        (Strategy.ONE_FOR_ALL, ["c stopped", "b stopped", "a stopped", "a started", "b started", "c started"]),
+        (Strategy.REST_FOR_ONE, ["c stopped", "b stopped", "b started", "c started"]),
+    ],
+)
+async def test_an_ordered_restart_follows_the_strategy(strategy: Strategy, expected: list[str]) -> None:
+    life: list[str] = []
+    async with running(tree(list(probes("abc", life).values()), strategy)) as root:
+        life.clear()
+        await Controls(root).restart("root/b")
+        assert life == expected
+        assert {child.status for child in root.children} == {"running"}
+
+
+async def test_ordered_restarts_do_not_use_up_the_intensity() -> None:
+    life: list[str] = []
+    specs = probes("a", life)
+    async with running(tree(list(specs.values()), Strategy.ONE_FOR_ONE, intensity=1)) as root:
+        for _ in range(5):
+            await Controls(root).restart("root/a")
+        assert root.children[0].generation == 6
+        specs["a"].ref.cell.put_nowait("crash", None)  # the first that counts
+        await anyio.wait_all_tasks_blocked()
+        assert root.children[0].status == "running"
+
+
+async def test_a_restart_of_a_supervisor_starts_its_children_again() -> None:
+    life: list[str] = []
+    inner = SupervisorSpec("inner", list(probes("ab", life).values()), backoff=AT_ONCE)
+    async with running(tree([inner], Strategy.ONE_FOR_ONE)) as root:
+        life.clear()
+        await Controls(root).restart("root/inner")
+        assert life == ["b stopped", "a stopped", "a started", "b started"]
+
+
+async def test_a_restarted_durable_actor_gets_its_unsettled_mail_again() -> None:
+    seen: list[str] = []
+    ref: DurableRef[str] = DurableRef("durable")
+    durability = Durability(MemoryJournal(), "box", str.encode, bytes.decode)
+    spec = ChildSpec("durable", lambda: Collector(seen), ref, durability=durability)
+    async with running(tree([spec], Strategy.ONE_FOR_ONE)) as root:
+        controls = Controls(root)
+        controls.suspend("root/durable")
+        await ref.tell("kept")
+        await controls.restart("root/durable")
+        assert seen == []
+        controls.resume("root/durable")
+        await anyio.wait_all_tasks_blocked()
+        assert seen == ["kept"]
+
+
+@pytest.mark.parametrize("drain", [True, False])
+async def test_a_suspended_actor_takes_nothing_until_it_is_resumed(drain: bool) -> None:
+    seen: list[str] = []
+    ref: ActorRef[str] = ActorRef("a")
+    spec = ChildSpec("a", lambda: Collector(seen), ref, mailbox=MailboxSpec(drain=drain))
+    async with running(tree([spec], Strategy.ONE_FOR_ONE)) as root:
+        controls, inspector = Controls(root), Inspector(root)
+        controls.suspend("root/a")
+        await ref.tell("1")
+        await anyio.wait_all_tasks_blocked()
+        assert seen == []
+        assert status_of(inspector, "root/a") == "suspended"
+        controls.resume("root/a")
+        await anyio.wait_all_tasks_blocked()
+        assert seen == ["1"]
+        assert status_of(inspector, "root/a") == "running"
+
+
+async def test_a_suspension_holds_through_restarts_of_the_actor_and_of_its_supervisor() -> None:
+    seen: list[str] = []
+    ref: ActorRef[str] = ActorRef("a")
+    spec = ChildSpec("a", lambda: Collector(seen), ref, shutdown_s=60, mailbox=MailboxSpec(drain=True))
+    inner = SupervisorSpec("inner", [spec], backoff=AT_ONCE)
+    async with running(tree([inner], Strategy.ONE_FOR_ONE)) as root:
+        controls = Controls(root)
+        controls.suspend("root/inner/a")
+        for path in ("root/inner/a", "root/inner"):
+            await ref.tell(f"lost with the restart of {path}")
+            with anyio.fail_after(30):  # less than its `shutdown_s`: it does not wait to drain what it may not take
+                await controls.restart(path)
+            await ref.tell("held")
+            await anyio.wait_all_tasks_blocked()
+            assert seen == []
+        controls.resume("root/inner/a")
+        await anyio.wait_all_tasks_blocked()
+        assert seen == ["held"]
+
+
+async def test_what_cannot_be_done_says_why() -> None:
+    children: list[ChildSpec | ServiceSpec] = [*probes("a", []).values(), ServiceSpec("idle", Idle)]
+    async with running(tree(children, Strategy.ONE_FOR_ONE)) as root:
+        controls = Controls(root)
+        for act in (controls.suspend, controls.resume):
+            with pytest.raises(UnknownActor, match="no actor 'root/nobody'"):
+                act("root/nobody")
+            with pytest.raises(NotSuspendable, match="root/idle is a service: it has no mailbox"):
+                act("root/idle")
+            with pytest.raises(NotSuspendable, match="root is a supervisor"):
+                act("root")
+        with pytest.raises(UnknownActor):
+            await controls.restart("root/nobody")
+        with pytest.raises(NotRestartable, match="restart the process"):
+            await controls.restart("root")
+        await controls.restart("root/idle")
+        assert root.children[1].generation == 2
+
+
+class FailsAgain(Probe):
+    """Starts once, and never a second time until told so."""
+
+    starts = 0
+    mended = False
+
+    async def on_start(self) -> None:
+        type(self).starts += 1
+        if self.starts > 1 and not self.mended:
+            type(self).mended = self.starts == 3
+            raise ValueError("not yet")
+
+
+async def test_a_start_that_fails_after_an_order_is_a_crash_and_is_tried_again() -> None:
+    spec = ChildSpec("a", lambda: FailsAgain("a", []), ActorRef[str]("a"))
+    async with running(tree([spec], Strategy.ONE_FOR_ONE)) as root:
+        await Controls(root).restart("root/a")
+        assert root.children[0].status == "running"
+        assert FailsAgain.starts == 4
+        assert root.intensity.recent(anyio.current_time()) == 2
+
+
+async def test_a_supervisor_that_ends_refuses_what_it_was_still_asked() -> None:
+    life: list[str] = []
+    refused: list[ActorStopped] = []
+    async with anyio.create_task_group() as tasks:
+        async with running(tree(list(probes("a", life).values()), Strategy.ONE_FOR_ONE)) as root:
+
+            async def ask() -> None:
+                try:
+                    await Controls(root).restart("root/a")
+                except ActorStopped as error:
+                    refused.append(error)
+
+            root.request_stop()
+            tasks.start_soon(ask)
+            await anyio.lowlevel.checkpoint()
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(ActorStopped):
+            await Controls(root).restart("root/a")
+    assert len(refused) == 1
+    assert life == ["a started", "a stopped"]
