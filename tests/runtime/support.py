@@ -1,6 +1,6 @@
 """What the runtime's tests share: a running tree, an in-memory journal, and actors that fail on command."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -28,6 +28,13 @@ async def running(spec: SupervisorSpec) -> AsyncIterator[Supervisor]:
         await ready.wait()
         yield root
         root.request_stop()
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Wait for what has to become true within 5 s."""
+    with anyio.fail_after(5):
+        while not true():  # noqa: ASYNC110 - what it waits for sets no event
+            await anyio.sleep(0.001)
 
 
 @dataclass

@@ -1,5 +1,7 @@
 """What an operator may do to a running tree."""
 
+from typing import Any
+
 import anyio
 import anyio.lowlevel
 import pytest
@@ -142,7 +144,7 @@ async def test_a_suspension_holds_through_restarts_of_the_actor_and_of_its_super
 
 
 async def test_what_cannot_be_done_says_why() -> None:
-    children: list[ChildSpec | ServiceSpec] = [*probes("a", []).values(), ServiceSpec("idle", Idle)]
+    children: list[ChildSpec[Any] | ServiceSpec] = [*probes("a", []).values(), ServiceSpec("idle", Idle)]
     async with running(tree(children, Strategy.ONE_FOR_ONE)) as root:
         controls = Controls(root)
         for act in (controls.suspend, controls.resume):

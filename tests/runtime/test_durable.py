@@ -225,3 +225,28 @@ async def test_an_attempt_is_counted_when_a_recovered_message_is_begun_and_not_b
             await anyio.lowlevel.checkpoint()
     assert journal.attempts == {"000001": 1}
     assert set(journal.entries) == {"000001", "000002"}
+
+
+async def test_a_stop_leaves_what_waits_for_its_retry_to_the_next_process() -> None:
+    journal, ref, tries = MemoryJournal(), DurableRef[str]("a"), list[str]()
+
+    class Fails(Actor[str]):
+        async def receive(self, message: str) -> None:
+            tries.append(message)
+            raise ValueError(message)
+
+    spec = ChildSpec(
+        "a",
+        Fails,
+        ref,
+        mailbox=MailboxSpec(drain=True, key=lambda message: message),
+        retry=RetryPolicy(delays_s=(60.0, 60.0)),
+        durability=Durability(journal, "a", str.encode, bytes.decode),
+    )
+    async with running(SupervisorSpec("root", [spec])):
+        await ref.tell("poison")
+        await anyio.wait_all_tasks_blocked()
+        assert tries == ["poison"]
+    assert tries == ["poison"]  # the drain has not burnt the attempts that are left
+    assert list(journal.entries.values()) == [b"poison"]
+    assert journal.dead == []

@@ -45,20 +45,20 @@ class Probe(Actor[str]):
         self.life.append(f"{self.name} stopped")
 
 
-def probes(names: str, life: list[str], restart: Restart = Restart.PERMANENT) -> dict[str, ChildSpec]:
-    def spec(name: str) -> ChildSpec:
+def probes(names: str, life: list[str], restart: Restart = Restart.PERMANENT) -> dict[str, ChildSpec[str]]:
+    def spec(name: str) -> ChildSpec[str]:
         return ChildSpec(name, lambda: Probe(name, life), ActorRef[str](name), restart=restart)
 
     return {name: spec(name) for name in names}
 
 
 def tree(
-    children: Sequence[ChildSpec | ServiceSpec | SupervisorSpec], strategy: Strategy, intensity: int = 5
+    children: Sequence[ChildSpec[str] | ServiceSpec | SupervisorSpec], strategy: Strategy, intensity: int = 5
 ) -> SupervisorSpec:
     return SupervisorSpec("root", children, strategy=strategy, intensity=intensity, backoff=AT_ONCE)
 
 
-async def crash(spec: ChildSpec, life: list[str]) -> None:
+async def crash(spec: ChildSpec[str], life: list[str]) -> None:
     """Crash one child and wait until the tree has come to rest."""
     life.clear()
     spec.ref.cell.put_nowait("crash", None)
@@ -139,7 +139,7 @@ async def test_a_child_that_fails_to_start_fails_the_start_and_stops_those_befor
         async def run(self, context: ServiceContext) -> None:
             raise OSError("port in use")
 
-    children: list[ChildSpec | ServiceSpec] = [*probes("a", life).values(), ServiceSpec("front", Broken)]
+    children: list[ChildSpec[str] | ServiceSpec] = [*probes("a", life).values(), ServiceSpec("front", Broken)]
     with pytest.raises(StartFailed, match="root/front: did not start: OSError: port in use"):
         await Supervisor(tree(children, Strategy.ONE_FOR_ONE)).run(lambda: None)
     assert life == ["a started", "a stopped"]
@@ -204,7 +204,7 @@ async def test_everything_in_the_tree_shows_the_same_fields() -> None:
             await context.stopping.wait()
 
     life: list[str] = []
-    children: list[ChildSpec | ServiceSpec] = [*probes("a", life).values(), ServiceSpec("idle", Idle)]
+    children: list[ChildSpec[str] | ServiceSpec] = [*probes("a", life).values(), ServiceSpec("idle", Idle)]
     async with running(tree(children, Strategy.ONE_FOR_ONE)) as root:
         actors = Inspector(root).actors()
         assert [(actor["path"], actor["kind"], actor["status"]) for actor in actors] == [

@@ -3,17 +3,24 @@
 Nothing here knows of trading, of HTTP or of a particular store. Names are OTP's and Akka's.
 """
 
-from trendedge.runtime.actor import Actor, Context
+from trendedge.runtime.actor import Actor, Context, Terminated, Timer
+from trendedge.runtime.breaker import BreakerChanged, BreakerSpec, BreakerState
 from trendedge.runtime.control import Controls, NotRestartable, NotSuspendable, UnknownActor
 from trendedge.runtime.durable import Durability
 from trendedge.runtime.errors import (
     ActorStopped,
+    AskCycle,
     AskTimeout,
+    DeadlineExceeded,
+    DuplicateChild,
     IntensityExceeded,
     JournalUnavailable,
     MailboxFull,
+    MessageDropped,
+    MessageRefused,
     RuntimeFault,
     StartFailed,
+    UnknownChild,
 )
 from trendedge.runtime.inspection import Inspector
 from trendedge.runtime.journal import Announcement, Appended, DeadLetter, Duplicate, Entry, Journal, Unique
@@ -30,13 +37,19 @@ __all__ = [
     "ActorStopped",
     "Announcement",
     "Appended",
+    "AskCycle",
     "AskTimeout",
     "Backoff",
+    "BreakerChanged",
+    "BreakerSpec",
+    "BreakerState",
     "ChildSpec",
     "Context",
     "Controls",
     "DeadLetter",
+    "DeadlineExceeded",
     "Duplicate",
+    "DuplicateChild",
     "Durability",
     "DurableRef",
     "Entry",
@@ -46,6 +59,8 @@ __all__ = [
     "JournalUnavailable",
     "MailboxFull",
     "MailboxSpec",
+    "MessageDropped",
+    "MessageRefused",
     "NotRestartable",
     "NotSuspendable",
     "Overflow",
@@ -60,6 +75,9 @@ __all__ = [
     "Strategy",
     "Supervisor",
     "SupervisorSpec",
+    "Terminated",
+    "Timer",
     "Unique",
     "UnknownActor",
+    "UnknownChild",
 ]

@@ -1,41 +1,192 @@
 """What the author of an actor writes, and what an actor knows of its surroundings."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from trendedge.runtime.journal import Announcement
 
+if TYPE_CHECKING:
+    import anyio
+
+    from trendedge.runtime.cell import Cell
+    from trendedge.runtime.entity import Entity
+    from trendedge.runtime.ref import ActorRef, DurableRef
+    from trendedge.runtime.specs import Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Terminated:
+    """Death notice of an actor that was watched: it has ended for good. A restart is no death."""
+
+    path: str
+    cause: str | None
+    """What it crashed of, or None after an orderly end."""
+
+
+class Timer:
+    """A message to oneself that is still to come."""
+
+    __slots__ = ("_handle",)
+
+    def __init__(self) -> None:
+        self._handle: asyncio.TimerHandle | None = None
+
+    def arm(self, delay_s: float, fire: Callable[[], None]) -> None:
+        """Call `fire` after `delay_s` seconds."""
+        self._handle = asyncio.get_running_loop().call_later(delay_s, fire)
+
+    @property
+    def pending(self) -> bool:
+        """It has still something to send."""
+        return self._handle is not None
+
+    def cancel(self) -> None:
+        """Send nothing any more. Harmless when it has fired."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
 
 class Context:
-    """An incarnation's view of the runtime: valid from `on_start` until the incarnation ends."""
+    """An incarnation's view of the runtime: valid from `on_start` until the incarnation ends.
 
-    __slots__ = ("_announcements", "_deliver", "_timers", "key", "path")
+    Everything that is begun here ends with the incarnation: timers, watches, piped work and spawned children. A
+    message that one of them left in the mailbox of a crashed incarnation is not handled by the next.
+    """
 
-    def __init__(self, path: str, key: str | None, deliver: Callable[[Any], None]) -> None:
-        self.path = path
-        self.key = key
+    __slots__ = ("_announcements", "_host", "_pipes", "_timers", "_watched", "key", "path", "stashing", "unstashing")
+
+    def __init__(self, host: "Entity") -> None:
+        self.path = host.cell.path
+        self.key = host.key
         """The key of this instance of a keyed actor; None where there is one instance for all messages."""
-        self._deliver = deliver
-        self._timers: set[asyncio.TimerHandle] = set()
-        self._announcements: list[Announcement] = []
+        self.stashing = self.unstashing = False
+        self._host = host
+        # None until they are used: ten thousand idle actors should not hold forty thousand empty sets.
+        self._timers: set[Timer] | None = None
+        self._watched: list[Cell] | None = None
+        self._pipes: set[anyio.CancelScope] | None = None
+        self._announcements: list[Announcement] | None = None
 
-    def tell_self_after(self, delay_s: float, message: Any) -> None:
+    # -- timers -------------------------------------------------------------------------------------------------
+
+    def tell_self_after(self, delay_s: float, message: Any) -> Timer:
         """Put `message` into the own mailbox after `delay_s` seconds, unless this incarnation has ended by then."""
-        loop = asyncio.get_running_loop()
 
         def fire() -> None:
-            self._timers.discard(timer)
-            self._deliver(message)
+            self._forget(timer)
+            self._host.deliver(message, self)
 
-        timer = loop.call_later(delay_s, fire)
+        timer = self._timer()
+        timer.arm(delay_s, fire)
+        return timer
+
+    def tell_self_every(self, interval_s: float, message: Any) -> Timer:
+        """Put `message` into the own mailbox every `interval_s` seconds, until cancelled or the incarnation ends.
+
+        While one tick waits to be handled no other is sent: a slow actor is not buried under its own clock.
+        """
+
+        def fire() -> None:
+            if not self._host.waits(message):
+                self._host.deliver(message, self)
+            timer.arm(interval_s, fire)
+
+        timer = self._timer()
+        timer.arm(interval_s, fire)
+        return timer
+
+    def _timer(self) -> Timer:
+        timer = Timer()
+        if self._timers is None:
+            self._timers = set()
         self._timers.add(timer)
+        return timer
+
+    def _forget(self, timer: Timer) -> None:
+        if self._timers is not None:
+            self._timers.discard(timer)
+
+    # -- others -------------------------------------------------------------------------------------------------
+
+    def watch(self, ref: "ActorRef[Any] | DurableRef[Any]") -> None:
+        """Get a `Terminated` when that actor has ended for good; at once when it has already.
+
+        :raises ActorStopped: no supervisor has ever known this address
+        """
+        cell = ref.cell
+        if self._watched is None:
+            self._watched = []
+        self._watched.append(cell)
+        cell.watchers.add(self, lambda notice: self._host.deliver(notice, self))
+
+    def unwatch(self, ref: "ActorRef[Any] | DurableRef[Any]") -> None:
+        """Get no death notice of that actor any more."""
+        if self._watched is not None and ref.cell in self._watched:
+            self._watched.remove(ref.cell)
+            ref.cell.watchers.remove(self)
+
+    async def spawn(self, spec: "Spec") -> None:
+        """Start a child of this incarnation; returns when the child is ready, and `spec.ref` reaches it then.
+
+        The children are supervised one for one. They stop, in reverse order, before this incarnation's `on_stop`, and
+        after its crash; when they crash too often, this incarnation crashes with `IntensityExceeded`.
+
+        :raises StartFailed: it did not become ready
+        :raises DuplicateChild: there is a child of this id
+        """
+        await self._host.spawn(spec)
+
+    async def stop_child(self, child_id: str) -> None:
+        """Stop a spawned child in good order, and forget it.
+
+        :raises UnknownChild: there is none of this id
+        """
+        await self._host.stop_child(child_id)
+
+    def pipe_to_self[T](
+        self,
+        work: Awaitable[T],
+        to_message: Callable[[T], Any],
+        *,
+        on_error: Callable[[Exception], Any] | None = None,
+    ) -> None:
+        """Let `work` run beside the mailbox, and get its result as a message.
+
+        An error becomes the message that `on_error` makes of it; without `on_error` it crashes this incarnation. At
+        the end of the incarnation the work is cancelled.
+        """
+        if self._pipes is None:
+            self._pipes = set()
+        self._host.pipe(self, self._pipes, work, to_message, on_error)
+
+    @property
+    def expects_mail(self) -> bool:
+        """A timer or piped work is under way: this incarnation is not idle."""
+        return bool(self._pipes) or any(timer.pending for timer in self._timers or ())
+
+    # -- the message in hand ------------------------------------------------------------------------------------
+
+    def stash(self) -> None:
+        """Put the message being handled aside: it is neither done nor answered until it was handled once more.
+
+        A stashed message keeps its place in the journal and counts towards the mailbox's capacity.
+        """
+        self.stashing = True
+
+    def unstash_all(self) -> None:
+        """Take the stashed messages again, in their order, before all that wait."""
+        self.unstashing = True
 
     def announce_on_settle(self, channel: str, payload: bytes) -> None:
         """Publish through the journal's store in the step that settles the message being handled.
 
         Outside a durable mailbox there is nothing to settle, and nothing is published.
         """
+        if self._announcements is None:
+            self._announcements = []
         self._announcements.append(Announcement(channel, payload))
 
     def take_announcements(self) -> tuple[Announcement, ...]:
@@ -47,17 +198,22 @@ class Context:
         return taken
 
     def close(self) -> None:
-        """Cancel the timers of an incarnation that has ended."""
-        for timer in self._timers:
+        """End what an incarnation began that has ended."""
+        for timer in self._timers or ():
             timer.cancel()
-        self._timers.clear()
+        for cell in self._watched or ():
+            cell.watchers.remove(self)
+        for scope in tuple(self._pipes or ()):
+            scope.cancel()
+        self._timers = self._watched = None
 
 
 class Actor[M]:
     """State that only its own messages touch, one at a time.
 
     A keyed actor (see `MailboxSpec.key`) has one instance per key. An exception in `receive` ends the incarnation;
-    the next begins with a new object and `on_start`, so starting and restarting are one path.
+    the next begins with a new object and `on_start`, so starting and restarting are one path. The constructor only
+    keeps what it is given: what can fail or wait belongs into `on_start`.
     """
 
     declared: ClassVar[tuple[type[Exception], ...]] = ()

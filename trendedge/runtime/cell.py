@@ -2,22 +2,36 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.abc
 import structlog
 
-from trendedge.runtime.actor import Actor
+from trendedge.runtime.accepts import accepted_types
+from trendedge.runtime.actor import Actor, Terminated
+from trendedge.runtime.breaker import Breakers, BreakerSpec
 from trendedge.runtime.durable import Durability, DurableLog
 from trendedge.runtime.entity import Entity
-from trendedge.runtime.errors import ActorStopped, IntensityExceeded, MailboxFull
+from trendedge.runtime.errors import (
+    ActorStopped,
+    DeadlineExceeded,
+    IntensityExceeded,
+    MailboxFull,
+    MessageDropped,
+    MessageRefused,
+)
 from trendedge.runtime.intensity import Intensity
 from trendedge.runtime.journal import Announcement, Appended, Duplicate, Unique
+from trendedge.runtime.latest import Latest
 from trendedge.runtime.mailbox import Envelope, MailboxSpec, Overflow
 from trendedge.runtime.retry import RetryPolicy
 from trendedge.runtime.stats import Stats, describe
+from trendedge.runtime.watchers import Watchers
+
+if TYPE_CHECKING:
+    from trendedge.runtime.supervisor import Supervisor
 
 log = structlog.get_logger("trendedge.runtime")
 
@@ -38,7 +52,11 @@ class Cell:
         retry: RetryPolicy,
         durability: Durability | None,
         intensity: Intensity,
+        breaker: BreakerSpec | None = None,
+        nursery: Callable[[str], "Supervisor"],
     ) -> None:
+        if durability is not None and spec.overflow in (Overflow.DROP_OLDEST, Overflow.COALESCE):
+            raise ValueError(f"{path}: a durable mailbox may not drop what it has acknowledged")
         self.path = path
         self.spec = spec
         self.stats = Stats()
@@ -48,6 +66,13 @@ class Cell:
         self.closed = False
         self.log = DurableLog(durability) if durability is not None else None
         self.entities: dict[str | None, Entity] = {}
+        self.breakers = Breakers(breaker)
+        self.watchers = Watchers()
+        self.nursery = nursery
+        """Makes the supervisor of what an incarnation spawns, at a path."""
+        self._accepts: tuple[type, ...] | None = None
+        self._latest = None if spec.coalesce is None else Latest(path, spec.coalesce, spec.key)
+        self._beside: anyio.abc.TaskGroup | None = None
         self._start = start
         self._retry = retry
         self._intensity = intensity
@@ -65,6 +90,7 @@ class Cell:
         await self._recover()
         try:
             async with anyio.create_task_group() as background:
+                self._beside = background
                 if self.log is not None:
                     background.start_soon(self.log.run_settlements)
                 await (self._host_instances() if self.spec.key else self._host_single())
@@ -73,6 +99,14 @@ class Cell:
                 background.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             raise first_error(group) from None
+        finally:
+            self._beside = None
+
+    def beside(self, work: Callable[[], Coroutine[Any, Any, None]], *, name: str) -> None:
+        """Run work of an incarnation beside its mailbox; it ends with the cell's run at the latest."""
+        if self._beside is None:
+            raise ActorStopped(self.path)
+        self._beside.start_soon(work, name=name)
 
     def request_stop(self) -> None:
         """Finish the message in hand (with `drain`, all that wait), then end. Overtakes all mail."""
@@ -94,6 +128,8 @@ class Cell:
                 if self.log is not None and envelope.entry_id is not None:
                     self.log.known.discard(envelope.entry_id)
         self.entities.clear()
+        if self._latest is not None:
+            self._latest.clear()
         self.depth = 0
         while self._room:
             _wake(self._room.popleft())
@@ -102,7 +138,23 @@ class Cell:
         """Be ready for another incarnation after a stop; after a mere crash the mail is still here."""
         if self.closed:
             self.closed = self.stopping = self._recovered = False
+            self.watchers.revive()
             self._stop = anyio.Event()
+
+    def terminate(self, cause: str | None) -> None:
+        """The actor has ended for good: close, and tell who watches."""
+        self.close()
+        self.watchers.tell(Terminated(self.path, cause))
+
+    def reset_breaker(self, name: str) -> bool:
+        """Close one breaker by hand; whether there is one of this name."""
+        for key, breaker in self.breakers.by_key.items():
+            if breaker.name == name:
+                breaker.reset()
+                if key in self.entities:
+                    self.entities[key].wake()
+                return True
+        return False
 
     def suspend(self) -> None:
         """Take no further message, until `resume`; through restarts."""
@@ -116,27 +168,42 @@ class Cell:
 
     # -- the sender's side --------------------------------------------------------------------------------------
 
-    def put_nowait(self, message: Any, reply: asyncio.Future[Any] | None) -> None:
+    def put_nowait(self, message: Any, reply: asyncio.Future[Any] | None, deadline_s: float | None = None) -> None:
         """Deliver, or raise `MailboxFull` when it would have to wait."""
-        if self._ending():
+        if self._accepts is not None and not isinstance(message, self._accepts):
+            raise self._refusal(message)
+        if self.closed or self.stopping:
             raise ActorStopped(self.path)
+        envelope = Envelope(message, reply=reply, enqueued_at=self.now())
+        if deadline_s is not None:
+            envelope.deadline = envelope.enqueued_at + deadline_s
+        if self._latest is not None and self._latest.replace(envelope):
+            self.stats.dropped += 1
+            return
         if self.depth >= self.spec.capacity:
             if self.spec.overflow is not Overflow.DROP_OLDEST:
                 raise MailboxFull(self.path, self.spec.capacity)
             self._drop_oldest()
-        self._admit(Envelope(message, reply=reply, enqueued_at=self.now()))
+        if self._latest is not None:
+            self._latest.add(envelope)
+        self._admit(envelope)
         self.depth += 1
 
-    async def put(self, message: Any, reply: asyncio.Future[Any] | None) -> None:
+    async def put(self, message: Any, reply: asyncio.Future[Any] | None, deadline_s: float | None = None) -> None:
         """Deliver; with BLOCK, wait for room first."""
-        if self.spec.overflow is Overflow.BLOCK:
+        if self.spec.overflow is Overflow.BLOCK and self.depth >= self.spec.capacity:
             await self._wait_for_room()
-        self.put_nowait(message, reply)
+        self.put_nowait(message, reply, deadline_s)
+
+    def _refusal(self, message: Any) -> MessageRefused:
+        return MessageRefused(self.path, describe(message), tuple(one.__name__ for one in self._accepts or ()))
 
     async def append(self, message: Any, unique: Unique | None) -> Appended | Duplicate:
         """Journal and deliver. Room is reserved before the journal is asked, so that what is durable is also taken."""
         if self.log is None:
             raise TypeError(f"{self.path} is not durable")
+        if self._accepts is not None and not isinstance(message, self._accepts):
+            raise self._refusal(message)
         if self._ending():
             raise ActorStopped(self.path)
         if self.depth >= self.spec.capacity:
@@ -158,6 +225,12 @@ class Cell:
             self._admit(envelope)
         return outcome
 
+    def key_of(self, message: Any) -> str | None:
+        """Key of the instance that a message is for; None in an unkeyed mailbox, and for a message it refuses."""
+        if self.spec.key is None or (self._accepts is not None and not isinstance(message, self._accepts)):
+            return None
+        return self.spec.key(message)
+
     # -- the entity's side --------------------------------------------------------------------------------------
 
     @staticmethod
@@ -178,7 +251,9 @@ class Cell:
 
     def new_actor(self) -> Actor[Any]:
         """A fresh object for the next incarnation."""
-        return self._start()
+        actor = self._start()
+        self._accepts = accepted_types(actor)
+        return actor
 
     def mark_ready(self) -> None:
         """An unkeyed instance has started."""
@@ -186,9 +261,35 @@ class Cell:
             self._on_ready()
             self._on_ready = None
 
-    def completed(self, envelope: Envelope, announce: tuple[Announcement, ...], seconds: float) -> None:
+    def taken(self, envelope: Envelope) -> None:
+        """A message is about to be handled: it cannot be replaced any more."""
+        if self._latest is not None:
+            self._latest.discard(envelope)
+
+    def dropped(self, envelope: Envelope, why: str) -> None:
+        """A message was taken out of its line unhandled."""
+        self.stats.dropped += 1
+        if self._latest is not None:
+            self._latest.discard(envelope)
+        envelope.fail(MessageDropped(self.path, why))
+        self._release()
+
+    def expired(self, envelope: Envelope) -> None:
+        """A message came to its turn after its deadline."""
+        self.stats.expired += 1
+        if self._latest is not None:
+            self._latest.discard(envelope)
+        late_s = self.now() - (envelope.deadline or 0.0)
+        envelope.fail(DeadlineExceeded(self.path, describe(envelope.message), late_s))
+        self._release()
+
+    def completed(
+        self, key: str | None, envelope: Envelope, announce: tuple[Announcement, ...], seconds: float
+    ) -> None:
         """A message is done: count it, settle it, make room."""
         self.stats.handled += 1
+        if self.breakers.by_key:
+            self.breakers.succeeded(key)
         self.stats.durations_s.append(seconds)
         if self.log is not None and envelope.entry_id is not None:
             self.log.settle_soon(envelope.entry_id, announce)
@@ -208,6 +309,9 @@ class Cell:
             entity.outages += 1
             envelope.not_before = self.now() + self._retry.outage_delay_s(entity.outages)
             log.warning("outage", actor=self.path, key=entity.key, failures=entity.outages, error=str(error))
+            return
+        if self.breakers.tripped(entity.key, entity.name, error, self.now()):
+            entity.crash_counts = False  # behind an open breaker neither attempts nor restarts are used up
             return
         entity.crash_counts = not envelope.failed_once
         envelope.failed_once = True
@@ -266,11 +370,12 @@ class Cell:
                 await asyncio.sleep(0)
 
     async def _host_instances(self) -> None:
+        self._accepts = accepted_types(self._start())  # the instances are made when there is mail for them
         try:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
                 for entity in list(self.entities.values()):
-                    tasks.start_soon(self._host, entity)
+                    tasks.start_soon(self._host, entity, name=entity.name)
                 self.mark_ready()
                 await self._stop.wait()
         finally:
@@ -305,7 +410,7 @@ class Cell:
         if entity is None:
             entity = self.entities[key] = Entity(self, key)
             if self._tasks is not None and key is not None:
-                self._tasks.start_soon(self._host, entity)
+                self._tasks.start_soon(self._host, entity, name=entity.name)
         entity.mail.append(envelope)
         entity.wake()
 
@@ -329,9 +434,7 @@ class Cell:
         index = self._busy(oldest)
         envelope = oldest.mail[index]
         del oldest.mail[index]
-        envelope.abandon(self.path)
-        self.stats.dropped += 1
-        self.depth -= 1
+        self.dropped(envelope, "the mailbox was full, and it waited longest")
 
     def _busy(self, entity: Entity) -> int:
         """1 when the head of the line is being handled and must not be dropped."""

@@ -67,6 +67,8 @@ class Child:
         self.generation = 0
         """Counts incarnations, from 1."""
         self.last_error: str | None = None
+        self.dynamic = False
+        """Added to a running supervisor: it is forgotten once it has ended for good."""
         self.process: Process = make()
         self._make = make
         self._scope: anyio.CancelScope | None = None
@@ -114,20 +116,26 @@ class Child:
         else:
             task_status.started(error or RuntimeError("ended before it was ready"))
 
-    async def stop(self) -> None:
-        """Ask to stop; cancel after `shutdown_s` and name who overran. Does nothing when it is not running."""
-        if self.status in ("stopped", "crashed"):
-            return self._close()
-        was, self.status = self.status, "stopping"
-        self.process.request_stop()
-        with anyio.move_on_after(self.spec.shutdown_s):
-            await self._ended.wait()
-        if not self._ended.is_set() and self._scope is not None:
-            log.error("child overran its shutdown", actor=self.path, shutdown_s=self.spec.shutdown_s, was=was)
-            self._scope.cancel()
-            await self._ended.wait()
-        return self._close()
+    async def stop(self, *, for_good: bool) -> None:
+        """Ask to stop; cancel after `shutdown_s` and name who overran. Does nothing when it is not running.
 
-    def _close(self) -> None:
-        if isinstance(self.process, Cell):
+        :param for_good: it is not to be started again, and who watches it is told
+        """
+        if self.status not in ("stopped", "crashed"):
+            was, self.status = self.status, "stopping"
+            self.process.request_stop()
+            with anyio.move_on_after(self.spec.shutdown_s):
+                await self._ended.wait()
+            if not self._ended.is_set() and self._scope is not None:
+                log.error("child overran its shutdown", actor=self.path, shutdown_s=self.spec.shutdown_s, was=was)
+                self._scope.cancel()
+                await self._ended.wait()
+        if for_good:
+            self.terminate(None)
+        elif isinstance(self.process, Cell):
             self.process.close()
+
+    def terminate(self, error: BaseException | None) -> None:
+        """It has ended and is not started again: settle what waits for it, and tell who watches."""
+        if isinstance(self.process, Cell):
+            self.process.terminate(None if error is None else f"{type(error).__name__}: {error}")

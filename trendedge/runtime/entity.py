@@ -2,17 +2,23 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable, Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import structlog
 
 from trendedge.runtime.actor import Actor, Context
+from trendedge.runtime.errors import UnknownChild
 from trendedge.runtime.mailbox import Envelope
 from trendedge.runtime.stats import Handling, describe
+from trendedge.runtime.waits import Target, current_entity
 
 if TYPE_CHECKING:
     from trendedge.runtime.cell import Cell
+    from trendedge.runtime.specs import Spec
+    from trendedge.runtime.supervisor import Supervisor
 
 
 class Entity:
@@ -21,7 +27,19 @@ class Entity:
     The line outlives incarnations: after a crash the same message is at its head, with one more attempt on it.
     """
 
-    __slots__ = ("_waiter", "cell", "crash_counts", "key", "mail", "outages")
+    __slots__ = (
+        "_escalated",
+        "_stashed",
+        "_waiter",
+        "asks",
+        "cell",
+        "children",
+        "crash_counts",
+        "key",
+        "mail",
+        "outages",
+        "task",
+    )
 
     def __init__(self, cell: "Cell", key: str | None) -> None:
         self.cell = cell
@@ -31,7 +49,19 @@ class Entity:
         """Whether the last crash counts towards the intensity: a message counts once, however often it kills."""
         self.outages = 0
         """Consecutive failures for reasons that lie outside the message."""
+        self.task: asyncio.Task[Any] | None = None
+        self.asks: list[Target] = []
+        """Whom the handler waits for."""
+        self.children: Supervisor | None = None
+        """Of this incarnation."""
+        self._stashed: deque[Envelope] | None = None
+        self._escalated: Exception | None = None
         self._waiter: asyncio.Future[bool] | None = None
+
+    @property
+    def name(self) -> str:
+        """Path of the actor, with the key of the instance."""
+        return self.cell.path if self.key is None else f"{self.cell.path}[{self.key}]"
 
     def wake(self) -> None:
         """Let the incarnation look at its mail again."""
@@ -44,47 +74,81 @@ class Entity:
         structlog.contextvars.clear_contextvars()
         if not await self._due():
             return
+        self.task, self._escalated = asyncio.current_task(), None
+        current_entity.set(self)
         actor = self.cell.new_actor()
-        actor.context = context = Context(self.cell.path, self.key, self._deliver_to_self)
+        actor.context = context = Context(self)
         try:
             try:
                 await actor.on_start()
             except Exception as error:
                 await self.cell.start_failed(self, error)
                 raise
+            self._put_aside(context)
             self.cell.mark_ready()
-            while (envelope := await self._next()) is not None:
+            while (envelope := await self._next(context)) is not None:
                 await self._serve(actor, envelope)
+            await self._stop_children()
             await actor.on_stop()
         finally:
             context.close()
+            self._unstash()
+            await self._stop_children()
+
+    # -- the line -----------------------------------------------------------------------------------------------
+
+    def _delay_s(self, head: Envelope) -> float:
+        """Seconds until the message at the head may be tried: after a failure, or behind an open breaker."""
+        delay_s = head.not_before - self.cell.now() if head.not_before else 0.0
+        if delay_s <= 0 and self.cell.breakers.by_key:
+            delay_s = self.cell.breakers.delay_s(self.key, self.cell.now())
+        return delay_s
 
     async def _due(self) -> bool:
         """Wait for the delay of a retry before the restart, so that `on_start` loads the state after it, not before."""
-        while self.mail and not self.cell.stopping:
-            delay_s = self.mail[0].not_before - self.cell.now()
-            if delay_s <= 0:
-                return True
+        while self.mail and (delay_s := self._delay_s(self.mail[0])) > 0:
+            if self._leaves_what_is_delayed():
+                return False
             await self._wait(delay_s)
         drains = self.cell.spec.drain and not self.cell.suspended and bool(self.mail)
         return not self.cell.stopping or drains
 
-    def _deliver_to_self(self, message: Any) -> None:
-        # A timer's message must reach the instance that set it, so it goes round the key function. It is the
-        # actor's own and few, so it also goes round the capacity.
-        if not self.cell.stopping:
-            self.mail.append(Envelope(message, enqueued_at=self.cell.now()))
-            self.cell.depth += 1
-            self.wake()
+    def _leaves_what_is_delayed(self) -> bool:
+        # What is journalled waits for the next process: trying it at once would burn its attempts within a moment.
+        return self.cell.stopping and (self.cell.log is not None or not self.cell.spec.drain)
 
-    async def _next(self) -> Envelope | None:
+    async def _next(self, context: Context) -> Envelope | None:
+        cell = self.cell
         while True:
-            if self.cell.stopping and (self.cell.suspended or not (self.cell.spec.drain and self.mail)):
-                return None  # what is suspended does not drain: it would wait for a resume until it is cancelled
-            if self.mail and not self.cell.suspended:
-                return self.mail[0]
-            if not await self._wait(self.cell.idle_s) and not self.mail:
+            if self._escalated is not None:
+                raise self._escalated
+            if cell.stopping and (not cell.spec.drain or not self.mail or cell.suspended):
                 return None
+            if self.mail and not cell.suspended:
+                head = self.mail[0]
+                if (delay_s := self._delay_s(head)) > 0:
+                    if self._leaves_what_is_delayed():
+                        return None
+                    await self._wait(delay_s)
+                elif not self._outdated(head, context):
+                    return head
+            elif not await self._wait(cell.idle_s) and self._idle(context):
+                return None
+
+    def _outdated(self, head: Envelope, context: Context) -> bool:
+        """Take out a message that nobody wants handled any more."""
+        if head.origin is not None and head.origin is not context:
+            self.mail.popleft()
+            self.cell.dropped(head, "the incarnation that sent it to itself has ended")
+            return True
+        if head.deadline is not None and self.cell.now() > head.deadline:
+            self.mail.popleft()
+            self.cell.expired(head)
+            return True
+        return False
+
+    def _idle(self, context: Context) -> bool:
+        return not (self.mail or self._stashed or self.children or context.expects_mail)
 
     async def _wait(self, timeout_s: float | None) -> bool:
         """Wait to be woken; False when `timeout_s` ran out first."""
@@ -99,11 +163,32 @@ class Entity:
             if timer is not None:
                 timer.cancel()
 
+    def _unstash(self) -> None:
+        if self._stashed:
+            self.mail.extendleft(reversed(self._stashed))
+        self._stashed = None
+
+    def _put_aside(self, context: Context, envelope: Envelope | None = None) -> bool:
+        """Do what the handler said about stashed messages; whether `envelope` is one now."""
+        stashed = context.stashing and envelope is not None
+        if stashed and envelope is not None:
+            self.mail.popleft()
+            if self._stashed is None:
+                self._stashed = deque()
+            self._stashed.append(envelope)
+        if context.unstashing:
+            self._unstash()
+        context.stashing = context.unstashing = False
+        return stashed
+
+    # -- one message --------------------------------------------------------------------------------------------
+
     async def _serve(self, actor: Actor[Any], envelope: Envelope) -> None:
         cell, message = self.cell, envelope.message
         request_id = getattr(message, "request_id", None)
         if request_id is not None:
             structlog.contextvars.bind_contextvars(request_id=request_id)
+        cell.taken(envelope)
         began = perf_counter()  # an event loop's clock may tick in milliseconds, as uvloop's does
         cell.stats.handling[self.key] = Handling(describe(message), self.key, cell.now())
         try:
@@ -117,6 +202,9 @@ class Entity:
             await cell.failed(self, envelope, error)
             raise
         else:
+            context = actor.context
+            if context.stashing and self._put_aside(context, envelope):
+                return
             self._done(actor, envelope, began)
             envelope.answer(answer)
         finally:
@@ -127,7 +215,89 @@ class Entity:
     def _done(self, actor: Actor[Any], envelope: Envelope, began: float) -> None:
         self.outages = 0
         self.mail.popleft()
-        self.cell.completed(envelope, actor.context.take_announcements(), perf_counter() - began)
+        self.cell.completed(self.key, envelope, actor.context.take_announcements(), perf_counter() - began)
+        if actor.context.unstashing:
+            self._put_aside(actor.context)
+
+    # -- what the context asks for ------------------------------------------------------------------------------
+
+    def deliver(self, message: Any, origin: Context) -> None:
+        """Put a message of the incarnation to itself into its line.
+
+        It must reach the instance that sent it, so it goes round the key function; it is the actor's own and few, so
+        it also goes round the capacity.
+        """
+        if not self.cell.stopping:
+            envelope = Envelope(message, enqueued_at=self.cell.now())
+            envelope.origin = origin
+            self.mail.append(envelope)
+            self.cell.depth += 1
+            self.wake()
+
+    def waits(self, message: Any) -> bool:
+        """Whether this very object waits in the line."""
+        return any(envelope.message is message for envelope in self.mail)
+
+    def pipe(
+        self,
+        context: Context,
+        scopes: set[anyio.CancelScope],
+        work: Awaitable[Any],
+        to_message: Callable[[Any], Any],
+        on_error: Callable[[Exception], Any] | None,
+    ) -> None:
+        """Run work beside the mailbox; see `Context.pipe_to_self`."""
+        scope = anyio.CancelScope()
+        scopes.add(scope)
+
+        async def run() -> None:
+            try:
+                with scope:
+                    self.deliver(to_message(await work), context)
+            except Exception as error:
+                if on_error is None:
+                    self._escalate(error)
+                else:
+                    self.deliver(on_error(error), context)
+            finally:
+                scopes.discard(scope)
+
+        self.cell.beside(run, name=f"{self.name} pipe")
+
+    def _escalate(self, error: Exception) -> None:
+        """Crash the incarnation as soon as the message in hand is done."""
+        self.crash_counts = True
+        self._escalated = error
+        self.wake()
+
+    async def spawn(self, spec: "Spec") -> None:
+        """Start a child of this incarnation; see `Context.spawn`."""
+        if self.children is None:
+            children = self.children = self.cell.nursery(self.name)
+            ready = anyio.Event()
+            self.cell.beside(lambda: self._run_children(children, ready), name=f"{self.name} children")
+            await ready.wait()
+        await self.children.start_child(spec)
+
+    async def stop_child(self, child_id: str) -> None:
+        """Stop and forget a spawned child; see `Context.stop_child`."""
+        if self.children is None:
+            raise UnknownChild(f"{self.name}/{child_id}")
+        await self.children.stop_child(child_id)
+
+    async def _run_children(self, children: "Supervisor", ready: anyio.Event) -> None:
+        try:
+            await children.run(ready.set)
+        except Exception as error:
+            if self.children is children:
+                self._escalate(error)
+
+    async def _stop_children(self) -> None:
+        children, self.children = self.children, None
+        if children is not None:
+            with anyio.CancelScope(shield=True):
+                children.request_stop()
+                await children.ended.wait()
 
 
 def _expire(waiter: asyncio.Future[bool]) -> None:

@@ -13,6 +13,55 @@ class MailboxFull(RuntimeFault):
         self.actor, self.capacity = actor, capacity
 
 
+class MessageRefused(RuntimeFault, TypeError):
+    """The actor does not handle messages of this type."""
+
+    def __init__(self, actor: str, message: str, accepted: tuple[str, ...]) -> None:
+        super().__init__(f"{actor}: does not handle {message}, only {', '.join(accepted)}")
+        self.actor, self.message, self.accepted = actor, message, accepted
+
+
+class MessageDropped(RuntimeFault):
+    """The message was taken out of the mailbox unhandled: by its overflow policy, or because its sender has crashed."""
+
+    def __init__(self, actor: str, why: str) -> None:
+        super().__init__(f"{actor}: dropped: {why}")
+        self.actor, self.why = actor, why
+
+
+class DeadlineExceeded(RuntimeFault):
+    """The message's turn came after its deadline; it was not handled."""
+
+    def __init__(self, actor: str, message: str, late_s: float) -> None:
+        super().__init__(f"{actor}: {message} came to its turn {late_s:.3f} s after its deadline")
+        self.actor, self.message, self.late_s = actor, message, late_s
+
+
+class AskCycle(RuntimeFault):
+    """The ask would wait for the asker itself: nobody in the circle could ever answer."""
+
+    def __init__(self, cycle: tuple[str, ...]) -> None:
+        super().__init__(f"ask in a cycle: {' -> '.join(cycle)}")
+        self.cycle = cycle
+        """Paths of the actors, each asking the next; the last is the first again."""
+
+
+class DuplicateChild(RuntimeFault):
+    """The supervisor has a child of this id already."""
+
+    def __init__(self, child: str) -> None:
+        super().__init__(f"{child}: is there already")
+        self.child = child
+
+
+class UnknownChild(RuntimeFault):
+    """The supervisor has no child of this id."""
+
+    def __init__(self, child: str) -> None:
+        super().__init__(f"{child}: there is no such child")
+        self.child = child
+
+
 class ActorStopped(RuntimeFault):
     """The actor has ended, or ended before it answered."""
 

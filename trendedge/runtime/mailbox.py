@@ -1,12 +1,15 @@
 """How a mailbox is declared, and what lies in it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trendedge.runtime.errors import ActorStopped
+
+if TYPE_CHECKING:
+    from trendedge.runtime.actor import Context
 
 
 class Overflow(Enum):
@@ -18,6 +21,9 @@ class Overflow(Enum):
     """The sender gets `MailboxFull`."""
     DROP_OLDEST = "drop_oldest"
     """The oldest waiting message is dropped and counted."""
+    COALESCE = "coalesce"
+    """A message takes the place of the waiting one with the same `coalesce` key, full or not; the older one is
+    dropped and counted. One that finds the mailbox full and nothing to replace gets `MailboxFull`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,22 +35,45 @@ class MailboxSpec:
     overflow: Overflow = Overflow.BLOCK
     key: Callable[[Any], str] | None = None
     """Keyed mailbox: different keys are handled at once, one key in order, each by an instance of its own."""
+    coalesce: Callable[[Any], Hashable] | None = None
+    """What makes two messages one, with COALESCE: only the latest of them is of interest."""
     idle_s: float = 300.0
     """A keyed instance without mail for this long is passivated: its state is dropped, the next message reloads it."""
     drain: bool = False
     """At an orderly stop, handle what is waiting (within the child's `shutdown_s`) instead of leaving it."""
 
+    def __post_init__(self) -> None:
+        if self.capacity < 1:
+            raise ValueError(f"capacity is {self.capacity}; a mailbox holds at least 1 message")
+        if (self.overflow is Overflow.COALESCE) != (self.coalesce is not None):
+            raise ValueError("COALESCE and a `coalesce` key belong together")
+
 
 class Envelope:
     """One message on its way, with whoever waits for the answer. Mutable: it counts its own attempts."""
 
-    __slots__ = ("attempts", "enqueued_at", "entry_id", "failed_once", "message", "not_before", "recovered", "reply")
+    __slots__ = (
+        "attempts",
+        "deadline",
+        "enqueued_at",
+        "entry_id",
+        "failed_once",
+        "message",
+        "not_before",
+        "origin",
+        "recovered",
+        "reply",
+    )
 
     def __init__(self, message: Any, *, reply: asyncio.Future[Any] | None = None, enqueued_at: float) -> None:
         self.message = message
         self.reply = reply
         self.enqueued_at = enqueued_at
         """Event loop time, seconds."""
+        self.deadline: float | None = None
+        """Event loop time after which nobody is interested any more."""
+        self.origin: Context | None = None
+        """The incarnation that sent it to itself; the next one does not get it."""
         self.entry_id: str | None = None
         """The journal's name of it, when durable."""
         self.recovered = False

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from trendedge.runtime.errors import ActorStopped, AskTimeout
 from trendedge.runtime.journal import Appended, Duplicate, Unique
+from trendedge.runtime.stats import describe
+from trendedge.runtime.waits import asking
 
 if TYPE_CHECKING:
     from trendedge.runtime.cell import Cell
@@ -49,41 +51,53 @@ class ActorRef[M](_Address):
 
     __slots__ = ()
 
-    async def tell(self, message: M) -> None:
+    async def tell(self, message: M, *, deadline_s: float | None = None) -> None:
         """Put a message into the mailbox; returns when it is in, not when it is handled.
 
+        :param deadline_s: seconds after which nobody is interested any more; looked at when its turn comes, and
+            counted as expired then
+        :raises MessageRefused: the actor does not handle messages of this type
         :raises MailboxFull: at capacity, and the policy is FAIL
         :raises ActorStopped: the actor has ended for good
         """
-        await self.cell.put(message, None)
+        await self.cell.put(message, None, deadline_s)
 
-    def tell_nowait(self, message: M) -> None:
+    def tell_nowait(self, message: M, *, deadline_s: float | None = None) -> None:
         """As `tell`, but never waits.
 
+        :raises MessageRefused: the actor does not handle messages of this type
         :raises MailboxFull: at capacity, and the policy is FAIL or BLOCK
         :raises ActorStopped: the actor has ended for good
         """
-        self.cell.put_nowait(message, None)
+        self.cell.put_nowait(message, None, deadline_s)
 
-    async def ask[R](self, request: Request[R], *, timeout_s: float) -> R:
+    async def ask[R](self, request: Request[R], *, timeout_s: float, deadline_s: float | None = None) -> R:
         """Send a request and wait for its answer; settles exactly once.
 
-        :raises AskTimeout: no answer within `timeout_s` seconds; the request may still be handled
+        :param timeout_s: seconds to wait for the answer
+        :param deadline_s: seconds after which the request must not be begun any more
+        :raises AskTimeout: no answer within `timeout_s`; the request may still be handled
+        :raises AskCycle: the actor waits, over however many others, for the one that asks
+        :raises DeadlineExceeded: the request's turn came after `deadline_s`
+        :raises MessageDropped: a full mailbox made room for a later message
+        :raises MessageRefused: the actor does not handle messages of this type
         :raises ActorStopped: the actor ended, or crashed over this request
         :raises MailboxFull: at capacity, and the policy is FAIL
         :raises Exception: one of the actor's declared errors
         """
+        cell = self.cell
         loop = asyncio.get_running_loop()
         reply: asyncio.Future[Any] = loop.create_future()
         # The answer may carry an error that nobody waits for any more; it is no news then.
         reply.add_done_callback(_look_at_error)
         try:
-            async with asyncio.timeout(timeout_s):
-                await self.cell.put(request, reply)
-                answer: R = await reply
-                return answer
+            with asking(cell, cell.key_of(request)):
+                async with asyncio.timeout(timeout_s):
+                    await cell.put(request, reply, deadline_s)
+                    answer: R = await reply
+                    return answer
         except TimeoutError:
-            raise AskTimeout(self.name, type(request).__name__, timeout_s) from None
+            raise AskTimeout(self.name, describe(request), timeout_s) from None
 
 
 class DurableRef[M](_Address):

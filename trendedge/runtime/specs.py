@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any
 
 from trendedge.runtime.actor import Actor
+from trendedge.runtime.breaker import BreakerSpec
 from trendedge.runtime.durable import Durability
 from trendedge.runtime.mailbox import MailboxSpec
 from trendedge.runtime.ref import ActorRef, DurableRef
@@ -50,13 +51,13 @@ class Backoff:
 
 
 @dataclass(frozen=True, slots=True)
-class ChildSpec:
+class ChildSpec[M]:
     """How to start one child, and what to do when it ends."""
 
     id: str
-    start: Callable[[], Actor[Any]]
+    start: Callable[[], Actor[M]]
     """Called afresh for each restart, so that no state survives a crash."""
-    ref: ActorRef[Any] | DurableRef[Any]
+    ref: ActorRef[M] | DurableRef[M]
     """The address under which others reach it: bound once, valid through restarts."""
     restart: Restart = Restart.PERMANENT
     shutdown_s: float = 5.0
@@ -66,6 +67,8 @@ class ChildSpec:
     mailbox: MailboxSpec = MailboxSpec()
     retry: RetryPolicy = RetryPolicy()
     durability: Durability | None = None
+    breaker: BreakerSpec | None = None
+    """One circuit breaker for each key of the mailbox."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ class ServiceSpec:
     significant: bool = False
 
 
-type Spec = "ChildSpec | ServiceSpec | SupervisorSpec"
+type Spec = "ChildSpec[Any] | ServiceSpec | SupervisorSpec"
 
 
 @dataclass(frozen=True, slots=True)

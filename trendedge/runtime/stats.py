@@ -25,6 +25,9 @@ class Stats:
     failed: int = 0
     """Handler runs that ended in an exception which is not an answer."""
     dropped: int = 0
+    """Messages that were taken out unhandled, by the overflow policy or with the incarnation that sent them."""
+    expired: int = 0
+    """Messages whose turn came after their deadline."""
     buried: int = 0
     restarts: int = 0
     durations_s: deque[float] = field(default_factory=lambda: deque(maxlen=SAMPLES))

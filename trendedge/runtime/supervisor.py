@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import anyio
 import anyio.abc
@@ -10,7 +11,7 @@ import structlog
 
 from trendedge.runtime.cell import Cell, first_error
 from trendedge.runtime.child import Child, Exit, ServiceProcess
-from trendedge.runtime.errors import ActorStopped, StartFailed
+from trendedge.runtime.errors import ActorStopped, DuplicateChild, StartFailed, UnknownChild
 from trendedge.runtime.intensity import Intensity
 from trendedge.runtime.specs import ChildSpec, Restart, ServiceSpec, Spec, Strategy, SupervisorSpec
 
@@ -29,12 +30,15 @@ class RestartOrder:
 class Supervisor:
     """Runs the children of one `SupervisorSpec`. `run` returns after a stop and raises when it gives up."""
 
-    def __init__(self, spec: SupervisorSpec, *, parent: str = "") -> None:
+    def __init__(self, spec: SupervisorSpec, *, parent: str = "", path: str | None = None) -> None:
         self.spec = spec
-        self.path = f"{parent}/{spec.id}" if parent else spec.id
+        self.path = path or (f"{parent}/{spec.id}" if parent else spec.id)
         self.intensity = Intensity(spec.intensity, spec.period_s)
         self.children: list[Child] = [self._child(child) for child in spec.children]
         self.status = "starting"
+        self.ended = anyio.Event()
+        """Set when `run` is over."""
+        self._tasks: anyio.abc.TaskGroup | None = None
         self._starting: anyio.CancelScope | None = None
         self._stop = anyio.Event()
         self._exits: asyncio.Queue[Exit | RestartOrder] = asyncio.Queue()
@@ -47,19 +51,22 @@ class Supervisor:
         """
         try:
             async with anyio.create_task_group() as tasks:
+                self._tasks = tasks
                 try:
                     if await self._start_all(tasks):
                         self.status = "running"
                         on_ready()
                         await self._watch(tasks)
                 finally:
-                    self.status = "stopping"
+                    self.status, self._tasks = "stopping", None
                     self._refuse_orders()
                     with anyio.CancelScope(shield=True):
-                        await self._stop_all(self.children)
+                        await self._stop_all(self.children, for_good=True)
                         tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             raise first_error(group) from None
+        finally:
+            self.ended.set()
 
     def request_stop(self) -> None:
         """Begin the orderly stop; a start that is under way is given up."""
@@ -90,10 +97,46 @@ class Supervisor:
             if isinstance(waiting, RestartOrder):
                 waiting.settled.set()
 
+    async def start_child(self, spec: Spec) -> None:
+        """Add a child to a running supervisor (OTP's `start_child`); returns when it is ready.
+
+        :raises StartFailed: it did not become ready, and was not added
+        :raises DuplicateChild: there is a child of this id
+        :raises ActorStopped: the supervisor is not running
+        """
+        if self._tasks is None or self._stop.is_set():
+            raise ActorStopped(self.path)
+        if any(child.spec.id == spec.id for child in self.children):
+            raise DuplicateChild(f"{self.path}/{spec.id}")
+        child = self._child(spec)
+        child.dynamic = True
+        self.children.append(child)
+        error = await self._tasks.start(child.run, self._exits.put_nowait, name=child.path)
+        if error is not None:
+            self._forget(child, error)
+            raise StartFailed(child.path, error) from error
+
+    async def stop_child(self, child_id: str) -> None:
+        """Stop a child in good order, within its `shutdown_s`, and remove it (OTP's `terminate_child`, `delete_child`).
+
+        :raises UnknownChild: there is none of this id
+        """
+        child = next((one for one in self.children if one.spec.id == child_id), None)
+        if child is None:
+            raise UnknownChild(f"{self.path}/{child_id}")
+        self.children.remove(child)  # first: its end is no reason to restart it
+        await child.stop(for_good=True)
+
+    def _forget(self, child: Child, error: BaseException | None) -> None:
+        """A child has ended and is not started again."""
+        child.terminate(error)
+        if child.dynamic and child in self.children:
+            self.children.remove(child)
+
     async def _start_all(self, tasks: anyio.abc.TaskGroup) -> bool:
         for child in self.children:
             with anyio.CancelScope() as self._starting:
-                error = await tasks.start(child.run, self._exits.put_nowait)
+                error = await tasks.start(child.run, self._exits.put_nowait, name=child.path)
                 if error is not None:
                     raise StartFailed(child.path, error) from error
             if self._stop.is_set():
@@ -110,11 +153,13 @@ class Supervisor:
             if self._stop.is_set():
                 return
             child = exit_.child
-            if child is None or child.generation != exit_.generation:
-                continue  # the end of an incarnation that was already replaced
+            if child is None or child.generation != exit_.generation or child not in self.children:
+                continue  # the end of an incarnation that was already replaced, or of a child that was removed
             if self._restarts(child, exit_.error):
                 await self._restart(tasks, child, exit_.error)
-            elif child.spec.significant:
+                continue
+            self._forget(child, exit_.error)
+            if child.spec.significant:
                 return
 
     @staticmethod
@@ -142,33 +187,39 @@ class Supervisor:
                 backoff_s=round(delay_s, 3),
             )
             affected = self._affected(child)
-            await self._stop_all([other for other in affected if other is not child])
+            await self._stop_all([other for other in affected if other is not child], for_good=False)
             with anyio.move_on_after(delay_s):
                 await self._stop.wait()
             if self._stop.is_set():
                 return
-            for one in affected:
-                one.restarts += 1
-                error = await tasks.start(one.run, self._exits.put_nowait)
-                if error is not None:
-                    child = one
-                    break
-            else:
+            failed = await self._start_again(tasks, affected)
+            if failed is None:
                 return
+            child, error = failed
+
+    async def _start_again(
+        self, tasks: anyio.abc.TaskGroup, children: Sequence[Child]
+    ) -> tuple[Child, BaseException] | None:
+        """Start children in order, up to the first that does not become ready; answers that one and its error."""
+        for child in children:
+            if child not in self.children:
+                continue  # removed in the meantime
+            child.restarts += 1
+            error = await tasks.start(child.run, self._exits.put_nowait, name=child.path)
+            if error is not None:
+                return child, error
+        return None
 
     async def _obey(self, tasks: anyio.abc.TaskGroup, order: RestartOrder) -> None:
         try:
-            if self._stop.is_set():
+            if self._stop.is_set() or order.child not in self.children:
                 return
             affected = self._affected(order.child)
             log.warning("restarting", actor=order.child.path, cause="ordered", restarted=[one.path for one in affected])
-            await self._stop_all(affected)
-            for one in affected:
-                one.restarts += 1
-                error = await tasks.start(one.run, self._exits.put_nowait)
-                if error is not None:
-                    await self._restart(tasks, one, error)
-                    break
+            await self._stop_all(affected, for_good=False)
+            failed = await self._start_again(tasks, affected)
+            if failed is not None:
+                await self._restart(tasks, *failed)
             order.obeyed = not self._stop.is_set()
         finally:
             order.settled.set()
@@ -182,9 +233,10 @@ class Supervisor:
             case Strategy.REST_FOR_ONE:
                 return self.children[self.children.index(child) :]
 
-    async def _stop_all(self, children: Sequence[Child]) -> None:
+    @staticmethod
+    async def _stop_all(children: Sequence[Child], *, for_good: bool) -> None:
         for child in reversed(children):
-            await child.stop()
+            await child.stop(for_good=for_good)
 
     def _child(self, spec: Spec) -> Child:
         path = f"{self.path}/{spec.id}"
@@ -200,7 +252,7 @@ class Supervisor:
                 spec.ref.bind(cell)
                 return Child(spec, path, lambda: cell, kind="actor")
 
-    def _cell(self, spec: ChildSpec, path: str) -> Cell:
+    def _cell(self, spec: ChildSpec[Any], path: str) -> Cell:
         return Cell(
             path,
             spec.start,
@@ -208,4 +260,11 @@ class Supervisor:
             retry=spec.retry,
             durability=spec.durability,
             intensity=Intensity(self.spec.intensity, self.spec.period_s),
+            breaker=spec.breaker,
+            nursery=_nursery,
         )
+
+
+def _nursery(path: str) -> Supervisor:
+    """The supervisor of what an actor spawns: one for one, with OTP's defaults."""
+    return Supervisor(SupervisorSpec("children", ()), path=path)

@@ -1,0 +1,152 @@
+"""The circuit breaker: when it opens, what waits behind it, and how it closes."""
+
+import pytest
+
+from tests.runtime.support import MemoryJournal, running, until
+from trendedge.runtime import (
+    Actor,
+    Backoff,
+    BreakerChanged,
+    BreakerSpec,
+    BreakerState,
+    ChildSpec,
+    Durability,
+    DurableRef,
+    MailboxSpec,
+    RetryPolicy,
+    SupervisorSpec,
+)
+from trendedge.runtime.breaker import Breaker
+
+CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
+
+
+class Down(Exception):
+    """What the actor depends on does not answer."""
+
+
+def opened(spec: BreakerSpec | None = None) -> Breaker:
+    breaker = Breaker("b", spec or BreakerSpec((Down,)))
+    for second in (0.0, 1.0, 2.0):
+        breaker.failed(Down(), second)
+    return breaker
+
+
+@pytest.mark.parametrize(
+    ("failures_at", "state"),
+    [
+        ((0.0, 1.0), CLOSED),
+        ((0.0, 150.0, 300.0), OPEN),
+        ((0.0, 150.0, 301.0), CLOSED),
+        ((0.0, 200.0, 301.0, 302.0), OPEN),
+    ],
+)
+def test_three_failures_in_a_row_within_five_minutes_open_it(
+    failures_at: tuple[float, ...], state: BreakerState
+) -> None:
+    breaker = Breaker("b", BreakerSpec((Down,)))
+    for at in failures_at:
+        breaker.failed(Down(), at)
+    assert breaker.state is state
+
+
+def test_a_success_in_between_begins_the_row_anew() -> None:
+    breaker = Breaker("b", BreakerSpec((Down,)))
+    for at in (0.0, 1.0):
+        breaker.failed(Down(), at)
+    breaker.succeeded()
+    assert not breaker.failed(Down(), 2.0)
+    assert breaker.failures == 1
+
+
+def test_after_ten_minutes_one_message_probes_and_its_outcome_decides() -> None:
+    breaker = opened()
+    assert not breaker.admits(601.9)
+    assert breaker.retry_in_s(600.0) == 2.0
+    assert breaker.admits(602.0)
+    assert breaker.state is HALF_OPEN
+    assert breaker.failed(Down(), 603.0)  # one failure is enough now
+    assert breaker.retry_in_s(603.0) == 600.0
+    assert breaker.admits(1203.0)
+    breaker.succeeded()
+    assert (breaker.state, breaker.failures, breaker.retry_in_s(1204.0)) == (CLOSED, 0, None)
+
+
+def test_each_change_is_an_event() -> None:
+    changes: list[BreakerChanged] = []
+    breaker = opened(BreakerSpec((Down,), on_change=changes.append))
+    breaker.admits(700.0)
+    breaker.succeeded()
+    breaker.succeeded()
+    assert [(one.before, one.after, one.cause, one.open_s) for one in changes] == [
+        (CLOSED, OPEN, "Down: ", 600.0),
+        (OPEN, HALF_OPEN, None, None),
+        (HALF_OPEN, CLOSED, None, None),
+    ]
+
+
+class Depends(Actor[str]):
+    """Fails for the keys that are down."""
+
+    def __init__(self, down: set[str], tried: list[str]) -> None:
+        self.down, self.tried = down, tried
+
+    async def receive(self, message: str) -> None:
+        self.tried.append(message)
+        if message[0] in self.down:
+            raise Down(message[0])
+
+
+def child(ref: DurableRef[str], journal: MemoryJournal, actor: Depends, open_s: float) -> ChildSpec[str]:
+    return ChildSpec(
+        "depends",
+        lambda: actor,
+        ref,
+        mailbox=MailboxSpec(key=lambda message: message[0]),
+        retry=RetryPolicy(delays_s=(0.0,) * 4),
+        durability=Durability(journal, "depends", str.encode, bytes.decode),
+        breaker=BreakerSpec((Down,), open_s=open_s),
+    )
+
+
+def tree(spec: ChildSpec[str]) -> SupervisorSpec:
+    return SupervisorSpec("root", [spec], intensity=2, backoff=Backoff(first_s=0.0, jitter=0.0))
+
+
+async def test_an_open_breaker_holds_up_its_key_alone_and_uses_up_neither_attempts_nor_restarts() -> None:
+    ref, journal, down, tried = DurableRef[str]("depends"), MemoryJournal(), {"a"}, list[str]()
+    async with running(tree(child(ref, journal, Depends(down, tried), open_s=0.02))) as root:
+        for message in ("a1", "a2", "b1"):
+            await ref.tell(message)
+        # Two attempts close to open it, the third opens it; the probes that follow count as no attempts.
+        await until(lambda: tried.count("a1") >= 8)
+        assert journal.dead == []
+        assert "a2" not in tried
+        assert tried.count("b1") == 1
+        down.clear()
+        await until(lambda: "a2" in tried)
+        assert root.children[0].restarts == 0
+    assert len(journal.settled) == 3
+
+
+async def test_an_operator_closes_a_breaker_by_hand() -> None:
+    ref, journal, down, tried = DurableRef[str]("depends"), MemoryJournal(), {"a"}, list[str]()
+    async with running(tree(child(ref, journal, Depends(down, tried), open_s=600))):
+        await ref.tell("a1")
+        await until(lambda: any(one.state is OPEN for one in ref.cell.breakers.by_key.values()))
+        assert len(tried) == 3
+        assert not ref.cell.reset_breaker("root/depends[b]")
+        down.clear()
+        assert ref.cell.reset_breaker("root/depends[a]")
+        await until(lambda: bool(journal.settled))
+    assert len(tried) == 4
+
+
+async def test_what_waits_behind_an_open_breaker_at_the_stop_stays_in_the_journal() -> None:
+    ref, journal, tried = DurableRef[str]("depends"), MemoryJournal(), list[str]()
+    spec = child(ref, journal, Depends({"a"}, tried), open_s=600)
+    async with running(tree(spec)):
+        await ref.tell("a1")
+        await until(lambda: len(tried) == 3)
+    assert list(journal.entries.values()) == [b"a1"]
+    assert journal.dead == []

@@ -1,0 +1,426 @@
+"""What an incarnation can do with its surroundings: children, death notices, timers, piped work, the stash."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.runtime.support import MemoryJournal, running, until
+from trendedge.runtime import (
+    Actor,
+    ActorRef,
+    ActorStopped,
+    Backoff,
+    ChildSpec,
+    DuplicateChild,
+    Durability,
+    DurableRef,
+    MailboxSpec,
+    Request,
+    Restart,
+    RetryPolicy,
+    StartFailed,
+    SupervisorSpec,
+    Terminated,
+    Timer,
+    UnknownChild,
+)
+
+AT_ONCE = Backoff(first_s=0.0, jitter=0.0)
+
+
+@dataclass(frozen=True)
+class Do(Request[Any]):
+    """To a `Puppet`: call this with its context, answer what it answers."""
+
+    what: Callable[["Puppet"], Any]
+
+
+class Puppet(Actor[Do | Terminated | str]):
+    """Does what it is told, and writes down what else it gets."""
+
+    def __init__(self, life: list[str]) -> None:
+        self.life = life
+
+    async def receive(self, message: Do | Terminated | str) -> Any:
+        if isinstance(message, Do):
+            answer = message.what(self)
+            return await answer if asyncio.iscoroutine(answer) else answer
+        self.life.append(str(message))
+        return None
+
+    async def on_stop(self) -> None:
+        self.life.append("stopped")
+
+
+class Named(Actor[str]):
+    """A child that writes down its life."""
+
+    def __init__(self, name: str, life: list[str]) -> None:
+        self.name, self.life = name, life
+
+    async def on_start(self) -> None:
+        self.life.append(f"{self.name} started")
+
+    async def receive(self, message: str) -> None:
+        if message == "crash":
+            raise ValueError("told to")
+        self.life.append(f"{self.name} got {message}")
+
+    async def on_stop(self) -> None:
+        self.life.append(f"{self.name} stopped")
+
+
+def puppet(ref: ActorRef[Any], life: list[str], mailbox: MailboxSpec | None = None) -> ChildSpec[Any]:
+    return ChildSpec("puppet", lambda: Puppet(life), ref, mailbox=mailbox or MailboxSpec())
+
+
+def tree(*children: ChildSpec[Any], intensity: int = 20) -> SupervisorSpec:
+    return SupervisorSpec("root", children, backoff=AT_ONCE, intensity=intensity)
+
+
+async def tell_to(ref: ActorRef[Any], what: Callable[[Puppet], Any]) -> Any:
+    return await ref.ask(Do(what), timeout_s=5)
+
+
+# -- spawn ------------------------------------------------------------------------------------------------------
+
+
+async def test_spawned_children_answer_and_stop_in_reverse_before_their_parent() -> None:
+    ref, life = ActorRef[Any]("puppet"), list[str]()
+    refs = {name: ActorRef[str](name) for name in "ab"}
+    async with running(tree(puppet(ref, life))):
+        for name in "ab":
+            spec = ChildSpec(name, lambda name=name: Named(name, life), refs[name])  # type: ignore[misc]
+            await tell_to(ref, lambda self, spec=spec: self.context.spawn(spec))  # type: ignore[misc]
+        await refs["a"].tell("hello")
+        await anyio.wait_all_tasks_blocked()
+        assert refs["a"].cell.path == "root/puppet/a"
+    assert life == ["a started", "b started", "a got hello", "b stopped", "a stopped", "stopped"]
+
+
+async def test_a_crash_of_the_parent_stops_its_children_and_the_next_incarnation_has_none() -> None:
+    ref, child, life = ActorRef[Any]("puppet"), ActorRef[str]("a"), list[str]()
+
+    def crash(_: Puppet) -> None:
+        raise ValueError("parent")
+
+    async with running(tree(puppet(ref, life))):
+        await tell_to(ref, lambda self: self.context.spawn(ChildSpec("a", lambda: Named("a", life), child)))
+        with pytest.raises(ActorStopped):
+            await tell_to(ref, crash)
+        await anyio.wait_all_tasks_blocked()
+        assert life == ["a started", "a stopped"]
+        with pytest.raises(ActorStopped):
+            await child.tell("anybody?")
+        with pytest.raises(ActorStopped):  # the id is free: the child of the old incarnation is gone
+            await tell_to(ref, lambda self: self.context.stop_child("a"))
+
+
+async def test_a_child_that_crashes_is_restarted_and_one_that_crashes_too_often_crashes_its_parent() -> None:
+    ref, child, life = ActorRef[Any]("puppet"), ActorRef[str]("a"), list[str]()
+    async with running(tree(puppet(ref, life))) as root:
+        await tell_to(ref, lambda self: self.context.spawn(ChildSpec("a", lambda: Named("a", life), child)))
+        await child.tell("crash")
+        await until(lambda: life.count("a started") == 2)
+        assert root.children[0].restarts == 0
+        for crashes in range(2, 7):
+            await until(lambda crashes=crashes: life.count("a started") == crashes)  # type: ignore[misc]
+            await child.tell("crash")
+        await until(lambda: root.children[0].restarts == 1)
+        assert (
+            root.children[0].last_error
+            == "IntensityExceeded: root/puppet: 6 restarts within 60 s, the last by root/puppet/a"
+        )
+        assert await tell_to(ref, lambda _: "still here") == "still here"
+
+
+async def test_a_child_that_does_not_start_and_a_second_of_the_same_id_are_errors_of_the_spawn() -> None:
+    ref, life = ActorRef[Any]("puppet"), list[str]()
+
+    class Unwilling(Actor[str]):
+        async def on_start(self) -> None:
+            raise OSError("no")
+
+    async def spawn(self: Puppet) -> list[str]:
+        said = []
+        for start in (Unwilling, lambda: Named("a", life), lambda: Named("a", life)):
+            try:
+                await self.context.spawn(ChildSpec("a", start, ActorRef[str]("a")))
+            except (StartFailed, DuplicateChild) as error:
+                said.append(str(error))
+        try:
+            await self.context.stop_child("b")
+        except UnknownChild as error:
+            said.append(str(error))
+        await self.context.stop_child("a")
+        return said
+
+    async with running(tree(puppet(ref, life))):
+        assert await tell_to(ref, spawn) == [
+            "root/puppet/a: did not start: OSError: no",
+            "root/puppet/a: is there already",
+            "root/puppet/b: there is no such child",
+        ]
+    assert life == ["a started", "a stopped", "stopped"]
+
+
+async def test_a_supervisor_takes_and_gives_up_children_while_it_runs() -> None:
+    life: list[str] = []
+    async with running(tree()) as root:
+        for name in ("a", "b"):
+            await root.start_child(ChildSpec(name, lambda name=name: Named(name, life), ActorRef[str](name)))  # type: ignore[misc]
+        await root.stop_child("a")
+        assert [child.spec.id for child in root.children] == ["b"]
+        temporary = ActorRef[str]("c")
+        await root.start_child(ChildSpec("c", lambda: Named("c", life), temporary, restart=Restart.TEMPORARY))
+        await temporary.tell("crash")
+        await until(lambda: len(root.children) == 1)
+        with pytest.raises(ActorStopped):
+            await temporary.tell("anybody?")
+    assert life == ["a started", "b started", "a stopped", "c started", "b stopped"]
+
+
+# -- watch ------------------------------------------------------------------------------------------------------
+
+
+async def test_the_watcher_hears_of_an_end_for_good_and_not_of_a_restart() -> None:
+    ref, child, life = ActorRef[Any]("puppet"), ActorRef[str]("a"), list[str]()
+    spec = ChildSpec("a", lambda: Named("a", []), child)
+    async with running(tree(puppet(ref, life), spec)) as root:
+        await tell_to(ref, lambda self: self.context.watch(child))
+        await child.tell("crash")
+        await until(lambda: root.children[1].restarts == 1)
+        assert life == []
+        await root.stop_child("a")
+        await until(lambda: bool(life))
+        assert life == ["Terminated(path='root/a', cause=None)"]
+        await tell_to(ref, lambda self: self.context.watch(child))  # it is dead already
+        await until(lambda: len(life) == 2)
+
+
+async def test_the_death_notice_names_the_cause_and_comes_to_no_one_who_has_unwatched() -> None:
+    ref, life = ActorRef[Any]("puppet"), list[str]()
+    refs = {name: ActorRef[str](name) for name in "ab"}
+    specs = [ChildSpec(n, lambda: Named("", []), refs[n], restart=Restart.TEMPORARY) for n in "ab"]
+    async with running(tree(puppet(ref, life), *specs)):
+        for name in "ab":
+            await tell_to(ref, lambda self, name=name: self.context.watch(refs[name]))  # type: ignore[misc]
+        await tell_to(ref, lambda self: self.context.unwatch(refs["a"]))
+        await refs["a"].tell("crash")
+        await refs["b"].tell("crash")
+        await until(lambda: bool(life))
+    assert life == ["Terminated(path='root/b', cause='ValueError: told to')", "stopped"]
+
+
+# -- timers -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_timer_fires_once_a_cancelled_one_never_and_a_crash_ends_them_all() -> None:
+    ref, life = ActorRef[Any]("puppet"), list[str]()
+
+    def arm(self: Puppet) -> None:
+        self.context.tell_self_after(0.01, "once")
+        self.context.tell_self_after(0.01, "never").cancel()
+
+    def arm_and_crash(self: Puppet) -> None:
+        self.context.tell_self_after(0.0, "of the dead")
+        raise ValueError
+
+    async with running(tree(puppet(ref, life))):
+        await tell_to(ref, arm)
+        await until(lambda: bool(life))
+        with pytest.raises(ActorStopped):
+            await tell_to(ref, arm_and_crash)
+        await anyio.sleep(0.03)
+    assert life == ["once", "stopped"]
+
+
+async def test_a_tick_that_the_dead_incarnation_left_in_the_mailbox_is_not_handled_by_the_next() -> None:
+    ref, life = ActorRef[Any]("puppet"), list[str]()
+
+    async def leave_a_tick_and_crash(self: Puppet) -> None:
+        self.context.tell_self_after(0.0, "of the dead")
+        await anyio.sleep(0.01)  # it fires while this handler runs
+        raise ValueError
+
+    async with running(tree(puppet(ref, life))):
+        with pytest.raises(ActorStopped):
+            await tell_to(ref, leave_a_tick_and_crash)
+        assert await tell_to(ref, lambda _: "served") == "served"
+        assert ref.cell.stats.dropped == 1
+    assert life == ["stopped"]
+
+
+async def test_ticks_do_not_pile_up_behind_a_slow_handler() -> None:
+    ref, life, timers = ActorRef[Any]("puppet"), list[str](), list[Timer]()
+
+    async def slow(self: Puppet) -> None:
+        timers.append(self.context.tell_self_every(0.001, "tick"))
+        await anyio.sleep(0.02)
+        assert ref.cell.depth == 2  # this message and one tick
+
+    async with running(tree(puppet(ref, life))):
+        await tell_to(ref, slow)
+        await until(lambda: len(life) >= 3)
+        timers[0].cancel()
+        await anyio.sleep(0.005)
+        count = len(life)
+        await anyio.sleep(0.01)
+        assert len(life) == count
+
+
+async def test_an_instance_with_a_timer_under_way_is_not_passivated() -> None:
+    life: list[str] = []
+    ref = ActorRef[Any]("puppet")
+    mailbox = MailboxSpec(key=lambda _: "k", idle_s=0.005)
+    async with running(tree(puppet(ref, life, mailbox))):
+        await tell_to(ref, lambda self: self.context.tell_self_after(0.05, "late"))
+        await until(lambda: "late" in life)
+        await until(lambda: life[-1] == "stopped")  # and idle it goes
+    assert life == ["late", "stopped"]
+
+
+# -- pipe_to_self -----------------------------------------------------------------------------------------------
+
+
+async def test_piped_work_runs_beside_the_mailbox_and_comes_back_as_a_message() -> None:
+    ref, life, gate = ActorRef[Any]("puppet"), list[str](), anyio.Event()
+
+    async def work() -> int:
+        await gate.wait()
+        return 42
+
+    async def fails() -> int:
+        raise OSError("disk")
+
+    async with running(tree(puppet(ref, life))):
+        await tell_to(ref, lambda self: self.context.pipe_to_self(work(), lambda found: f"found {found}"))
+        assert await tell_to(ref, lambda _: "meanwhile") == "meanwhile"
+        gate.set()
+        await until(lambda: life == ["found 42"])
+        await tell_to(ref, lambda self: self.context.pipe_to_self(fails(), str, on_error=lambda error: f"no {error}"))
+        await until(lambda: life == ["found 42", "no disk"])
+
+
+async def test_an_error_of_piped_work_that_nobody_expects_crashes_the_incarnation() -> None:
+    ref = ActorRef[Any]("puppet")
+
+    async def fails() -> int:
+        raise OSError("disk")
+
+    async with running(tree(puppet(ref, []))) as root:
+        await tell_to(ref, lambda self: self.context.pipe_to_self(fails(), str))
+        await until(lambda: root.children[0].restarts == 1)
+        assert root.children[0].last_error == "OSError: disk"
+
+
+async def test_piped_work_is_cancelled_with_its_incarnation() -> None:
+    ref, life = ActorRef[Any]("puppet"), list[str]()
+
+    async def work() -> str:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            life.append("cancelled")
+        return ""
+
+    def crash(_: Puppet) -> None:
+        raise ValueError
+
+    async with running(tree(puppet(ref, life))):
+        await tell_to(ref, lambda self: self.context.pipe_to_self(work(), str))
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(ActorStopped):
+            await tell_to(ref, crash)
+        await until(lambda: life == ["cancelled"])
+
+
+# -- stash ------------------------------------------------------------------------------------------------------
+
+
+class Door(Actor[str]):
+    """Stashes all until it is opened."""
+
+    def __init__(self, handled: list[str]) -> None:
+        self.open, self.handled = False, handled
+
+    async def receive(self, message: str) -> None:
+        if message == "crash":
+            raise ValueError
+        if message == "open":
+            self.open = True
+            self.context.unstash_all()
+        elif not self.open:
+            self.context.stash()
+        else:
+            self.handled.append(message)
+
+
+async def test_stashed_messages_come_before_all_that_wait_in_their_order() -> None:
+    ref, handled = ActorRef[str]("door"), list[str]()
+    async with running(tree(ChildSpec("door", lambda: Door(handled), ref))):
+        for message in ("1", "2", "open", "3"):
+            await ref.tell(message)
+        await anyio.wait_all_tasks_blocked()
+        assert ref.cell.depth == 0
+    assert handled == ["1", "2", "3"]
+
+
+async def test_a_crash_loses_no_stashed_message() -> None:
+    ref, handled = ActorRef[str]("door"), list[str]()
+    async with running(tree(ChildSpec("door", lambda: Door(handled), ref))):
+        for message in ("1", "2", "crash", "open"):
+            await ref.tell(message)
+        await until(lambda: handled == ["1", "2"])
+
+
+async def test_a_stashed_message_stays_in_the_journal_until_it_is_handled() -> None:
+    journal, handled, ref = MemoryJournal(), list[str](), DurableRef[str]("door")
+    durability = Durability(journal, "door", str.encode, bytes.decode)
+    async with running(tree(ChildSpec("door", lambda: Door(handled), ref, durability=durability))):
+        await ref.tell("1")
+        await anyio.wait_all_tasks_blocked()
+        assert list(journal.entries.values()) == [b"1"]
+        await ref.tell("open")
+        await until(lambda: not journal.entries)
+    assert handled == ["1"]
+
+
+async def test_stashed_asks_settle_when_the_actor_ends() -> None:
+    ref = ActorRef[Any]("puppet")
+
+    async def ask_and_write_down(said: list[str]) -> None:
+        try:
+            await tell_to(ref, lambda self: self.context.stash())
+        except ActorStopped as error:
+            said.append(str(error))
+
+    said: list[str] = []
+    async with anyio.create_task_group() as tasks, running(tree(puppet(ref, []))):
+        tasks.start_soon(ask_and_write_down, said)
+        await anyio.wait_all_tasks_blocked()
+        assert said == []
+    assert said == ["root/puppet: stopped"]
+
+
+async def test_a_retry_waits_its_delay_though_stashed_messages_come_before_it() -> None:
+    ref, handled, crashes = ActorRef[str]("door"), list[str](), list[float]()
+
+    class Fails(Door):
+        async def receive(self, message: str) -> None:
+            if message == "fails":
+                crashes.append(asyncio.get_running_loop().time())
+                if len(crashes) == 1:
+                    raise ValueError
+            await super().receive(message)
+
+    spec = ChildSpec("door", lambda: Fails(handled), ref, retry=RetryPolicy(delays_s=(0.03,)))
+    async with running(tree(spec)):
+        await ref.tell("1")
+        await ref.tell("fails")
+        await until(lambda: len(crashes) == 2)
+    assert crashes[1] - crashes[0] >= 0.029

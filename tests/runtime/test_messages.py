@@ -1,0 +1,290 @@
+"""What happens to a message before its handler: refusal, deadlines, coalescing, asks in a circle."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.runtime.support import MemoryJournal, running
+from trendedge.runtime import (
+    Actor,
+    ActorRef,
+    AskCycle,
+    ChildSpec,
+    DeadlineExceeded,
+    Durability,
+    DurableRef,
+    MailboxFull,
+    MailboxSpec,
+    MessageDropped,
+    MessageRefused,
+    Overflow,
+    Request,
+    SupervisorSpec,
+)
+
+
+@dataclass(frozen=True)
+class Ping(Request[str]):
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Pong:
+    name: str = ""
+
+
+type Either = Ping | Pong
+
+
+class Takes[M](Actor[M]):
+    """Waits for a permit, then writes the message down and answers it."""
+
+    def __init__(self, permits: anyio.Semaphore | None = None, handled: list[Any] | None = None) -> None:
+        self.permits, self.handled = permits, handled if handled is not None else []
+
+    async def receive(self, message: M) -> Any:
+        if self.permits is not None:
+            await self.permits.acquire()
+        self.handled.append(message)
+        return message
+
+
+class TakesPing(Takes[Ping]):
+    pass
+
+
+class TakesEither(Takes[Either]):
+    pass
+
+
+class TakesFloat(Takes[float]):
+    pass
+
+
+class TakesAnything(Takes[Any]):
+    pass
+
+
+class TakesListOrNone(Takes[list[int] | None]):
+    pass
+
+
+def tree(*children: ChildSpec[Any]) -> SupervisorSpec:
+    return SupervisorSpec("root", children)
+
+
+# -- refusal ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", [None, str], ids=["one instance", "keyed"])
+@pytest.mark.parametrize(
+    ("actor", "good", "bad"),
+    [
+        (TakesPing, [Ping()], [Pong(), "ping", None]),
+        (TakesEither, [Ping(), Pong()], ["ping", 1]),
+        (TakesFloat, [1.5, 1], ["1.5", None]),
+        (TakesListOrNone, [[1], None], [(1,), 0]),
+        (TakesAnything, [1, "1", None], []),
+    ],
+)
+async def test_a_message_of_a_type_that_the_actor_does_not_handle_is_refused_at_tell(
+    actor: type[Takes[Any]], good: list[Any], bad: list[Any], key: Any
+) -> None:
+    ref, handled = ActorRef[Any]("a"), list[Any]()
+    async with running(tree(ChildSpec("a", lambda: actor(None, handled), ref, mailbox=MailboxSpec(key=key)))):
+        for message in bad:
+            with pytest.raises(MessageRefused):
+                await ref.tell(message)
+            with pytest.raises(MessageRefused):
+                ref.tell_nowait(message)
+            with pytest.raises(MessageRefused):
+                await ref.ask(message, timeout_s=5)
+        for message in good:
+            await ref.tell(message)
+        await anyio.wait_all_tasks_blocked()
+        assert ref.cell.depth == 0
+    assert len(handled) == len(good)
+
+
+async def test_the_refusal_names_the_type_and_what_would_be_handled() -> None:
+    ref = ActorRef[Any]("a")
+    async with running(tree(ChildSpec("a", TakesEither, ref))):
+        with pytest.raises(MessageRefused, match=r"^root/a: does not handle str, only Ping, Pong$"):
+            await ref.tell("secret")
+
+
+async def test_a_refused_message_is_not_journalled() -> None:
+    journal, ref = MemoryJournal(), DurableRef[Any]("a")
+    durability = Durability(journal, "a", lambda _: b"", lambda _: Ping())
+    async with running(tree(ChildSpec("a", TakesPing, ref, durability=durability))):
+        with pytest.raises(MessageRefused):
+            await ref.tell(Pong())
+    assert not journal.entries
+    assert not journal.settled
+
+
+# -- deadlines --------------------------------------------------------------------------------------------------
+
+
+async def test_a_message_whose_turn_comes_after_its_deadline_is_not_handled_but_counted() -> None:
+    ref, permits, handled = ActorRef[Any]("a"), anyio.Semaphore(0), list[Any]()
+    said: list[str] = []
+
+    async def ask() -> None:
+        try:
+            await ref.ask(Ping("asked"), timeout_s=5, deadline_s=0.01)
+        except DeadlineExceeded as error:
+            said.append(error.message)
+
+    async with running(tree(ChildSpec("a", lambda: TakesPing(permits, handled), ref))), anyio.create_task_group() as tg:
+        await ref.tell(Ping("first"), deadline_s=0.01)  # begun in time; how long it takes is its own affair
+        await anyio.wait_all_tasks_blocked()
+        await ref.tell(Ping("late"), deadline_s=0.01)
+        tg.start_soon(ask)
+        await ref.tell(Ping("patient"), deadline_s=60)
+        await anyio.sleep(0.03)
+        for _ in range(2):
+            permits.release()
+        await anyio.wait_all_tasks_blocked()
+        assert (ref.cell.stats.expired, ref.cell.depth) == (2, 0)
+    assert [message.name for message in handled] == ["first", "patient"]
+    assert said == ["Ping"]
+
+
+# -- coalescing -------------------------------------------------------------------------------------------------
+
+BY_NAME = MailboxSpec(2, Overflow.COALESCE, coalesce=lambda message: message.name)
+
+
+@pytest.mark.parametrize("key", [None, lambda message: message.name[0]], ids=["one instance", "keyed"])
+async def test_a_later_message_takes_the_place_of_the_waiting_one_with_its_key(key: Any) -> None:
+    ref, permits, handled = ActorRef[Any]("a"), anyio.Semaphore(0), list[Any]()
+    mailbox = MailboxSpec(3, Overflow.COALESCE, coalesce=lambda message: message.name, key=key)
+    first, second, other, third = Ping("k"), Ping("k"), Ping("k2"), Ping("k")
+    async with running(tree(ChildSpec("a", lambda: TakesPing(permits, handled), ref, mailbox=mailbox))):
+        await ref.tell(first)
+        await anyio.wait_all_tasks_blocked()  # in hand: it is not replaced any more
+        for message in (second, other, third):
+            await ref.tell(message)
+        assert (ref.cell.depth, ref.cell.stats.dropped) == (3, 1)
+        with pytest.raises(MailboxFull):
+            await ref.tell(Ping("k3"))
+        for _ in range(4):
+            permits.release()
+        await anyio.wait_all_tasks_blocked()
+        await ref.tell(first)  # nothing waits that it could replace
+        await anyio.wait_all_tasks_blocked()
+        assert (ref.cell.depth, ref.cell.stats.dropped) == (0, 1)
+    assert [id(message) for message in handled] == [id(one) for one in (first, third, other, first)]
+
+
+async def test_the_ask_that_was_replaced_is_told_so_and_the_later_one_is_answered() -> None:
+    ref, permits, said = ActorRef[Any]("a"), anyio.Semaphore(0), list[str]()
+
+    async def ask() -> None:
+        try:
+            said.append(str(await ref.ask(Ping("k"), timeout_s=5)))
+        except MessageDropped as error:
+            said.append(error.why)
+
+    spec = ChildSpec("a", lambda: TakesPing(permits), ref, mailbox=BY_NAME)
+    async with running(tree(spec)), anyio.create_task_group() as tasks:
+        await ref.tell(Ping("in hand"))
+        await anyio.wait_all_tasks_blocked()
+        for _ in range(2):
+            tasks.start_soon(ask)
+            await anyio.wait_all_tasks_blocked()
+        assert said == ["a later message took its place"]
+        permits.release()
+        permits.release()
+    assert said[1:] == ["Ping(name='k')"]
+
+
+def test_coalesce_needs_its_key_and_a_durable_mailbox_refuses_to_drop() -> None:
+    with pytest.raises(ValueError, match="belong together"):
+        MailboxSpec(overflow=Overflow.COALESCE)
+    with pytest.raises(ValueError, match="belong together"):
+        MailboxSpec(overflow=Overflow.FAIL, coalesce=lambda message: message)
+    with pytest.raises(ValueError, match="at least 1"):
+        MailboxSpec(capacity=0)
+
+
+@pytest.mark.parametrize("mailbox", [BY_NAME, MailboxSpec(overflow=Overflow.DROP_OLDEST)])
+async def test_a_durable_mailbox_that_would_drop_is_refused(mailbox: MailboxSpec) -> None:
+    durability = Durability(MemoryJournal(), "a", lambda _: b"", lambda _: Ping())
+    spec = ChildSpec("a", TakesPing, DurableRef[Any]("a"), mailbox=mailbox, durability=durability)
+    with pytest.raises(ValueError, match="may not drop what it has acknowledged"):
+        async with running(tree(spec)):
+            pass
+
+
+# -- asks in a circle -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AskAlong(Request[str]):
+    """Ask the first of these to ask the next."""
+
+    route: tuple[tuple[ActorRef[Any], str], ...]
+    key: str = "k"
+
+
+class Asker(Actor[AskAlong]):
+    declared = (AskCycle,)
+
+    async def receive(self, message: AskAlong) -> str:
+        if not message.route:
+            return "end"
+        (ref, key), *rest = message.route
+        return await ref.ask(AskAlong(tuple(rest), key), timeout_s=2)
+
+
+@pytest.mark.parametrize(
+    ("names", "cycle"),
+    [
+        ("aa", "root/a -> root/a"),
+        ("aba", "root/a -> root/b -> root/a"),
+        ("abcb", "root/b -> root/c -> root/b"),
+        ("abcda", "root/a -> root/b -> root/c -> root/d -> root/a"),
+    ],
+)
+async def test_asking_in_a_circle_fails_at_once_with_the_circle_in_the_error(names: str, cycle: str) -> None:
+    refs = {name: ActorRef[Any](name) for name in "abcd"}
+    async with running(tree(*(ChildSpec(name, Asker, ref) for name, ref in refs.items()))):
+        route = tuple((refs[name], "k") for name in names[1:])
+        with anyio.fail_after(1), pytest.raises(AskCycle) as failure:
+            await refs[names[0]].ask(AskAlong(route), timeout_s=5)
+        assert " -> ".join(failure.value.cycle) in _rotations(cycle)
+        assert await refs["a"].ask(AskAlong(((refs["b"], "k"), (refs["c"], "k"))), timeout_s=5) == "end"
+
+
+def _rotations(cycle: str) -> list[str]:
+    names = cycle.split(" -> ")[:-1]
+    return [" -> ".join([*names[at:], *names[:at], names[at]]) for at in range(len(names))]
+
+
+async def test_one_instance_of_a_keyed_actor_may_ask_another_but_not_itself() -> None:
+    ref = ActorRef[Any]("a")
+    async with running(tree(ChildSpec("a", Asker, ref, mailbox=MailboxSpec(key=lambda message: message.key)))):
+        assert await ref.ask(AskAlong(((ref, "other"),), "one"), timeout_s=5) == "end"
+        with pytest.raises(AskCycle, match=r"root/a\[other\] -> root/a\[one\] -> root/a\[other\]"):
+            await ref.ask(AskAlong(((ref, "other"), (ref, "one")), "one"), timeout_s=5)
+
+
+async def test_work_beside_the_mailbox_may_ask_its_own_actor() -> None:
+    ref, said = ActorRef[Any]("a"), list[Any]()
+
+    class AsksItselfBeside(Actor[Any]):
+        async def receive(self, message: Any) -> str:
+            if isinstance(message, Ping) and message.name == "begin":
+                self.context.pipe_to_self(ref.ask(Ping("inner"), timeout_s=5), lambda answer: ["got", answer])
+            elif isinstance(message, list):
+                said.extend(message)
+            return "answer"
+
+    async with running(tree(ChildSpec("a", AsksItselfBeside, ref))):
+        await ref.ask(Ping("begin"), timeout_s=5)
+        await anyio.wait_all_tasks_blocked()
+    assert said == ["got", "answer"]

@@ -1,0 +1,158 @@
+"""The circuit breaker: after failures in a row, leave whoever fails alone for a while instead of burning attempts."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+import structlog
+
+log = structlog.get_logger("trendedge.runtime")
+
+
+class BreakerState(Enum):
+    """Nygard's three states."""
+
+    CLOSED = "closed"
+    """Messages pass."""
+    OPEN = "open"
+    """Nothing passes; messages wait and use up no attempt."""
+    HALF_OPEN = "half_open"
+    """One message passes, as a probe: its outcome closes or opens the breaker."""
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerChanged:
+    """The event of each change."""
+
+    name: str
+    before: BreakerState
+    after: BreakerState
+    cause: str | None
+    """The failure that opened it; None when it closes, probes or is reset."""
+    open_s: float | None
+    """Seconds until the probe, when it opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerSpec:
+    """When a breaker opens, and for how long (defaults: PRD INF-FR-011)."""
+
+    trips_on: tuple[type[Exception], ...]
+    """Failures of what the actor depends on. Others say something about the message, and the retry policy has them."""
+    failures: int = 3
+    """Failures in a row that open it ..."""
+    within_s: float = 300.0
+    """... when they fall into this many seconds."""
+    open_s: float = 600.0
+    on_change: Callable[[BreakerChanged], None] | None = None
+    """Called at each change, after it was logged. Must not wait."""
+
+
+class Breaker:
+    """One breaker's state. Times are the event loop's, seconds; nothing here waits or sets a timer."""
+
+    __slots__ = ("_failed_at", "name", "opened_at", "probe_at", "spec", "state")
+
+    def __init__(self, name: str, spec: BreakerSpec) -> None:
+        self.name = name
+        self.spec = spec
+        self.state = BreakerState.CLOSED
+        self.opened_at: float | None = None
+        self.probe_at: float | None = None
+        """When one message may pass, while it is open."""
+        self._failed_at: deque[float] = deque(maxlen=spec.failures)
+
+    @property
+    def failures(self) -> int:
+        """Failures in a row, as far as they are counted."""
+        return len(self._failed_at)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is remembered: forgetting the breaker loses nothing."""
+        return self.state is BreakerState.CLOSED and not self._failed_at
+
+    def admits(self, now: float) -> bool:
+        """Whether a message may pass; the first one after the wait makes it half open."""
+        if self.probe_at is None or self.state is not BreakerState.OPEN:
+            return True
+        if now < self.probe_at:
+            return False
+        self._become(BreakerState.HALF_OPEN, None)
+        return True
+
+    def failed(self, error: Exception, now: float) -> bool:
+        """Count a failure; whether the breaker is open after it."""
+        self._failed_at.append(now)
+        full = len(self._failed_at) == self.spec.failures and now - self._failed_at[0] <= self.spec.within_s
+        if full or self.state is BreakerState.HALF_OPEN:
+            self.opened_at, self.probe_at = now, now + self.spec.open_s
+            self._become(BreakerState.OPEN, f"{type(error).__name__}: {error}")
+        return self.state is BreakerState.OPEN
+
+    def succeeded(self) -> None:
+        """A message was handled: the row of failures has ended."""
+        if self._failed_at or self.state is not BreakerState.CLOSED:
+            self.reset()
+
+    def reset(self) -> None:
+        """Close it and forget the failures."""
+        self._failed_at.clear()
+        self.opened_at = self.probe_at = None
+        self._become(BreakerState.CLOSED, None)
+
+    def retry_in_s(self, now: float) -> float | None:
+        """Seconds until the probe, while it is open."""
+        if self.state is not BreakerState.OPEN or self.probe_at is None:
+            return None
+        return max(0.0, self.probe_at - now)
+
+    def _become(self, state: BreakerState, cause: str | None) -> None:
+        before, self.state = self.state, state
+        if before is state:
+            return
+        open_s = self.spec.open_s if state is BreakerState.OPEN else None
+        level = log.error if state is BreakerState.OPEN else log.warning
+        level(
+            "breaker changed",
+            alert=f"breaker_{state.value}",
+            breaker=self.name,
+            before=before.value,
+            cause=cause,
+            open_s=open_s,
+        )
+        if self.spec.on_change is not None:
+            self.spec.on_change(BreakerChanged(self.name, before, state, cause, open_s))
+
+
+class Breakers:
+    """The breakers of one actor: one for each key that has failed lately."""
+
+    __slots__ = ("_spec", "by_key")
+
+    def __init__(self, spec: BreakerSpec | None) -> None:
+        self._spec = spec
+        self.by_key: dict[str | None, Breaker] = {}
+
+    def tripped(self, key: str | None, name: str, error: Exception, now: float) -> bool:
+        """Count a failure, if it is one of what the actor depends on; whether the key's breaker is open after it."""
+        if self._spec is None or not isinstance(error, self._spec.trips_on):
+            return False
+        breaker = self.by_key.get(key)
+        if breaker is None:
+            breaker = self.by_key[key] = Breaker(name, self._spec)
+        return breaker.failed(error, now)
+
+    def succeeded(self, key: str | None) -> None:
+        """A handler has returned: whatever it depends on is there."""
+        breaker = self.by_key.pop(key, None)
+        if breaker is not None:
+            breaker.succeeded()
+
+    def delay_s(self, key: str | None, now: float) -> float:
+        """Seconds until a message of this key may pass."""
+        breaker = self.by_key.get(key)
+        if breaker is None or breaker.admits(now):
+            return 0.0
+        return breaker.retry_in_s(now) or 0.0

@@ -1,0 +1,45 @@
+"""COALESCE: which waiting message a new one replaces."""
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from trendedge.runtime.errors import MessageDropped
+from trendedge.runtime.mailbox import Envelope
+
+
+class Latest:
+    """The waiting messages of a mailbox by their `coalesce` key. A message that is being handled is not among them."""
+
+    def __init__(self, actor: str, coalesce: Callable[[Any], Hashable], line: Callable[[Any], str] | None) -> None:
+        self._actor = actor
+        self._coalesce = coalesce
+        self._line = line
+        self._waiting: dict[Hashable, Envelope] = {}
+
+    def replace(self, envelope: Envelope) -> bool:
+        """Let a message take the place in line of the waiting one with the same key; whether there was one."""
+        waiting = self._waiting.get(self._key(envelope.message))
+        if waiting is None:
+            return False
+        waiting.fail(MessageDropped(self._actor, "a later message took its place"))
+        waiting.message, waiting.reply = envelope.message, envelope.reply
+        waiting.enqueued_at, waiting.deadline = envelope.enqueued_at, envelope.deadline
+        return True
+
+    def add(self, envelope: Envelope) -> None:
+        """A message waits that may be replaced."""
+        self._waiting[self._key(envelope.message)] = envelope
+
+    def discard(self, envelope: Envelope) -> None:
+        """A message is taken out, or about to be handled."""
+        if envelope.origin is None:
+            key = self._key(envelope.message)
+            if self._waiting.get(key) is envelope:
+                del self._waiting[key]
+
+    def clear(self) -> None:
+        """Nothing waits."""
+        self._waiting.clear()
+
+    def _key(self, message: Any) -> Hashable:
+        return self._line(message) if self._line else None, self._coalesce(message)
