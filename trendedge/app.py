@@ -23,7 +23,7 @@ from trendedge.http.app import create_app
 from trendedge.http.limits import RateLimits
 from trendedge.http.server import Bind, Front
 from trendedge.http.services import FrontSettings, Services, utc_now
-from trendedge.runtime import Inspector, RuntimeFault, Supervisor
+from trendedge.runtime import Controls, Inspector, RuntimeFault, Supervisor
 from trendedge.runtime.logs import configure_logs
 from trendedge.settings import Settings
 from trendedge.storage.failover_journal import FailoverJournal
@@ -131,6 +131,7 @@ def assemble(settings: Settings, stores: Stores) -> Supervisor:
             pending=PendingSignals(at.executor),
             hub=sockets,
             tree=Inspector(root),
+            controls=Controls(root),
         )
         return Front(create_app(services), Bind(settings.host, settings.port), close_sockets=sockets.close_all)
 

@@ -25,6 +25,7 @@ from tests.http.support import (
 from trendedge.http.app import Front, create_app
 from trendedge.http.limits import RateLimits
 from trendedge.http.services import FrontSettings, Services, SocketLimits
+from trendedge.runtime import Controls, Supervisor, SupervisorSpec
 from trendedge.storage.embedded import EmbeddedServer
 from trendedge.storage.postgres import Database
 from trendedge.storage.redis import RedisStore
@@ -91,6 +92,7 @@ def make_stage(database: Database, redis_store: RedisStore) -> MakeStage:
             pending=Waiting(),
             hub=sockets,
             tree=tree,
+            controls=Controls(Supervisor(SupervisorSpec("trendedge", []))),
         )
         return Stage(services, keys, intake, sockets, tree, journal, create_app(services))
 

@@ -1,14 +1,29 @@
 """What operators see, and who is one."""
 
 import uuid
+from dataclasses import replace
 from typing import Any
 
+import anyio
 import pytest
 
 from tests.http.conftest import MakeStage, Stage
 from tests.http.support import OPERATOR_KEY, token_for
 from tests.http.test_app import error_of
+from tests.runtime.support import running
+from trendedge.http.app import create_app
 from trendedge.http.limits import RateLimits
+from trendedge.runtime import (
+    Actor,
+    ActorRef,
+    ChildSpec,
+    Controls,
+    Inspector,
+    Service,
+    ServiceContext,
+    ServiceSpec,
+    SupervisorSpec,
+)
 
 
 def bearer(**claims: Any) -> dict[str, str]:
@@ -56,3 +71,71 @@ async def test_too_many_wrong_operator_keys_are_429(make_stage: MakeStage) -> No
     answers = [await client.get("/ops/actors", headers={"X-API-Key": f"guess {n}"}) for n in range(3)]
     assert [answer.status_code for answer in answers] == [401, 401, 429]
     assert (await client.get("/ops/actors", headers={"X-API-Key": OPERATOR_KEY})).status_code == 200
+
+
+class Recorder(Actor[str]):
+    def __init__(self, seen: list[str]) -> None:
+        self.seen = seen
+
+    async def receive(self, message: str) -> None:
+        self.seen.append(message)
+
+
+class Idle(Service):
+    async def run(self, context: ServiceContext) -> None:
+        context.started()
+        await context.stopping.wait()
+
+
+async def test_actors_are_suspended_resumed_and_restarted(stage: Stage) -> None:
+    seen: list[str] = []
+    ref: ActorRef[str] = ActorRef("recorder")
+    inner = SupervisorSpec("inner", [ChildSpec("recorder", lambda: Recorder(seen), ref), ServiceSpec("idle", Idle)])
+    async with running(SupervisorSpec("root", [inner])) as root:
+        client = create_app(replace(stage.services, tree=Inspector(root), controls=Controls(root))).test_client()
+
+        async def act(path: str, verb: str) -> tuple[int, Any]:
+            response = await client.post(f"/ops/actors/{path}/{verb}", headers={"X-API-Key": OPERATOR_KEY})
+            return response.status_code, await response.get_json()
+
+        status, body = await act("root/inner/recorder", "suspend")
+        assert (status, body["path"], body["status"]) == (200, "root/inner/recorder", "suspended")
+        status, body = await act("root/inner/recorder", "restart")
+        assert (status, body["incarnation"], body["status"]) == (200, 2, "suspended")
+        await ref.tell("held")
+        assert seen == []
+        status, body = await act("root/inner/recorder", "resume")
+        assert (status, body["status"]) == (200, "running")
+        await anyio.wait_all_tasks_blocked()
+        assert seen == ["held"]
+        assert (await act("root/inner/idle", "restart"))[1]["incarnation"] == 2
+        for path, verb, expected, word in (
+            ("root/nobody", "restart", 404, "no such actor"),
+            ("root/inner/idle", "suspend", 409, "root/inner/idle is a service: it has no mailbox"),
+            ("root/inner", "resume", 409, "is a supervisor"),
+            ("root", "restart", 409, "restart the process instead"),
+        ):
+            status, body = await act(path, verb)
+            assert status == expected
+            assert word in body["error"]["message"]
+
+
+async def test_a_restart_that_takes_long_is_answered_202_and_goes_on(make_stage: MakeStage) -> None:
+    go_on = anyio.Event()
+
+    class Slow(Service):
+        async def run(self, context: ServiceContext) -> None:
+            context.started()
+            await context.stopping.wait()
+            await go_on.wait()
+
+    services = make_stage(restart_wait_s=0.01).services
+    async with running(SupervisorSpec("root", [ServiceSpec("slow", Slow, shutdown_s=60)])) as root:
+        client = create_app(replace(services, tree=Inspector(root), controls=Controls(root))).test_client()
+        response = await client.post("/ops/actors/root/slow/restart", headers={"X-API-Key": OPERATOR_KEY})
+        assert (response.status_code, (await response.get_json())["status"]) == (202, "stopping")
+        go_on.set()
+        with anyio.fail_after(10):
+            while root.children[0].status != "running":  # noqa: ASYNC110 - a status has no event
+                await anyio.sleep(0.01)
+        assert root.children[0].generation == 2

@@ -27,6 +27,7 @@ class Exchange:
         "_body_timeout_s",
         "_limit",
         "_receive",
+        "act_id",
         "body_ended",
         "client",
         "headers",
@@ -53,6 +54,8 @@ class Exchange:
         self.user_id: str | None = None
         self.verdict: Verdict | None = None
         """Set by whoever asked a limit: its headers go out with the answer."""
+        self.act_id: uuid.UUID | None = None
+        """Where the audit expects to hear how this request ended; None for what is not audited."""
         self.body_ended = False
         self._receive = receive
         self._limit = body_limit

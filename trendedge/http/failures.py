@@ -7,6 +7,7 @@ from trendedge.actors.intake import UnknownAccountName
 from trendedge.domain.alerts import AlertRefused
 from trendedge.http.errors import ApiError, Code, Detail, code_of_status, envelope, invalid, unavailable
 from trendedge.http.exchange import Exchange
+from trendedge.runtime.control import NotRestartable, NotSuspendable, UnknownActor
 from trendedge.runtime.errors import ActorStopped, AskTimeout, JournalUnavailable, MailboxFull
 from trendedge.storage.errors import InvalidCursor, StoreUnavailable
 
@@ -25,6 +26,10 @@ def translate(error: Exception, *, retry_after_s: int) -> ApiError | None:
             return ApiError(Code.UNPROCESSABLE_ENTITY, str(error), details=[Detail("account", str(error))])
         case InvalidCursor():
             return invalid("cursor", "it was not made by this server, or not for this list")
+        case UnknownActor():
+            return ApiError(Code.NOT_FOUND, "There is no such actor.")
+        case NotSuspendable() | NotRestartable():
+            return ApiError(Code.CONFLICT, f"{error}.")
         case HTTPException():
             return _from_framework(error)
         case _ if isinstance(error, _TRY_AGAIN):

@@ -60,6 +60,22 @@ class Tree(Protocol):
         ...
 
 
+class Controls(Protocol):
+    """What an operator may do to the actors. All raise `runtime.control.UnknownActor`."""
+
+    def suspend(self, path: str) -> None:
+        """Raises `NotSuspendable` for what has no mailbox."""
+        ...
+
+    def resume(self, path: str) -> None:
+        """As `suspend`."""
+        ...
+
+    async def restart(self, path: str) -> None:
+        """Returns when it is ready again. Raises `NotRestartable` for the root."""
+        ...
+
+
 class Store(Protocol):
     """A store as the health checks see it."""
 
@@ -130,6 +146,8 @@ class FrontSettings:
     answer_timeout_s: float = 2.5
     """How long a webhook waits for its alert to become durable. TradingView gives up after 3 s."""
     retry_after_s: int = 5
+    restart_wait_s: float = 2.0
+    """How long a restart is waited for. Less than the front gives its open requests at its end: it can be the one."""
 
     @property
     def issuer(self) -> str:
@@ -155,4 +173,5 @@ class Services:
     pending: Pending
     hub: Hub
     tree: Tree
+    controls: Controls
     clock: Callable[[], datetime] = utc_now

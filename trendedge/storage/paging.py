@@ -50,11 +50,13 @@ class Listing:
     from using the index.
     """
 
-    def __init__(self, *, time: str, id: str, user_id: str, user: str = "user_id") -> None:
+    def __init__(self, *, time: str, id: str, user_id: str | None = None, user: str = "user_id") -> None:
+        """Of one user's items; without a `user_id` of everybody's, which is for operators."""
         self._time, self._id = time, id
         self._conditions: list[str] = []
         self.args: list[Any] = []
-        self.where(f"{user} = {{}}", as_uuid(user_id))
+        if user_id is not None:
+            self.where(f"{user} = {{}}", as_uuid(user_id))
 
     def where(self, condition: str, value: object) -> None:
         """Add a condition; `{}` in it stands for the value."""
@@ -69,6 +71,10 @@ class Listing:
             self.where(f"{root} = {{}}", filters.root)
         if filters.status is not None and status is not None:
             self.where(f"{status} = {{}}", filters.status)
+        self.between(filters)
+
+    def between(self, filters: Filters) -> None:
+        """Add the client's bounds of time alone."""
         if filters.since is not None:
             self.where(f"{self._time} >= {{}}", filters.since)
         if filters.until is not None:
@@ -87,7 +93,7 @@ class Listing:
 
     def sql(self, limit: int) -> str:
         """One row more than `limit` is asked for: it tells whether there is a next page."""
-        conditions = " and ".join(self._conditions)
+        conditions = " and ".join(self._conditions) or "true"
         return f"where {conditions} order by {self._time} desc, {self._id} desc limit {limit + 1:d}"
 
     def page(self, rows: Sequence[Row], limit: int) -> Page:

@@ -6,8 +6,10 @@ from quart import Blueprint
 
 from trendedge.domain.orders import OrderStatus
 from trendedge.domain.trades import TradeStatus
+from trendedge.http.audit import AuditTrail
 from trendedge.http.doors import Doors
 from trendedge.http.resources.accounts import accounts as account_settings
+from trendedge.http.resources.audit import audit
 from trendedge.http.resources.health import health
 from trendedge.http.resources.lists import Resource, readable
 from trendedge.http.resources.operations import operations
@@ -40,6 +42,8 @@ READABLE: Final = (
 
 def blueprints(services: Services, doors: Doors) -> tuple[Blueprint, ...]:
     """All of them."""
-    made = [make(services, doors) for make in (health, webhooks, operations, users, account_settings)]
+    made = [make(services, doors) for make in (health, webhooks, users, account_settings)]
+    trail = AuditTrail(services.database, retry_after_s=services.settings.retry_after_s)
+    made += [make(services, doors, trail) for make in (operations, audit)]
     resources = (signals(services), *READABLE)
     return (*made, *(readable(resource, services, doors) for resource in resources))

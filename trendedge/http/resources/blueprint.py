@@ -5,7 +5,9 @@ from typing import Any
 import orjson
 from quart import Blueprint, Response
 
+from trendedge.http.audit import AuditTrail
 from trendedge.http.doors import Doors
+from trendedge.http.errors import ApiError
 from trendedge.http.exchange import current
 
 PREFIX = "/api/v1"
@@ -24,16 +26,27 @@ def user_blueprint(name: str, doors: Doors) -> Blueprint:
     return blueprint
 
 
-def operator_blueprint(name: str, doors: Doors, *, prefix: str) -> Blueprint:
-    """Routes for operators."""
+def operator_blueprint(name: str, doors: Doors, audit: AuditTrail, *, prefix: str = "/ops") -> Blueprint:
+    """Routes for operators. Every route that changes something is audited, before it is entered and after."""
     blueprint = Blueprint(name, __name__, url_prefix=prefix)
 
     async def admit() -> None:
         exchange = current()
-        if exchange.method != "OPTIONS":
-            doors.admit_operator(exchange)
+        if exchange.method == "OPTIONS":
+            return
+        try:
+            who = doors.admit_operator(exchange)
+        except ApiError as refusal:
+            await audit.refused(exchange, refusal)
+            raise
+        await audit.begin(exchange, who)
+
+    async def complete(response: Response) -> Response:
+        await audit.complete(current(), response.status_code)
+        return response
 
     blueprint.before_request(admit)
+    blueprint.after_request(complete)
     return blueprint
 
 
