@@ -18,6 +18,7 @@ from trendedge.actors.tree import EXECUTOR_MAILBOX
 from trendedge.domain.alerts import parse_alert
 from trendedge.storage.accounts import update_account_settings
 from trendedge.storage.executions import load_book
+from trendedge.storage.halt import set_halt
 from trendedge.storage.postgres import Database
 from trendedge.storage.redis import RedisStore
 from trendedge.storage.redis_journal import RedisJournal
@@ -252,3 +253,28 @@ async def test_settings_that_their_owner_changes_count_from_the_next_signal_on(a
         (Decimal("18250.25"), Decimal(0)),
         (Decimal("18250.75"), Decimal("1.25")),
     ]
+
+
+async def test_a_halt_refuses_entries_also_of_executors_that_have_the_book_in_memory_and_lets_exits_pass(
+    at_the_desk: Desk,
+) -> None:
+    await at_the_desk.post(**BUY | {"quantity": 3})
+    await settled(at_the_desk)
+    await set_halt(at_the_desk.database, halted=True, who="test")
+    alerts: tuple[dict[str, object], ...] = (
+        {"action": "buy"},
+        {"action": "sell", "quantity": 1},
+        {"action": "sell", "quantity": 9},
+        {"action": "close"},
+    )
+    entry, part, reverse, rest = [
+        await at_the_desk.post(**{**BUY, "quantity": None} | alert, id=str(n)) for n, alert in enumerate(alerts)
+    ]
+    await settled(at_the_desk)
+    assert [await at_the_desk.status_of(one.signal_id) for one in (entry, part, reverse, rest)] == [
+        "rejected", "filled", "rejected", "filled",
+    ]  # fmt: skip
+    await set_halt(at_the_desk.database, halted=False, who="test")
+    again = await at_the_desk.post(**BUY, id="again")
+    await settled(at_the_desk)
+    assert await at_the_desk.status_of(again.signal_id) == "filled"

@@ -211,9 +211,10 @@ def test_a_halt_lets_exits_pass_and_refuses_entries(system_halted: bool) -> None
     trader = desk()
     trader.send(signal("buy", price="18500", quantity=3))
     trader.set(halted=not system_halted)
+    trader.book = replace(trader.book, system_halted=system_halted)
 
     def send(action: str, quantity: int | None) -> RejectionCode | None:
-        return code(trader.send(signal(action, price="18500", quantity=quantity), system_halted=system_halted))
+        return code(trader.send(signal(action, price="18500", quantity=quantity)))
 
     assert [send("buy", 1), send("add", 1), send("reverse", None), send("sell", 4)] == [RejectionCode.HALTED] * 4
     assert [send("sell", 1), send("close", 1), send("close", None)] == [None] * 3

@@ -65,9 +65,9 @@ class Desk:
     now: datetime = WEDNESDAY
     done: list[Execution] = field(default_factory=list)
 
-    def send(self, asked: Signal, *, last: LastPrice | None = None, system_halted: bool = False) -> Execution:
+    def send(self, asked: Signal, *, last: LastPrice | None = None) -> Execution:
         ordered = request(asked, number=len(self.done) + 1, owner=self.book.account)
-        execution = decide(ordered, book=self.book, last_price=last, now=self.now, system_halted=system_halted)
+        execution = decide(ordered, book=self.book, last_price=last, now=self.now)
         self.done.append(execution)
         self.book = execution.book
         return execution

@@ -42,6 +42,8 @@ class Book:
     account: Account
     positions: Mapping[str, Position] = field(default_factory=dict)
     open_trades: Mapping[str, Trade] = field(default_factory=dict)
+    system_halted: bool = False
+    """The kill switch of the whole system, as of this version: turning it counts all versions up."""
 
     def position(self, symbol: str, *, root: str) -> Position:
         """What is held of the contract; a flat position when it was never traded."""

@@ -1,7 +1,7 @@
 """From a plan and a price to fills, and from fills to the book after them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -105,7 +105,7 @@ def book_after(book: Book, legs: tuple[Leg, ...], *, result: DailyResult) -> Boo
         else:
             open_trades[symbol] = leg.trade
     account = book.account.booked(realized_pnl=result.gross_pnl, commission=result.commission)
-    return Book(account=account, positions=positions, open_trades=open_trades)
+    return replace(book, account=account, positions=positions, open_trades=open_trades)
 
 
 def result_of(legs: tuple[Leg, ...], *, at: datetime) -> DailyResult:

@@ -93,13 +93,10 @@ class Execution:
     """In the order in which they are to be told."""
 
 
-def decide(
-    request: ExecutionRequest, *, book: Book, last_price: LastPrice | None, now: datetime, system_halted: bool = False
-) -> Execution:
+def decide(request: ExecutionRequest, *, book: Book, last_price: LastPrice | None, now: datetime) -> Execution:
     """Fill the signal on paper, or reject it with a reason.
 
-    `last_price` is only looked at when the alert has no price. `system_halted` is the kill switch of the whole system.
-    Never raises for anything that a parsed signal can hold.
+    `last_price` is only looked at when the alert has no price. Never raises for anything that a parsed signal can hold.
     """
     signal, account = request.signal, book.account
     contract, ambiguous = resolve(signal, book)
@@ -115,7 +112,7 @@ def decide(
         check_broker(account),
         check_order_type(signal.order_type),
         _counted(chosen),
-        check_halt(account_halted=account.halted, system_halted=system_halted, opens=chosen.opens),
+        check_halt(account_halted=account.halted, system_halted=book.system_halted, opens=chosen.opens),
         check_session(contract.root, any_hour=account.any_hour, now=now),
         priced,
     )

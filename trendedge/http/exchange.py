@@ -32,6 +32,7 @@ class Exchange:
         "client",
         "headers",
         "method",
+        "operator",
         "path",
         "request_id",
         "scope",
@@ -52,6 +53,8 @@ class Exchange:
         self.request_id = request_id(self.headers.get(b"x-request-id", b""))
         self.client = client_address(scope, self.headers, address_header)
         self.user_id: str | None = None
+        self.operator: str | None = None
+        """Who operates; set by the operators' door."""
         self.verdict: Verdict | None = None
         """Set by whoever asked a limit: its headers go out with the answer."""
         self.act_id: uuid.UUID | None = None

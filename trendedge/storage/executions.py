@@ -114,6 +114,7 @@ async def load_book(db: Database, account_id: str) -> Book:
         account=_account(account),
         positions={row["symbol"]: _position(row, account_id) for row in positions},
         open_trades={row["symbol"]: _trade(row) for row in trades},
+        system_halted=account["system_halted"],
     )
 
 
@@ -175,8 +176,8 @@ def _trade(row: Row) -> Trade:
 
 _ACCOUNT = """
     select id, user_id, name, mode, broker, currency, starting_equity, default_quantity, slippage_ticks, commission,
-        any_hour, halted, version, realized_pnl, commissions
-    from accounts where id = $1
+        any_hour, accounts.halted, version, realized_pnl, commissions, trading_halt.halted as system_halted
+    from accounts, trading_halt where id = $1
 """
 _POSITIONS = """
     select symbol, root, quantity, cost_usd, average_price, realized_pnl from positions where account_id = $1

@@ -35,7 +35,7 @@ def operator_blueprint(name: str, doors: Doors, audit: AuditTrail, *, prefix: st
         if exchange.method == "OPTIONS":
             return
         try:
-            who = doors.admit_operator(exchange)
+            exchange.operator = who = doors.admit_operator(exchange)
         except ApiError as refusal:
             await audit.refused(exchange, refusal)
             raise
@@ -55,6 +55,14 @@ def user_id() -> str:
     found = current().user_id
     if found is None:  # a route outside of `user_blueprint`: never serve it as anybody
         raise LookupError("no user was admitted to this request")
+    return found
+
+
+def operator() -> str:
+    """The operator whom the blueprint's door let in."""
+    found = current().operator
+    if found is None:  # a route outside of `operator_blueprint`
+        raise LookupError("no operator was admitted to this request")
     return found
 
 
