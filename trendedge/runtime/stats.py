@@ -15,6 +15,8 @@ class Handling:
     key: str | None
     since: float
     """Event loop time, seconds."""
+    reported: bool = False
+    """The watchdog has named it."""
 
 
 @dataclass(slots=True)
@@ -37,10 +39,10 @@ class Stats:
     def latency_ms(self) -> dict[str, float | None]:
         """Percentiles of the time in `receive`, milliseconds, over the last 512 messages."""
         ordered = sorted(self.durations_s)
-        return {name: _rank(ordered, share) for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))}
+        return {name: rank(ordered, share) for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))}
 
 
-def _rank(ordered: list[float], share: float) -> float | None:
+def rank(ordered: list[float], share: float) -> float | None:
     """Nearest-rank percentile, in milliseconds."""
     if not ordered:
         return None

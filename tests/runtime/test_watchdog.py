@@ -1,0 +1,84 @@
+"""The watchdog: who runs for too long, and who keeps the event loop from everybody else, is named in the log."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import structlog
+
+from tests.runtime.support import until
+from trendedge.runtime import Actor, ActorRef, ChildSpec, ServiceSpec, Supervisor, SupervisorSpec
+from trendedge.runtime.mailbox import MailboxSpec
+from trendedge.runtime.watchdog import LoopLag, Watchdog
+
+
+class Slow(Actor[str]):
+    """Takes its time: without the loop, with it, or in a child."""
+
+    async def receive(self, message: str) -> None:
+        if message == "block":
+            time.sleep(0.3)  # noqa: ASYNC251 - that is the offence
+        elif message == "spawn":
+            await self.context.spawn(ChildSpec("child", Slow, child))
+        else:
+            await anyio.sleep(10)
+
+
+child = ActorRef[str]("child")
+
+
+async def watched(told: Callable[[ActorRef[str]], Any], expected: str) -> tuple[list[dict[str, Any]], LoopLag]:
+    """Run a slow actor beside a watchdog until the log has an event of this name."""
+    ref, lag = ActorRef[str]("slow"), LoopLag()
+    root = Supervisor(
+        SupervisorSpec(
+            "root",
+            [
+                ServiceSpec("watchdog", lambda: Watchdog(lambda: root, lag, slow_s=0.05, blocked_s=0.05, every_s=0.01)),
+                ChildSpec("slow", Slow, ref, mailbox=MailboxSpec(key=lambda message: message), shutdown_s=0.01),
+            ],
+        )
+    )
+    ready = anyio.Event()
+    with structlog.testing.capture_logs() as logs:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(root.run, ready.set)
+            await ready.wait()
+            await told(ref)
+            await until(lambda: any(entry["event"] == expected for entry in logs))
+            await anyio.sleep(0.05)  # time enough to say it again
+            root.request_stop()
+    return [dict(entry) for entry in logs if entry["event"] == expected], lag
+
+
+async def test_a_handler_that_runs_for_too_long_is_named_once_with_the_place_where_it_waits() -> None:
+    named, _ = await watched(lambda ref: ref.tell("wait"), "handler runs long")
+    assert [(one["actor"], one["key"], one["handling"]) for one in named] == [("root/slow", "wait", "str")]
+    assert named[0]["elapsed_s"] >= 0.0
+    assert "in sleep" in named[0]["at"]
+
+
+async def test_a_spawned_child_is_watched_too() -> None:
+    async def told(ref: ActorRef[str]) -> None:
+        await ref.tell("spawn")
+        await anyio.wait_all_tasks_blocked()
+        await child.tell("wait")
+
+    named, _ = await watched(told, "handler runs long")
+    assert [one["actor"] for one in named] == ["root/slow[spawn]/child"]
+
+
+async def test_whoever_blocks_the_loop_is_named_while_it_does_and_the_lag_is_measured() -> None:
+    named, lag = await watched(lambda ref: ref.tell("block"), "event loop blocked")
+    assert [one["task"] for one in named] == ["root/slow[block]"]
+    assert any(line.endswith("in receive") for line in named[0]["stack"])
+    assert lag.worst_s >= 0.2
+
+
+def test_the_lag_is_shown_in_milliseconds() -> None:
+    lag = LoopLag()
+    assert lag.snapshot() == {"last_ms": 0.0, "p50_ms": None, "p99_ms": None, "worst_ms": 0.0}
+    for late_s in (0.002, 0.5, 0.001):
+        lag.record(late_s)
+    assert lag.snapshot() == {"last_ms": 1.0, "p50_ms": 2.0, "p99_ms": 500.0, "worst_ms": 500.0}
