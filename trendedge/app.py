@@ -25,6 +25,7 @@ from trendedge.http.server import Bind, Front
 from trendedge.http.services import FrontSettings, Services, utc_now
 from trendedge.runtime import Controls, Inspector, RuntimeFault, Supervisor
 from trendedge.runtime.logs import configure_logs
+from trendedge.runtime.watchdog import LoopLag, Watchdog
 from trendedge.settings import Settings
 from trendedge.storage.failover_journal import FailoverJournal
 from trendedge.storage.node import open_node
@@ -117,6 +118,7 @@ def assemble(settings: Settings, stores: Stores) -> Supervisor:
     """The tree, ready to run, on stores that are open."""
     at = Addresses.fresh()
     keyring = Keyring(stores.database)
+    lag = LoopLag()
     sockets = Sockets(per_user=settings.ws_max_connections_per_user)
     floor = Floor(database=stores.database, hub=at.hub, node=stores.node, clock=utc_now)
 
@@ -130,12 +132,13 @@ def assemble(settings: Settings, stores: Stores) -> Supervisor:
             intake=at.intake,
             pending=PendingSignals(at.executor),
             hub=sockets,
-            tree=Inspector(root),
+            tree=Inspector(root, lag),
             controls=Controls(root),
         )
         return Front(create_app(services), Bind(settings.host, settings.port), close_sockets=sockets.close_all)
 
     cast = Casting(
+        watchdog=lambda: Watchdog(lambda: root, lag),
         keyring=lambda: KeyringRefresh(keyring),
         hub=lambda: Hub(sockets),
         subscription=lambda: Subscription(stores.redis.listen, at.hub, node=stores.node, frame=event_frame),

@@ -83,6 +83,7 @@ async def desk(database: Database, redis: RedisStore, *, node: str = "test-node"
     bell = Bell()
     floor = Floor(database=database, hub=at.hub, node=node, clock=now)
     cast = Casting(
+        watchdog=NoDoor,
         keyring=lambda: KeyringRefresh(Keyring(database)),
         hub=lambda: Hub(sockets),
         subscription=lambda: Subscription(redis.listen, at.hub, node=node, frame=event_frame),

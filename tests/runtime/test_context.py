@@ -18,6 +18,7 @@ from trendedge.runtime import (
     DuplicateChild,
     Durability,
     DurableRef,
+    Inspector,
     MailboxSpec,
     Request,
     Restart,
@@ -424,3 +425,10 @@ async def test_a_retry_waits_its_delay_though_stashed_messages_come_before_it() 
         await ref.tell("fails")
         await until(lambda: len(crashes) == 2)
     assert crashes[1] - crashes[0] >= 0.029
+
+
+async def test_the_operator_sees_spawned_children() -> None:
+    ref, child = ActorRef[Any]("puppet"), ActorRef[str]("a")
+    async with running(tree(puppet(ref, []))) as root:
+        await tell_to(ref, lambda self: self.context.spawn(ChildSpec("a", lambda: Named("a", []), child)))
+        assert [actor["path"] for actor in Inspector(root).actors()] == ["root", "root/puppet", "root/puppet/a"]

@@ -15,6 +15,7 @@ from trendedge.runtime import (
     DeadlineExceeded,
     Durability,
     DurableRef,
+    Inspector,
     MailboxFull,
     MailboxSpec,
     MessageDropped,
@@ -288,3 +289,25 @@ async def test_work_beside_the_mailbox_may_ask_its_own_actor() -> None:
         await ref.ask(Ping("begin"), timeout_s=5)
         await anyio.wait_all_tasks_blocked()
     assert said == ["got", "answer"]
+
+
+async def test_the_operator_sees_who_waits_on_whom() -> None:
+    refs = {name: ActorRef[Any](name) for name in "ab"}
+    gate = anyio.Semaphore(0)
+
+    class Waits(Takes[AskAlong]):
+        pass
+
+    children = [ChildSpec("a", Asker, refs["a"]), ChildSpec("b", lambda: Waits(gate), refs["b"])]
+    async with running(SupervisorSpec("root", children)) as root, anyio.create_task_group() as tasks:
+        inspector = Inspector(root)
+        tasks.start_soon(lambda: refs["a"].ask(AskAlong(((refs["b"], "k"),)), timeout_s=5))
+        await anyio.wait_all_tasks_blocked()
+        waiting = inspector.find("root/a")
+        assert waiting is not None
+        assert waiting["waiting_on"] == [{"key": None, "on": "root/b"}]
+        gate.release()
+        await anyio.wait_all_tasks_blocked()
+        waiting = inspector.find("root/a")
+        assert waiting is not None
+        assert waiting["waiting_on"] == []

@@ -44,6 +44,7 @@ class Addresses:
 class Casting:
     """How to make each actor and service afresh."""
 
+    watchdog: Callable[[], Service]
     keyring: Callable[[], Service]
     hub: Callable[[], Actor[PushEvents]]
     subscription: Callable[[], Service]
@@ -60,6 +61,7 @@ def build_tree(cast: Casting, at: Addresses, *, journal: Journal) -> SupervisorS
     return SupervisorSpec(
         "trendedge",
         [
+            ServiceSpec("watchdog", cast.watchdog),
             ServiceSpec("keyring", cast.keyring),
             _events(cast, at),
             _trading(cast, at, journal),

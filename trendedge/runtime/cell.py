@@ -225,6 +225,10 @@ class Cell:
             self._admit(envelope)
         return outcome
 
+    def name_of(self, key: str | None) -> str:
+        """Path of the actor, with the key of the instance."""
+        return self.path if key is None else f"{self.path}[{key}]"
+
     def key_of(self, message: Any) -> str | None:
         """Key of the instance that a message is for; None in an unkeyed mailbox, and for a message it refuses."""
         if self.spec.key is None or (self._accepts is not None and not isinstance(message, self._accepts)):

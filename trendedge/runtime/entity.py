@@ -61,7 +61,7 @@ class Entity:
     @property
     def name(self) -> str:
         """Path of the actor, with the key of the instance."""
-        return self.cell.path if self.key is None else f"{self.cell.path}[{self.key}]"
+        return self.cell.name_of(self.key)
 
     def wake(self) -> None:
         """Let the incarnation look at its mail again."""

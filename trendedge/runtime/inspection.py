@@ -7,13 +7,20 @@ from trendedge.runtime.cell import Cell
 from trendedge.runtime.child import Child
 from trendedge.runtime.stats import Stats
 from trendedge.runtime.supervisor import Supervisor
+from trendedge.runtime.watchdog import LoopLag
 
 
 class Inspector:
     """Read-only view of a running supervision tree."""
 
-    def __init__(self, root: Supervisor) -> None:
+    def __init__(self, root: Supervisor, lag: LoopLag | None = None) -> None:
+        """:param lag: what the tree's `Watchdog` measures"""
         self._root = root
+        self._lag = lag or LoopLag()
+
+    def loop_lag_ms(self) -> dict[str, float | None]:
+        """How late the event loop is; see `LoopLag.snapshot`."""
+        return self._lag.snapshot()
 
     def actors(self) -> list[dict[str, Any]]:
         """Every actor, service and supervisor, parents before their children; times in seconds.
@@ -38,6 +45,10 @@ class Inspector:
             found.append(_snapshot(child))
             if isinstance(child.process, Supervisor):
                 self._collect(child.process, found)
+            elif isinstance(child.process, Cell):
+                for entity in child.process.entities.values():
+                    if entity.children is not None:
+                        self._collect(entity.children, found)
 
 
 _WITHOUT_MAIL: dict[str, Any] = {
@@ -46,6 +57,7 @@ _WITHOUT_MAIL: dict[str, Any] = {
     "handled": 0,
     "failed": 0,
     "latency_ms": Stats().latency_ms(),
+    "waiting_on": [],
     "handling": None,
 }
 
@@ -89,6 +101,11 @@ def _cell(cell: Cell, child: Child) -> dict[str, Any]:
         "handled": cell.stats.handled,
         "failed": cell.stats.failed,
         "latency_ms": cell.stats.latency_ms(),
+        "waiting_on": [
+            {"key": entity.key, "on": asked.name_of(key)}
+            for entity in cell.entities.values()
+            for asked, key in entity.asks
+        ],
         "handling": None
         if handling is None
         else {"message": handling.message, "key": handling.key, "elapsed_s": round(now - handling.since, 3)},
