@@ -10,7 +10,7 @@ import anyio.abc
 import structlog
 
 from trendedge.runtime.accepts import accepted_types
-from trendedge.runtime.actor import Actor, Terminated
+from trendedge.runtime.actor import Actor, Context, Terminated
 from trendedge.runtime.breaker import Breakers, BreakerSpec
 from trendedge.runtime.durable import Durability, DurableLog
 from trendedge.runtime.entity import Entity
@@ -23,7 +23,7 @@ from trendedge.runtime.errors import (
     MessageRefused,
 )
 from trendedge.runtime.intensity import Intensity
-from trendedge.runtime.journal import Announcement, Appended, Duplicate, Unique
+from trendedge.runtime.journal import Appended, Duplicate, Unique
 from trendedge.runtime.latest import Latest
 from trendedge.runtime.mailbox import Envelope, MailboxSpec, Overflow
 from trendedge.runtime.retry import RetryPolicy
@@ -63,6 +63,8 @@ class Cell:
         self.depth = 0
         self.suspended = False
         self.stopping = False
+        self.now: Callable[[], float] = lambda: asyncio.get_running_loop().time()
+        """The event loop's clock, seconds."""
         self.closed = False
         self.log = DurableLog(durability) if durability is not None else None
         self.entities: dict[str | None, Entity] = {}
@@ -87,6 +89,7 @@ class Cell:
     async def run(self, on_ready: Callable[[], None]) -> None:
         """Host one incarnation (of a keyed cell: the instances) until stopped. Raises what it crashed of."""
         self._on_ready = on_ready
+        self.now = asyncio.get_running_loop().time
         await self._recover()
         try:
             async with anyio.create_task_group() as background:
@@ -189,11 +192,17 @@ class Cell:
         self._admit(envelope)
         self.depth += 1
 
-    async def put(self, message: Any, reply: asyncio.Future[Any] | None, deadline_s: float | None = None) -> None:
-        """Deliver; with BLOCK, wait for room first."""
-        if self.spec.overflow is Overflow.BLOCK and self.depth >= self.spec.capacity:
-            await self._wait_for_room()
-        self.put_nowait(message, reply, deadline_s)
+    @property
+    def must_wait(self) -> bool:
+        """Whether a sender has to `wait_for_room` before `put_nowait`."""
+        return self.depth >= self.spec.capacity and self.spec.overflow is Overflow.BLOCK
+
+    async def wait_for_room(self) -> None:
+        """With BLOCK: return when there is room, or when the actor is stopping."""
+        while self.must_wait and not (self.closed or self.stopping):
+            waiter = asyncio.get_running_loop().create_future()
+            self._room.append(waiter)
+            await waiter
 
     def _refusal(self, message: Any) -> MessageRefused:
         return MessageRefused(self.path, describe(message), tuple(one.__name__ for one in self._accepts or ()))
@@ -225,6 +234,10 @@ class Cell:
             self._admit(envelope)
         return outcome
 
+    def busy(self) -> list[Entity]:
+        """The instances whose handler runs right now."""
+        return [entity for entity in self.entities.values() if entity.since is not None]
+
     def name_of(self, key: str | None) -> str:
         """Path of the actor, with the key of the instance."""
         return self.path if key is None else f"{self.path}[{key}]"
@@ -236,11 +249,6 @@ class Cell:
         return self.spec.key(message)
 
     # -- the entity's side --------------------------------------------------------------------------------------
-
-    @staticmethod
-    def now() -> float:
-        """The event loop's clock, seconds."""
-        return asyncio.get_running_loop().time()
 
     @property
     def idle_s(self) -> float | None:
@@ -287,16 +295,13 @@ class Cell:
         envelope.fail(DeadlineExceeded(self.path, describe(envelope.message), late_s))
         self._release()
 
-    def completed(
-        self, key: str | None, envelope: Envelope, announce: tuple[Announcement, ...], seconds: float
-    ) -> None:
+    def completed(self, key: str | None, envelope: Envelope, context: Context) -> None:
         """A message is done: count it, settle it, make room."""
         self.stats.handled += 1
         if self.breakers.by_key:
             self.breakers.succeeded(key)
-        self.stats.durations_s.append(seconds)
         if self.log is not None and envelope.entry_id is not None:
-            self.log.settle_soon(envelope.entry_id, announce)
+            self.log.settle_soon(envelope.entry_id, context.take_announcements())
         self._release()
 
     async def start_failed(self, entity: Entity, error: Exception) -> None:
@@ -420,15 +425,10 @@ class Cell:
 
     def _release(self) -> None:
         # What was reserved before a `close` is given back after it: the count began anew in between.
-        self.depth = max(0, self.depth - 1)
+        if self.depth:
+            self.depth -= 1
         if self._room:
             _wake(self._room.popleft())
-
-    async def _wait_for_room(self) -> None:
-        while self.depth >= self.spec.capacity and not (self.closed or self.stopping):
-            waiter = asyncio.get_running_loop().create_future()
-            self._room.append(waiter)
-            await waiter
 
     def _drop_oldest(self) -> None:
         waiting = [entity for entity in self.entities.values() if len(entity.mail) > self._busy(entity)]
@@ -442,7 +442,7 @@ class Cell:
 
     def _busy(self, entity: Entity) -> int:
         """1 when the head of the line is being handled and must not be dropped."""
-        return int(entity.key in self.stats.handling)
+        return int(entity.since is not None)
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

@@ -12,7 +12,6 @@ import structlog
 from trendedge.runtime.actor import Actor, Context
 from trendedge.runtime.errors import UnknownChild
 from trendedge.runtime.mailbox import Envelope
-from trendedge.runtime.stats import Handling, describe
 from trendedge.runtime.waits import Target, current_entity
 
 if TYPE_CHECKING:
@@ -38,6 +37,8 @@ class Entity:
         "key",
         "mail",
         "outages",
+        "reported",
+        "since",
         "task",
     )
 
@@ -49,6 +50,10 @@ class Entity:
         """Whether the last crash counts towards the intensity: a message counts once, however often it kills."""
         self.outages = 0
         """Consecutive failures for reasons that lie outside the message."""
+        self.since: float | None = None
+        """Event loop time at which the handler of the message at the head began; None while none runs."""
+        self.reported = False
+        """The watchdog has named that handler."""
         self.task: asyncio.Task[Any] | None = None
         self.asks: list[Target] = []
         """Whom the handler waits for."""
@@ -86,7 +91,7 @@ class Entity:
                 raise
             self._put_aside(context)
             self.cell.mark_ready()
-            while (envelope := await self._next(context)) is not None:
+            while (envelope := self._at_hand() or await self._next(context)) is not None:
                 await self._serve(actor, envelope)
             await self._stop_children()
             await actor.on_stop()
@@ -116,6 +121,14 @@ class Entity:
     def _leaves_what_is_delayed(self) -> bool:
         # What is journalled waits for the next process: trying it at once would burn its attempts within a moment.
         return self.cell.stopping and (self.cell.log is not None or not self.cell.spec.drain)
+
+    def _at_hand(self) -> Envelope | None:
+        """The head of the line, if nothing at all stands against handling it now: the short way of `_next`."""
+        if not self.mail or self._escalated is not None or self.cell.stopping or self.cell.suspended:
+            return None
+        head = self.mail[0]
+        conditional = head.not_before or head.deadline is not None or head.origin is not None
+        return None if conditional or self.cell.breakers.by_key else head
 
     async def _next(self, context: Context) -> Envelope | None:
         cell = self.cell
@@ -189,8 +202,9 @@ class Entity:
         if request_id is not None:
             structlog.contextvars.bind_contextvars(request_id=request_id)
         cell.taken(envelope)
+        self.since = now = cell.now()
+        cell.stats.waits_s.append(now - envelope.enqueued_at)
         began = perf_counter()  # an event loop's clock may tick in milliseconds, as uvloop's does
-        cell.stats.handling[self.key] = Handling(describe(message), self.key, cell.now())
         try:
             if envelope.recovered and cell.log is not None:
                 await cell.log.begin(envelope)
@@ -208,14 +222,15 @@ class Entity:
             self._done(actor, envelope, began)
             envelope.answer(answer)
         finally:
-            cell.stats.handling.pop(self.key, None)
+            self.since, self.reported = None, False
             if request_id is not None:
                 structlog.contextvars.clear_contextvars()
 
     def _done(self, actor: Actor[Any], envelope: Envelope, began: float) -> None:
+        self.cell.stats.durations_s.append(perf_counter() - began)
         self.outages = 0
         self.mail.popleft()
-        self.cell.completed(self.key, envelope, actor.context.take_announcements(), perf_counter() - began)
+        self.cell.completed(self.key, envelope, actor.context)
         if actor.context.unstashing:
             self._put_aside(actor.context)
 

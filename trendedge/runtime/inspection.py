@@ -5,7 +5,7 @@ from typing import Any
 
 from trendedge.runtime.cell import Cell
 from trendedge.runtime.child import Child
-from trendedge.runtime.stats import Stats
+from trendedge.runtime.stats import Stats, describe
 from trendedge.runtime.supervisor import Supervisor
 from trendedge.runtime.watchdog import LoopLag
 
@@ -84,7 +84,7 @@ def _snapshot(child: Child) -> dict[str, Any]:
 def _cell(cell: Cell, child: Child) -> dict[str, Any]:
     now = asyncio.get_running_loop().time()
     heads = [entity.mail[0].enqueued_at for entity in cell.entities.values() if entity.mail]
-    handling = min(cell.stats.handling.values(), key=lambda one: one.since, default=None)
+    handling = min(cell.busy(), key=lambda one: one.since or now, default=None)
     return {
         "status": "suspended" if cell.suspended and child.status == "running" else child.status,
         "restarts": child.restarts + cell.stats.restarts,
@@ -108,5 +108,9 @@ def _cell(cell: Cell, child: Child) -> dict[str, Any]:
         ],
         "handling": None
         if handling is None
-        else {"message": handling.message, "key": handling.key, "elapsed_s": round(now - handling.since, 3)},
+        else {
+            "message": describe(handling.mail[0].message),
+            "key": handling.key,
+            "elapsed_s": round(now - (handling.since or now), 3),
+        },
     }

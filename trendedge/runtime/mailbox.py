@@ -93,6 +93,7 @@ class Envelope:
         """Settle the ask with an error; the second settlement of an ask changes nothing."""
         if self.reply is not None and not self.reply.done():
             self.reply.set_exception(error)
+            self.reply.exception()  # looked at: an error that nobody waits for any more is no news
 
     def abandon(self, actor: str) -> None:
         """Nobody will handle this any more."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from trendedge.runtime.errors import ActorStopped, AskTimeout
 from trendedge.runtime.journal import Appended, Duplicate, Unique
 from trendedge.runtime.stats import describe
-from trendedge.runtime.waits import asking
+from trendedge.runtime.waits import asking, asking_entity
 
 if TYPE_CHECKING:
     from trendedge.runtime.cell import Cell
@@ -60,7 +60,10 @@ class ActorRef[M](_Address):
         :raises MailboxFull: at capacity, and the policy is FAIL
         :raises ActorStopped: the actor has ended for good
         """
-        await self.cell.put(message, None, deadline_s)
+        cell = self.cell
+        if cell.must_wait:
+            await cell.wait_for_room()
+        cell.put_nowait(message, None, deadline_s)
 
     def tell_nowait(self, message: M, *, deadline_s: float | None = None) -> None:
         """As `tell`, but never waits.
@@ -86,18 +89,36 @@ class ActorRef[M](_Address):
         :raises Exception: one of the actor's declared errors
         """
         cell = self.cell
+        asker = asking_entity()
+        if asker is None:
+            return await self._ask(cell, request, timeout_s, deadline_s)
+        with asking(asker, cell, cell.key_of(request)):
+            return await self._ask(cell, request, timeout_s, deadline_s)
+
+    async def _ask[R](self, cell: "Cell", request: Request[R], timeout_s: float, deadline_s: float | None) -> R:
         loop = asyncio.get_running_loop()
-        reply: asyncio.Future[Any] = loop.create_future()
-        # The answer may carry an error that nobody waits for any more; it is no news then.
-        reply.add_done_callback(_look_at_error)
-        try:
-            with asking(cell, cell.key_of(request)):
+        began = loop.time()
+        if cell.must_wait:
+            try:
                 async with asyncio.timeout(timeout_s):
-                    await cell.put(request, reply, deadline_s)
-                    answer: R = await reply
-                    return answer
-        except TimeoutError:
-            raise AskTimeout(self.name, describe(request), timeout_s) from None
+                    await cell.wait_for_room()
+            except TimeoutError:
+                raise self._timeout(request, timeout_s) from None
+        reply: asyncio.Future[Any] = loop.create_future()
+        cell.put_nowait(request, reply, deadline_s)
+        timer = loop.call_at(began + timeout_s, self._expire, reply, request, timeout_s)
+        try:
+            answer: R = await reply
+            return answer
+        finally:
+            timer.cancel()
+
+    def _expire(self, reply: asyncio.Future[Any], request: Request[Any], timeout_s: float) -> None:
+        if not reply.done():
+            reply.set_exception(self._timeout(request, timeout_s))
+
+    def _timeout(self, request: Request[Any], timeout_s: float) -> AskTimeout:
+        return AskTimeout(self.name, describe(request), timeout_s)
 
 
 class DurableRef[M](_Address):
@@ -126,8 +147,3 @@ class DurableRef[M](_Address):
         for entity in self.cell.entities.values():
             for envelope in entity.mail:
                 yield envelope.message
-
-
-def _look_at_error(reply: asyncio.Future[Any]) -> None:
-    if not reply.cancelled():
-        reply.exception()

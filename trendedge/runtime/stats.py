@@ -8,18 +8,6 @@ SAMPLES = 512
 
 
 @dataclass(slots=True)
-class Handling:
-    """A message that is being handled right now."""
-
-    message: str
-    key: str | None
-    since: float
-    """Event loop time, seconds."""
-    reported: bool = False
-    """The watchdog has named it."""
-
-
-@dataclass(slots=True)
 class Stats:
     """Counters since the process began, and the durations of the last handlers."""
 
@@ -33,13 +21,22 @@ class Stats:
     buried: int = 0
     restarts: int = 0
     durations_s: deque[float] = field(default_factory=lambda: deque(maxlen=SAMPLES))
-    handling: dict[str | None, Handling] = field(default_factory=dict)
+    waits_s: deque[float] = field(default_factory=lambda: deque(maxlen=SAMPLES))
+    """How long the last messages waited for their turn."""
     last_failure: str | None = None
 
     def latency_ms(self) -> dict[str, float | None]:
         """Percentiles of the time in `receive`, milliseconds, over the last 512 messages."""
-        ordered = sorted(self.durations_s)
-        return {name: rank(ordered, share) for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))}
+        return _percentiles(self.durations_s)
+
+    def wait_ms(self) -> dict[str, float | None]:
+        """Percentiles of the time between arrival and the begin of the handler, milliseconds, as `latency_ms`."""
+        return _percentiles(self.waits_s)
+
+
+def _percentiles(samples: deque[float]) -> dict[str, float | None]:
+    ordered = sorted(samples)
+    return {name: rank(ordered, share) for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))}
 
 
 def rank(ordered: list[float], share: float) -> float | None:

@@ -18,18 +18,18 @@ current_entity: ContextVar["Entity | None"] = ContextVar("current_entity", defau
 """The instance whose code is running. Tasks that it starts inherit it; they do not hold up its mailbox, though."""
 
 
-@contextmanager
-def asking(cell: "Cell", key: str | None) -> Iterator[None]:
-    """Around an ask: remember that the asker waits for the instance of `key` in `cell`.
+def asking_entity() -> "Entity | None":
+    """Whose mailbox is held up while the running code waits: an ask of a task beside the handler holds up nobody's."""
+    asker = current_entity.get()
+    return asker if asker is not None and asker.task is asyncio.current_task() else None
 
-    Only an ask of the handler itself holds up its mailbox, and counts; one of a task beside it does not.
+
+@contextmanager
+def asking(asker: "Entity", cell: "Cell", key: str | None) -> Iterator[None]:
+    """Around an ask: remember that the asker waits for the instance of `key` in `cell`.
 
     :raises AskCycle: that instance waits for the asker already
     """
-    asker = current_entity.get()
-    if asker is None or asker.task is not asyncio.current_task():
-        yield
-        return
     cycle = _way_back(asker, (cell, key))
     if cycle is not None:
         raise AskCycle((asker.name, *cycle))

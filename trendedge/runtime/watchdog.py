@@ -13,7 +13,7 @@ import structlog
 
 from trendedge.runtime.cell import Cell
 from trendedge.runtime.service import Service, ServiceContext
-from trendedge.runtime.stats import SAMPLES, rank
+from trendedge.runtime.stats import SAMPLES, describe, rank
 from trendedge.runtime.supervisor import Supervisor
 
 log = structlog.get_logger("trendedge.runtime")
@@ -95,21 +95,19 @@ class Watchdog(Service):
     def _name_the_slow(self) -> None:
         now = asyncio.get_running_loop().time()
         for cell in cells(self._root()):
-            for key, handling in cell.stats.handling.items():
-                elapsed_s = now - handling.since
-                if elapsed_s < self._slow_s or handling.reported:
+            for entity in cell.busy():
+                elapsed_s = now - (entity.since or now)
+                if elapsed_s < self._slow_s or entity.reported:
                     continue
-                handling.reported = True
-                entity = cell.entities.get(key)
-                task = entity.task if entity is not None else None
+                entity.reported = True
                 log.warning(
                     "handler runs long",
                     alert="handler_slow",
                     actor=cell.path,
-                    key=key,
-                    handling=handling.message,
+                    key=entity.key,
+                    handling=describe(entity.mail[0].message),
                     elapsed_s=round(elapsed_s, 1),
-                    at=_innermost(task),
+                    at=_innermost(entity.task),
                 )
 
 
