@@ -27,6 +27,7 @@ from trendedge.runtime import Controls, Inspector, RuntimeFault, Supervisor
 from trendedge.runtime.logs import configure_logs
 from trendedge.runtime.watchdog import LoopLag, Watchdog
 from trendedge.settings import Settings
+from trendedge.storage.execution_store import PostgresExecutions
 from trendedge.storage.failover_journal import FailoverJournal
 from trendedge.storage.node import open_node
 from trendedge.storage.postgres import Database, open_database
@@ -120,7 +121,8 @@ def assemble(settings: Settings, stores: Stores) -> Supervisor:
     keyring = Keyring(stores.database)
     lag = LoopLag()
     sockets = Sockets(per_user=settings.ws_max_connections_per_user)
-    floor = Floor(database=stores.database, hub=at.hub, node=stores.node, clock=utc_now)
+    executions = PostgresExecutions(stores.database)
+    floor = Floor(store=executions, hub=at.hub, node=stores.node, clock=utc_now)
 
     def front() -> Front:
         services = Services(
@@ -146,7 +148,7 @@ def assemble(settings: Settings, stores: Stores) -> Supervisor:
         executor=lambda: Executor(floor),
         intake=lambda: Intake(at.executor),
         front=front,
-        on_dead_signal=burial(stores.database),
+        on_dead_signal=burial(executions),
     )
     root = Supervisor(build_tree(cast, at, journal=stores.journal))
     return root

@@ -20,6 +20,7 @@ from trendedge.actors.tree import Addresses, Casting, build_tree
 from trendedge.domain.alerts import parse_alert
 from trendedge.runtime import Service, ServiceContext, Supervisor
 from trendedge.storage.api_keys import insert_api_key
+from trendedge.storage.execution_store import PostgresExecutions
 from trendedge.storage.failover_journal import FailoverJournal
 from trendedge.storage.postgres import Database
 from trendedge.storage.postgres_journal import PostgresJournal
@@ -81,7 +82,8 @@ async def desk(database: Database, redis: RedisStore, *, node: str = "test-node"
     at, sockets = Addresses.fresh(), Sockets()
     journal = FailoverJournal(RedisJournal(redis, node=node), PostgresJournal(database, node=node), speaker=redis)
     bell = Bell()
-    floor = Floor(database=database, hub=at.hub, node=node, clock=now)
+    executions = PostgresExecutions(database)
+    floor = Floor(store=executions, hub=at.hub, node=node, clock=now)
     cast = Casting(
         watchdog=NoDoor,
         keyring=lambda: KeyringRefresh(Keyring(database)),
@@ -91,7 +93,7 @@ async def desk(database: Database, redis: RedisStore, *, node: str = "test-node"
         executor=lambda: Executor(floor),
         intake=lambda: Intake(at.executor),
         front=NoDoor,
-        on_dead_signal=burial(database),
+        on_dead_signal=burial(executions),
     )
     owner = await make_owner(database)
     async with running(build_tree(cast, at, journal=journal)) as root:

@@ -7,25 +7,14 @@ from typing import Any, assert_never
 
 import structlog
 
+from trendedge.actors.execution_store import ExecutionStore
 from trendedge.actors.frames import channel_key, event_frame, event_wire, publication, stored_wire
 from trendedge.actors.messages import ExecuteSignal, PushEvents
 from trendedge.domain.book import Book, ExecutionRequest, LastPrice
 from trendedge.domain.events import CHANNEL
 from trendedge.domain.execution import LAST_PRICE_MAX_AGE, Execution, decide, duplicate_of, given_up
 from trendedge.runtime import Actor, ActorRef, DeadLetter
-from trendedge.storage.events import select_events_of_signal
-from trendedge.storage.executions import (
-    AlreadyCommitted,
-    Committed,
-    DuplicateMark,
-    Outcome,
-    StaleBook,
-    Trace,
-    commit_execution,
-    load_book,
-)
-from trendedge.storage.postgres import Database
-from trendedge.storage.prices import select_last_price
+from trendedge.storage.executions import AlreadyCommitted, Committed, DuplicateMark, Outcome, StaleBook, Trace
 
 log = structlog.get_logger("trendedge.executor")
 
@@ -36,7 +25,7 @@ type Clock = Callable[[], datetime]
 class Floor:
     """What every instance works with."""
 
-    database: Database
+    store: ExecutionStore
     hub: ActorRef[PushEvents]
     node: str
     clock: Clock
@@ -77,8 +66,8 @@ class Executor(Actor[ExecuteSignal]):
         self, message: ExecuteSignal, *, mark: str | None, first: str | None
     ) -> tuple[Execution, Outcome]:
         """Decide on the book as it is known here, and try to commit that."""
-        database, signal, now = self._floor.database, message.signal, self._floor.clock()
-        book = self._book = self._book or await load_book(database, message.account_id)
+        store, signal, now = self._floor.store, message.signal, self._floor.clock()
+        book = self._book = self._book or await store.load_book(message.account_id)
         request = request_of(message)
         if first is not None:
             execution = duplicate_of(request, first=first, book=book)
@@ -86,11 +75,10 @@ class Executor(Actor[ExecuteSignal]):
             last_price = None if signal.stated_price is not None else await self._last_price(message, now)
             execution = decide(request, book=book, last_price=last_price, now=now)
         trace = Trace(raw=message.raw, request_id=message.request_id, timings_ms=_timings(message, now, self._floor))
-        return execution, await commit_execution(database, request, execution, before=book, mark=mark, trace=trace)
+        return execution, await store.commit(request, execution, before=book, mark=mark, trace=trace)
 
     async def _last_price(self, message: ExecuteSignal, now: datetime) -> LastPrice | None:
-        return await select_last_price(
-            self._floor.database,
+        return await self._floor.store.last_price(
             user_id=message.user_id,
             root=message.signal.symbol.root,
             since=now - LAST_PRICE_MAX_AGE,
@@ -110,7 +98,7 @@ class Executor(Actor[ExecuteSignal]):
     async def _tell_again(self, message: ExecuteSignal) -> None:
         """The process died, or the store's answer was lost, between the commit and the telling."""
         log.warning("signal was executed before", user_id=message.user_id, signal_id=message.signal_id)
-        stored = await select_events_of_signal(self._floor.database, message.user_id, message.signal_id)
+        stored = await self._floor.store.events_of_signal(message.user_id, message.signal_id)
         await self._tell(message, [stored_wire(event) for event in stored])
 
     async def _tell(self, message: ExecuteSignal, events: Sequence[dict[str, Any]]) -> None:
@@ -125,17 +113,17 @@ class Executor(Actor[ExecuteSignal]):
             self.context.announce_on_settle(channel, publication(event, origin=self._floor.node))
 
 
-def burial(database: Database) -> Callable[[ExecuteSignal, DeadLetter], Awaitable[None]]:
+def burial(store: ExecutionStore) -> Callable[[ExecuteSignal, DeadLetter], Awaitable[None]]:
     """What is done when a signal is given up: its owner can read that, and which of our faults it was not."""
 
-    async def store(message: ExecuteSignal, letter: DeadLetter) -> None:
-        book = await load_book(database, message.account_id)
+    async def give_up(message: ExecuteSignal, letter: DeadLetter) -> None:
+        book = await store.load_book(message.account_id)
         # The letter's cause is for operators: it may name internals.
         execution = given_up(request_of(message), cause=f"{letter.attempts} attempts failed", book=book)
         trace = Trace(raw=message.raw, request_id=message.request_id)
-        await commit_execution(database, request_of(message), execution, before=book, mark=None, trace=trace)
+        await store.commit(request_of(message), execution, before=book, mark=None, trace=trace)
 
-    return store
+    return give_up
 
 
 def request_of(message: ExecuteSignal) -> ExecutionRequest:
