@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from trendedge.actors.codec import decode_execute, encode_execute
 from trendedge.actors.messages import ExecuteSignal, PushEvents, ReceiveAlert
-from trendedge.actors.policies import INTAKE, WEBHOOK_PROCESSING
+from trendedge.actors.policies import BROKER_BREAKER, INTAKE, WEBHOOK_PROCESSING
 from trendedge.runtime import (
     Actor,
     ActorRef,
@@ -92,6 +92,7 @@ def _trading(cast: Casting, at: Addresses, journal: Journal) -> SupervisorSpec:
                 shutdown_s=4.0,
                 mailbox=MailboxSpec(10_000, Overflow.FAIL, key=lambda message: message.account_id, drain=True),
                 retry=WEBHOOK_PROCESSING,
+                breaker=BROKER_BREAKER,
                 durability=Durability(journal, EXECUTOR_MAILBOX, encode_execute, decode_execute, cast.on_dead_signal),
             ),
             ServiceSpec("journal", cast.journal),
