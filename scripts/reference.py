@@ -18,8 +18,8 @@ TARGET = pathlib.Path(__file__).resolve().parents[1] / "docs" / "reference" / "r
 HEAD = """# The runtime's public names
 
 All of them are imported from `trendedge.runtime`. Times are seconds, of the event loop's clock where they are moments.
-What they promise together is in [the explanation](../explanation/runtime.md); this page is written from the docstrings by
-`python scripts/reference.py`.
+What they promise together is in [the explanation](../explanation/runtime.md). This page is written from the docstrings
+by `python scripts/reference.py`.
 """
 
 
