@@ -1,6 +1,7 @@
 """What the runtime's tests share: a running tree, an in-memory journal, and actors that fail on command."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -9,6 +10,7 @@ import anyio
 from trendedge.runtime import (
     Announcement,
     Appended,
+    Buried,
     DeadLetter,
     Duplicate,
     Entry,
@@ -44,20 +46,28 @@ class MemoryJournal:
     entries: dict[str, bytes] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
     marks: dict[str, str] = field(default_factory=dict)
-    dead: list[tuple[bytes, DeadLetter]] = field(default_factory=list)
+    letters: dict[str, Buried] = field(default_factory=dict)
     announced: list[Announcement] = field(default_factory=list)
     settled: list[str] = field(default_factory=list)
+    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1000))
     orphans: list[Entry] = field(default_factory=list)
     """What dead processes left: the next `adopt` gives it away."""
+
+    @property
+    def dead(self) -> list[tuple[bytes, DeadLetter]]:
+        return [(one.payload, one.letter) for one in self.letters.values()]
 
     async def append(self, mailbox: str, payload: bytes, *, unique: Unique | None = None) -> Appended | Duplicate:
         if unique is not None:
             first = self.marks.setdefault(unique.mark, unique.value)
             if first != unique.value:
                 return Duplicate(first)
-        entry_id = f"{len(self.entries) + len(self.settled) + len(self.dead):06}"
+        return Appended(self._remember(payload))
+
+    def _remember(self, payload: bytes) -> str:
+        entry_id = f"{next(self.numbers):06}"
         self.entries[entry_id] = payload
-        return Appended(entry_id)
+        return entry_id
 
     async def settle(self, mailbox: str, entry_id: str, *, announce: Sequence[Announcement] = ()) -> None:
         self.entries.pop(entry_id, None)
@@ -66,7 +76,8 @@ class MemoryJournal:
 
     async def bury(self, mailbox: str, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
         self.entries.pop(entry_id, None)
-        self.dead.append((payload, letter))
+        dead_id = f"{next(self.numbers):06}"
+        self.letters[dead_id] = Buried(dead_id, payload, letter, buried_at=0.0)
 
     async def recover(self, mailbox: str) -> list[Entry]:
         found = []
@@ -83,4 +94,18 @@ class MemoryJournal:
         return adopted
 
     async def count(self, mailbox: str) -> tuple[int, int]:
-        return len(self.entries), len(self.dead)
+        return len(self.entries), len(self.letters)
+
+    async def dead_letters(self, mailbox: str, *, after: str | None = None, limit: int = 50) -> list[Buried]:
+        newest_first = sorted(self.letters.items(), reverse=True)
+        return [letter for dead_id, letter in newest_first if after is None or dead_id < after][:limit]
+
+    async def dead_letter(self, mailbox: str, dead_id: str) -> Buried | None:
+        return self.letters.get(dead_id)
+
+    async def replay(self, mailbox: str, dead_id: str) -> Entry | None:
+        letter = self.letters.pop(dead_id, None)
+        return None if letter is None else Entry(self._remember(letter.payload), letter.payload)
+
+    async def discard(self, mailbox: str, dead_id: str) -> bool:
+        return self.letters.pop(dead_id, None) is not None

@@ -7,11 +7,13 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from tests.runtime.support import MemoryJournal, running
+from tests.runtime.support import MemoryJournal, running, until
 from trendedge.runtime import (
     Actor,
+    ActorStopped,
     Announcement,
     Appended,
+    Buried,
     ChildSpec,
     DeadLetter,
     Duplicate,
@@ -24,6 +26,8 @@ from trendedge.runtime import (
     RetryPolicy,
     SupervisorSpec,
     Unique,
+    UnknownDeadLetter,
+    UnreadableDeadLetter,
 )
 
 
@@ -68,6 +72,7 @@ def tree(
     store_up: anyio.Event | None = None,
     capacity: int = 10,
     on_bury: Callable[[Order, DeadLetter], Awaitable[None]] | None = None,
+    on_replay: Callable[[Order], Awaitable[None]] | None = None,
 ) -> tuple[DurableRef[Order], SupervisorSpec]:
     ref = DurableRef[Order]("executor")
     up = store_up or anyio.Event()
@@ -77,7 +82,7 @@ def tree(
         ref,
         mailbox=MailboxSpec(capacity, key=lambda order: order.account),
         retry=RetryPolicy(delays_s=(0.0, 0.0), outage=(StoreDown,), outage_delays_s=(0.0,)),
-        durability=Durability(journal, "executor", encode, decode, on_bury),
+        durability=Durability(journal, "executor", encode, decode, on_bury, on_replay),
     )
     return ref, SupervisorSpec("root", [child])
 
@@ -169,6 +174,100 @@ async def test_bytes_that_cannot_be_read_are_buried_instead_of_stopping_the_star
         await anyio.wait_all_tasks_blocked()
     assert done == ["buy"]
     assert journal.dead[0][1].cause.startswith("unreadable: ")
+
+
+@pytest.fixture
+def buried() -> MemoryJournal:
+    """A journal with two dead letters: 1, an order, and 2, which nobody can read."""
+    letter = DeadLetter("ValueError: no", "", 3)
+    payloads = {"1": b"a|buy", "2": b"\xff"}
+    return MemoryJournal(letters={id: Buried(id, payload, letter, 0.0) for id, payload in payloads.items()})
+
+
+async def test_a_replayed_letter_is_handled_at_once_and_once(buried: MemoryJournal) -> None:
+    done, reopened = list[str](), list[Order]()
+
+    async def on_replay(order: Order) -> None:
+        assert "1" in buried.letters
+        reopened.append(order)
+
+    ref, spec = tree(buried, done, on_replay=on_replay)
+    async with running(spec):
+        await ref.redeliver("1")
+        with pytest.raises(UnknownDeadLetter):
+            await ref.redeliver("1")
+        await until(lambda: done == ["buy"] and not buried.entries)
+        assert ref.cell.log is not None
+        assert (ref.cell.log.pending, ref.cell.log.dead, ref.cell.depth) == (0, 1, 0)
+    assert reopened == [Order("a", "buy")]
+    assert list(buried.letters) == ["2"]
+
+
+async def test_what_cannot_be_read_is_not_replayed(buried: MemoryJournal) -> None:
+    ref, spec = tree(buried, [])
+    async with running(spec):
+        with pytest.raises(UnreadableDeadLetter, match="dead letter 2 cannot be read"):
+            await ref.redeliver("2")
+    assert set(buried.letters) == {"1", "2"}
+
+
+async def test_a_replay_that_may_not_be_leaves_the_letter_where_it_is(buried: MemoryJournal) -> None:
+    async def on_replay(_: Order) -> None:
+        raise StoreDown
+
+    ref, spec = tree(buried, [], on_replay=on_replay)
+    async with running(spec):
+        with pytest.raises(StoreDown):
+            await ref.redeliver("1")
+    assert set(buried.letters) == {"1", "2"}
+    with pytest.raises(ActorStopped):
+        await ref.redeliver("1")
+
+
+async def test_a_replayed_letter_that_fails_again_is_buried_again_with_all_its_attempts(buried: MemoryJournal) -> None:
+    buried.letters["1"] = Buried("1", b"a|poison", DeadLetter("", "", 1), 0.0)
+    ref, spec = tree(buried, [])
+    async with running(spec):
+        await ref.redeliver("1")
+        await until(lambda: len(buried.letters) == 2)
+    [letter] = [one.letter for dead_id, one in buried.letters.items() if dead_id != "2"]
+    assert letter.attempts == 3
+
+
+async def test_a_discarded_letter_is_gone_and_whoever_waited_is_told_once_more(buried: MemoryJournal) -> None:
+    told: list[tuple[Order, str]] = []
+
+    async def on_bury(order: Order, letter: DeadLetter) -> None:
+        told.append((order, letter.cause))
+
+    ref, spec = tree(buried, [], on_bury=on_bury)
+    async with running(spec):
+        assert ref.cell.log is not None
+        for dead_id in ("1", "2"):
+            await ref.cell.log.discard(dead_id)
+        with pytest.raises(UnknownDeadLetter):
+            await ref.cell.log.discard("1")
+        assert ref.cell.log.dead == 0
+    assert buried.letters == {}
+    assert told == [(Order("a", "buy"), "ValueError: no")]
+
+
+async def test_the_backlog_tells_its_size_and_the_age_of_its_oldest_message() -> None:
+    journal = MemoryJournal(entries={"000001": b"a|buy"})
+    ref, spec = tree(journal, [])
+    async with running(spec):
+        assert ref.cell.log is not None
+        ref_log = ref.cell.log
+        await until(lambda: ref_log.pending == 0)
+        assert ref_log.oldest_age_s(anyio.current_time()) == 0.0
+        ref.cell.suspend()
+        before = anyio.current_time()
+        await ref.tell(Order("a", "buy"))
+        await ref.tell(Order("a", "sell"))
+        assert ref_log.pending == 2
+        assert ref_log.oldest_age_s(before + 100) == pytest.approx(100, abs=5)
+        ref.cell.resume()
+        await until(lambda: ref_log.pending == 0)
 
 
 async def test_a_full_mailbox_refuses_before_anything_is_journalled() -> None:

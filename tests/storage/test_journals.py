@@ -1,11 +1,12 @@
 """One suite for every journal: what runs here in Redis must run in PostgreSQL, and in both behind the failover."""
 
 import asyncio
+import time
 from dataclasses import dataclass
 
 import pytest
 
-from trendedge.runtime.journal import Appended, DeadLetter, Duplicate, Journal, Unique
+from trendedge.runtime.journal import Appended, Buried, DeadLetter, Duplicate, Journal, Unique
 from trendedge.storage.failover_journal import FailoverJournal
 from trendedge.storage.postgres import Database
 from trendedge.storage.postgres_journal import PostgresJournal
@@ -198,3 +199,144 @@ async def test_a_looking_adopter_does_not_get_what_it_already_has(stores: Stores
     await stores.end_lease("a")
     assert [entry.payload for entry in await journal.adopt(BOX)] == [b"theirs"]
     assert await journal.adopt(BOX) == []
+
+
+async def bury(journal: Journal, payload: bytes, letter: DeadLetter = LETTER) -> None:
+    await journal.bury(BOX, await append(journal, payload), payload, letter)
+
+
+async def letters(journal: Journal, limit: int = 50) -> list[Buried]:
+    """All dead letters, page by page."""
+    found: list[Buried] = []
+    while page := await journal.dead_letters(BOX, after=found[-1].dead_id if found else None, limit=limit):
+        assert len(page) <= limit
+        found += page
+    return found
+
+
+@pytest.mark.parametrize("limit", [1, 3, 50])
+async def test_dead_letters_of_all_processes_are_shown_newest_first_page_by_page(stores: Stores, limit: int) -> None:
+    for number in range(7):
+        await bury(stores.journal("ab"[number % 2]), b"%d" % number)
+    found = await letters(stores.journal("c"), limit)
+    assert [one.payload for one in found] == [b"6", b"5", b"4", b"3", b"2", b"1", b"0"]
+    assert [one.buried_at for one in found] == sorted((one.buried_at for one in found), reverse=True)
+
+
+async def test_a_dead_letter_tells_what_was_said_of_it(stores: Stores) -> None:
+    journal = stores.journal()
+    await bury(journal, b"\xff\x00x")
+    [listed] = await letters(journal)
+    found = await stores.journal("b").dead_letter(BOX, listed.dead_id)
+    assert found == listed
+    assert (found.payload, found.letter.cause, found.letter.traceback) == (b"\xff\x00x", LETTER.cause, LETTER.traceback)
+    assert (found.letter.attempts, set(found.letter.facts)) == (3, {"key"})
+    assert abs(found.buried_at - time.time()) < 60
+
+
+async def test_a_replayed_letter_is_an_entry_of_whoever_replays_it_without_its_attempts(stores: Stores) -> None:
+    first = stores.journal("a")
+    await append(first, b"x")
+    again = stores.journal("a")
+    [entry] = await again.recover(BOX)
+    await again.begin(BOX, entry.entry_id)
+    await again.bury(BOX, entry.entry_id, b"x", LETTER)
+    [letter] = await letters(again)
+    journal = stores.journal("b")
+    replayed = await journal.replay(BOX, letter.dead_id)
+    assert replayed is not None
+    assert replayed.payload == b"x"
+    assert await journal.count(BOX) == (1, 0)
+    [recovered] = await stores.journal("b").recover(BOX)
+    assert (recovered.entry_id, recovered.payload, recovered.attempts) == (replayed.entry_id, b"x", 0)
+    await journal.settle(BOX, replayed.entry_id)
+    assert await journal.count(BOX) == (0, 0)
+
+
+async def test_what_was_replayed_is_adopted_when_whoever_replayed_it_dies(stores: Stores) -> None:
+    await bury(stores.journal("a"), b"x")
+    [letter] = await letters(stores.journal("a"))
+    await stores.journal("b").replay(BOX, letter.dead_id)
+    heir = stores.journal("c")
+    assert await heir.adopt(BOX) == []  # b holds a lease
+    await stores.end_lease("b")
+    assert [entry.payload for entry in await heir.adopt(BOX)] == [b"x"]
+
+
+async def test_of_many_replays_and_discards_at_once_one_has_the_letter(stores: Stores) -> None:
+    journal = stores.journal()
+    await bury(journal, b"x")
+    [letter] = await letters(journal)
+    replays = [stores.journal(node).replay(BOX, letter.dead_id) for node in "abcdef"]
+    discards = [journal.discard(BOX, letter.dead_id) for _ in range(3)]
+    results = await asyncio.gather(*replays, *discards)
+    assert len([one for one in results if one]) == 1
+    assert await letters(journal) == []
+    assert await journal.dead_letter(BOX, letter.dead_id) is None
+
+
+async def test_a_discarded_letter_is_gone(stores: Stores) -> None:
+    journal = stores.journal()
+    for payload in (b"kept", b"gone"):
+        await bury(journal, payload)
+    newest, oldest = await letters(journal)
+    assert await journal.discard(BOX, newest.dead_id)
+    assert not await journal.discard(BOX, newest.dead_id)
+    assert await journal.replay(BOX, newest.dead_id) is None
+    assert await letters(journal) == [oldest]
+    assert [one.payload for one in await journal.dead_letters(BOX, after=newest.dead_id)] == [b"kept"]
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    ["", "x", "1:", "1:x", "2:5", "3:5-5", "1:5-5-5", "1:-1--1", "0-0", "1:0-0", "2:0-0", "²-²", f"1:{10**40}-1"],
+)
+async def test_what_is_no_dead_letters_id_finds_none(stores: Stores, nonsense: str) -> None:
+    journal = stores.journal()
+    await bury(journal, b"x")
+    assert await journal.dead_letter(BOX, nonsense) is None
+    assert await journal.replay(BOX, nonsense) is None
+    assert not await journal.discard(BOX, nonsense)
+    assert await journal.dead_letters(BOX, after=nonsense) == []
+    assert await journal.count(BOX) == (0, 1)
+
+
+async def test_an_entry_tells_its_age(stores: Stores) -> None:
+    await append(stores.journal(), b"x")
+    await asyncio.sleep(0.05)
+    [entry] = await stores.journal().recover(BOX)
+    assert 0.05 <= entry.age_s + 0.001 < 60
+
+
+async def test_dead_letters_of_both_stores_are_put_in_order(database: Database, redis_store: RedisStore) -> None:
+    in_redis, in_postgres = RedisJournal(redis_store, node="a"), PostgresJournal(database, node="a")
+    both = FailoverJournal(in_redis, in_postgres, speaker=redis_store)
+    for number in range(8):
+        await bury((in_redis, in_postgres)[number % 2], b"%d" % number)
+        await asyncio.sleep(0.002)
+    for limit in (1, 2, 5, 50):
+        found = await letters(both, limit)
+        assert [one.payload for one in found] == [b"%d" % number for number in reversed(range(8))]
+    for letter in await letters(both):
+        assert await both.discard(BOX, letter.dead_id)
+    assert await both.count(BOX) == (0, 0)
+
+
+async def test_dead_letters_of_one_millisecond_in_both_stores_are_all_shown_once(
+    database: Database, redis_store: RedisStore
+) -> None:
+    both = FailoverJournal(
+        RedisJournal(redis_store, node="a"), PostgresJournal(database, node="a"), speaker=redis_store
+    )
+    fields = ("cause", "c", "traceback", "t", "attempts", 1, "facts", "{}")
+    for number in range(3):
+        await redis_store.command("XADD", f"mailbox:dead:{BOX}", f"1700000000000-{number}", "p", f"r{number}", *fields)
+        await database.execute(
+            "insert into dead_letters (mailbox, payload, cause, traceback, attempts, facts, buried_at) "
+            "values ($1, $2, 'c', 't', 1, '{}', to_timestamp(1700000000.000) + interval '300 microseconds')",
+            BOX,
+            f"p{number}".encode(),
+        )
+    for limit in (1, 2, 50):
+        found = await letters(both, limit)
+        assert [one.payload for one in found] == [b"p2", b"p1", b"p0", b"r2", b"r1", b"r0"]

@@ -21,9 +21,11 @@ from trendedge.runtime.errors import (
     RuntimeFault,
     StartFailed,
     UnknownChild,
+    UnknownDeadLetter,
+    UnreadableDeadLetter,
 )
 from trendedge.runtime.inspection import Inspector
-from trendedge.runtime.journal import Announcement, Appended, DeadLetter, Duplicate, Entry, Journal, Unique
+from trendedge.runtime.journal import Announcement, Appended, Buried, DeadLetter, Duplicate, Entry, Journal, Unique
 from trendedge.runtime.mailbox import MailboxSpec, Overflow
 from trendedge.runtime.ref import ActorRef, DurableRef, Request
 from trendedge.runtime.retry import RetryPolicy
@@ -43,6 +45,7 @@ __all__ = [
     "BreakerChanged",
     "BreakerSpec",
     "BreakerState",
+    "Buried",
     "ChildSpec",
     "Context",
     "Controls",
@@ -80,4 +83,6 @@ __all__ = [
     "Unique",
     "UnknownActor",
     "UnknownChild",
+    "UnknownDeadLetter",
+    "UnreadableDeadLetter",
 ]

@@ -129,7 +129,7 @@ class Cell:
                 envelope = entity.mail.popleft()
                 envelope.abandon(self.path)
                 if self.log is not None and envelope.entry_id is not None:
-                    self.log.known.discard(envelope.entry_id)
+                    self.log.known.pop(envelope.entry_id, None)
         self.entities.clear()
         if self._latest is not None:
             self._latest.clear()
@@ -367,6 +367,21 @@ class Cell:
             self._admit(envelope)
             self.depth += 1
         return len(envelopes)
+
+    async def redeliver(self, dead_id: str) -> None:
+        """Take a dead letter back into the mailbox, in the journal and here."""
+        if self.log is None:
+            raise TypeError(f"{self.path} is not durable")
+        if not self._recovered or self._ending():
+            raise ActorStopped(self.path)
+        if self.depth >= self.spec.capacity:
+            raise MailboxFull(self.path, self.spec.capacity)
+        envelope = await self.log.replay(dead_id, now=self.now())
+        if self._ending():
+            self.log.known.pop(envelope.entry_id or "", None)  # the next incarnation finds it in the journal
+            return
+        self._admit(envelope)
+        self.depth += 1
 
     async def _host_single(self) -> None:
         entity = self.entities.setdefault(None, Entity(self, None))

@@ -4,13 +4,14 @@ import asyncio
 import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
-from trendedge.runtime.errors import JournalUnavailable
-from trendedge.runtime.journal import Announcement, Appended, DeadLetter, Duplicate, Entry, Journal, Unique
+from trendedge.runtime.errors import JournalUnavailable, UnknownDeadLetter, UnreadableDeadLetter
+from trendedge.runtime.journal import Announcement, Appended, Buried, DeadLetter, Duplicate, Entry, Journal, Unique
 from trendedge.runtime.mailbox import Envelope
 
 log = structlog.get_logger("trendedge.runtime")
@@ -27,7 +28,11 @@ class Durability:
     decode: Callable[[bytes], Any]
     """Raises on bytes that it cannot read; such an entry goes to the dead letters."""
     on_bury: Callable[[Any, DeadLetter], Awaitable[None]] | None = None
-    """Called with a message that is given up, before it is buried: to tell whoever waits for its outcome."""
+    """Called with a message that is given up, before it is buried: to tell whoever waits for its outcome. Again when
+    its dead letter is discarded: it must do nothing where it was told."""
+    on_replay: Callable[[Any], Awaitable[None]] | None = None
+    """Called with a message before its dead letter is replayed: to take back what `on_bury` told. What it raises ends
+    the replay; doing it twice must be harmless."""
 
 
 class DurableLog:
@@ -37,14 +42,30 @@ class DurableLog:
         self._at = durability
         self._settlements: deque[tuple[str, tuple[Announcement, ...]]] = deque()
         self._wake = asyncio.Event()
-        self.known: set[str] = set()
-        """Entries that are in memory or being settled: recovery must not deliver them a second time."""
+        self.known: dict[str, float] = {}
+        """Entries that are in memory or being settled: recovery must not deliver them a second time. With the loop's
+        time of their append, oldest first."""
         self.dead = 0
+
+    @property
+    def mailbox(self) -> str:
+        """Name in the journal."""
+        return self._at.mailbox
+
+    @property
+    def journal(self) -> Journal:
+        """Where the mailbox is journalled."""
+        return self._at.journal
 
     @property
     def pending(self) -> int:
         """Messages that are remembered and not yet settled."""
         return len(self.known)
+
+    def oldest_age_s(self, now: float) -> float:
+        """Seconds since the oldest of them was appended; 0 when there is none."""
+        since = next(iter(self.known.values()), None)
+        return 0.0 if since is None else max(0.0, now - since)
 
     async def append(self, message: Any, unique: Unique | None) -> Appended | Duplicate:
         """Journal a message.
@@ -53,7 +74,7 @@ class DurableLog:
         """
         outcome = await self._at.journal.append(self._at.mailbox, self._at.encode(message), unique=unique)
         if isinstance(outcome, Appended):
-            self.known.add(outcome.entry_id)
+            self.known[outcome.entry_id] = asyncio.get_running_loop().time()
         return outcome
 
     async def recover(self, max_deliveries: int, *, now: float) -> list[Envelope]:
@@ -86,11 +107,62 @@ class DurableLog:
             await self._tell_outcome(message, letter)
             await self._bury(entry.entry_id, entry.payload, letter)
             return None
-        self.known.add(entry.entry_id)
-        envelope = Envelope(message, enqueued_at=now)
-        envelope.entry_id = entry.entry_id
+        envelope = self._delivered(entry, message, now)
         envelope.recovered = True
         return envelope
+
+    def _delivered(self, entry: Entry, message: Any, now: float) -> Envelope:
+        self.known[entry.entry_id] = now - entry.age_s
+        envelope = Envelope(message, enqueued_at=now)
+        envelope.entry_id = entry.entry_id
+        return envelope
+
+    def read(self, buried: Buried) -> Any:
+        """The message of a dead letter.
+
+        :raises UnreadableDeadLetter: this release cannot read it
+        """
+        try:
+            return self._at.decode(buried.payload)
+        except Exception as error:
+            raise UnreadableDeadLetter(buried.dead_id, str(error)) from error
+
+    async def replay(self, dead_id: str, *, now: float) -> Envelope:
+        """Take a dead letter back into the mailbox, with all its attempts before it.
+
+        :raises UnknownDeadLetter: there is none of this id
+        :raises UnreadableDeadLetter: this release cannot read it
+        :raises JournalUnavailable: its store cannot be reached; when the answer was lost, `adopt` delivers it
+        """
+        buried = await self._at.journal.dead_letter(self._at.mailbox, dead_id)
+        if buried is None:
+            raise UnknownDeadLetter(dead_id)
+        message = self.read(buried)
+        if self._at.on_replay is not None:
+            await self._at.on_replay(message)
+        entry = await self._at.journal.replay(self._at.mailbox, dead_id)
+        if entry is None:
+            raise UnknownDeadLetter(dead_id)
+        self.dead -= 1
+        log.warning("dead letter replayed", mailbox=self._at.mailbox, dead_id=dead_id, entry_id=entry.entry_id)
+        return self._delivered(entry, message, now)
+
+    async def discard(self, dead_id: str) -> None:
+        """Remove a dead letter for good.
+
+        :raises UnknownDeadLetter: there is none of this id
+        :raises JournalUnavailable: its store cannot be reached
+        """
+        buried = await self._at.journal.dead_letter(self._at.mailbox, dead_id)
+        if buried is None:
+            raise UnknownDeadLetter(dead_id)
+        # A replay that ended halfway has taken the outcome back.
+        with suppress(UnreadableDeadLetter):
+            await self._tell_outcome(self.read(buried), buried.letter)
+        if not await self._at.journal.discard(self._at.mailbox, dead_id):
+            raise UnknownDeadLetter(dead_id)
+        self.dead -= 1
+        log.warning("dead letter discarded", mailbox=self._at.mailbox, dead_id=dead_id)
 
     async def begin(self, envelope: Envelope) -> None:
         """Count an attempt at a recovered message before it is made."""
@@ -125,7 +197,7 @@ class DurableLog:
 
     async def _bury(self, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
         await self._at.journal.bury(self._at.mailbox, entry_id, payload, letter)
-        self.known.discard(entry_id)
+        self.known.pop(entry_id, None)
         self.dead += 1
         log.error("message buried", mailbox=self._at.mailbox, entry_id=entry_id, cause=letter.cause)
 
@@ -150,4 +222,4 @@ class DurableLog:
             except JournalUnavailable as error:
                 # It stays in the journal and is delivered again after a restart; the handler's effect is idempotent.
                 log.warning("settlement postponed", mailbox=self._at.mailbox, error=str(error))
-            self.known.discard(entry_id)
+            self.known.pop(entry_id, None)

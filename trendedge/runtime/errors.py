@@ -86,6 +86,22 @@ class JournalUnavailable(RuntimeFault):
         self.store, self.reason = store, reason
 
 
+class UnknownDeadLetter(RuntimeFault):
+    """There is no such dead letter, or not any more: somebody has replayed or discarded it."""
+
+    def __init__(self, dead_id: str) -> None:
+        super().__init__(f"there is no dead letter {dead_id[:256]!r}")
+        self.dead_id = dead_id
+
+
+class UnreadableDeadLetter(RuntimeFault):
+    """This release cannot read the payload: a replay would only bury it again."""
+
+    def __init__(self, dead_id: str, reason: str) -> None:
+        super().__init__(f"dead letter {dead_id} cannot be read: {reason}")
+        self.dead_id, self.reason = dead_id, reason
+
+
 class StartFailed(RuntimeFault):
     """A child did not become ready."""
 

@@ -42,6 +42,8 @@ class Entry:
     payload: bytes
     attempts: int = 0
     """Attempts that `begin` has counted: by the journal, so that they survive a crash."""
+    age_s: float = 0.0
+    """Seconds between its append and its being read, by the store's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,17 @@ class DeadLetter:
     traceback: str
     attempts: int
     facts: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Buried:
+    """A dead letter as it lies in the journal."""
+
+    dead_id: str
+    payload: bytes
+    letter: DeadLetter
+    buried_at: float
+    """Unix seconds, by the store's clock."""
 
 
 class Journal(Protocol):
@@ -95,4 +108,26 @@ class Journal(Protocol):
 
     async def count(self, mailbox: str) -> tuple[int, int]:
         """(unsettled, dead) entries of this mailbox."""
+        ...
+
+    async def dead_letters(self, mailbox: str, *, after: str | None = None, limit: int = 50) -> list[Buried]:
+        """Dead letters of all processes, the newest first, at most `limit`; those that follow `after` in this order.
+
+        `after` need not be there any more. What cannot be the id of a dead letter is followed by nothing.
+        """
+        ...
+
+    async def dead_letter(self, mailbox: str, dead_id: str) -> Buried | None:
+        """One of them; None when there is none of this id (any more)."""
+        ...
+
+    async def replay(self, mailbox: str, dead_id: str) -> Entry | None:
+        """Move a dead letter back among this process's own entries, atomically, as if it had never been attempted.
+
+        Of several callers one gets the entry, the others None. It is not delivered: that is the caller's.
+        """
+        ...
+
+    async def discard(self, mailbox: str, dead_id: str) -> bool:
+        """Remove a dead letter for good; whether it was there."""
         ...

@@ -142,6 +142,17 @@ class DurableRef[M](_Address):
         """
         return await self.cell.adopt()
 
+    async def redeliver(self, dead_id: str) -> None:
+        """Take a dead letter back into the mailbox; it has all its attempts before it.
+
+        :raises UnknownDeadLetter: there is none of this id, or somebody else was faster
+        :raises UnreadableDeadLetter: this release cannot read it
+        :raises MailboxFull: at capacity: nothing was changed
+        :raises ActorStopped: the actor does not run
+        :raises JournalUnavailable: its store cannot be reached; when only the answer was lost, it is delivered later
+        """
+        await self.cell.redeliver(dead_id)
+
     def waiting(self) -> Iterator[M]:
         """What is accepted and not yet settled, in no particular order: for looking, not for taking."""
         for entity in self.cell.entities.values():

@@ -4,11 +4,11 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from trendedge.runtime.errors import JournalUnavailable
-from trendedge.runtime.journal import Announcement, Appended, DeadLetter, Duplicate, Entry, Journal, Unique
+from trendedge.runtime.journal import Announcement, Appended, Buried, DeadLetter, Duplicate, Entry, Journal, Unique
 from trendedge.storage.errors import StoreUnavailable
 
 PROBE_S = 1.0
@@ -133,6 +133,43 @@ class FailoverJournal:
         counts = await self._ask_both(lambda side: side.journal.count(mailbox))
         return sum(pending for _, (pending, _) in counts), sum(dead for _, (_, dead) in counts)
 
+    async def dead_letters(self, mailbox: str, *, after: str | None = None, limit: int = 50) -> list[Buried]:
+        """The dead letters of both stores, the newest first; of one when the other is down.
+
+        :raises JournalUnavailable: both are down
+        """
+        shares = await self._ask_both(
+            lambda side: side.journal.dead_letters(mailbox, after=self._after(side, after), limit=limit)
+        )
+        letters = [replace(one, dead_id=side.prefix + one.dead_id) for side, found in shares for one in found]
+        return sorted(letters, key=lambda one: _place(one.dead_id), reverse=True)[:limit]
+
+    def _after(self, side: _Side, after: str | None) -> str | None:
+        """The same place in the list of one side. Of two letters of one millisecond the second store's comes first."""
+        if after is None or after.startswith(side.prefix):
+            return after and after.removeprefix(side.prefix)
+        ms = after.partition(":")[2].partition("-")[0]
+        if not (ms.isascii() and ms.isdigit()):
+            return after  # no place in any list
+        return f"{int(ms) + (side is self._first)}-0"
+
+    async def dead_letter(self, mailbox: str, dead_id: str) -> Buried | None:
+        """One dead letter, of the store that its id names."""
+        side, own_id = self._side(dead_id)
+        found = await side.journal.dead_letter(mailbox, own_id)
+        return None if found is None else replace(found, dead_id=side.prefix + found.dead_id)
+
+    async def replay(self, mailbox: str, dead_id: str) -> Entry | None:
+        """Move a dead letter back among the entries of the store that it lies in."""
+        side, own_id = self._side(dead_id)
+        entry = await side.journal.replay(mailbox, own_id)
+        return None if entry is None else replace(entry, entry_id=side.prefix + entry.entry_id)
+
+    async def discard(self, mailbox: str, dead_id: str) -> bool:
+        """Remove a dead letter from the store that it lies in."""
+        side, own_id = self._side(dead_id)
+        return await side.journal.discard(mailbox, own_id)
+
     async def run(self) -> None:
         """Mend what was broken, until cancelled. Sends nothing while all is well and all is settled."""
         async with asyncio.TaskGroup() as tasks:
@@ -175,7 +212,7 @@ class FailoverJournal:
 
     async def _gather(self, read: Callable[[_Side], Awaitable[list[Entry]]]) -> list[Entry]:
         found = [
-            Entry(side.prefix + entry.entry_id, entry.payload, entry.attempts)
+            replace(entry, entry_id=side.prefix + entry.entry_id)
             for side, entries in await self._ask_both(read)
             for entry in entries
         ]
@@ -211,6 +248,13 @@ class FailoverJournal:
             self._degraded = down
             self._on_change(down)
             self._work.set()
+
+
+def _place(dead_id: str) -> tuple[int, str, int]:
+    """What dead letters of both stores are put in order by: time, store, number."""
+    prefix, _, own_id = dead_id.partition(":")
+    ms, _, number = own_id.partition("-")
+    return int(ms), prefix, int(number)
 
 
 def _age(entry: Entry) -> int:

@@ -4,15 +4,19 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 
 from trendedge.runtime.errors import JournalUnavailable
-from trendedge.runtime.journal import Announcement, Appended, DeadLetter, Duplicate, Entry, Unique
+from trendedge.runtime.journal import Announcement, Appended, Buried, DeadLetter, Duplicate, Entry, Unique
 from trendedge.storage.node import LEASE_S
 from trendedge.storage.pending import DOUBT_S, Pending, journal_unavailable
 from trendedge.storage.postgres import STORE, Database, Row
 from trendedge.storage.values import storable
 
 _ANSWER_S = 2.0
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LONGEST_NUMBER = 19
+_LARGEST_NUMBER = 2**63 - 1
 
 
 class PostgresJournal:
@@ -90,6 +94,47 @@ class PostgresJournal:
             row = await self._database.fetchrow(_COUNT, mailbox, self._node)
         return (0, 0) if row is None else (row["pending"], row["dead"])
 
+    async def dead_letters(self, mailbox: str, *, after: str | None = None, limit: int = 50) -> list[Buried]:
+        """Dead letters, the newest first, from the one after `after` on."""
+        place = (None, None) if after is None else _place(after)
+        if place is None:
+            return []
+        async with _answered():
+            return [_buried(row) for row in await self._database.fetch(_DEAD_LETTERS, mailbox, *place, limit)]
+
+    async def dead_letter(self, mailbox: str, dead_id: str) -> Buried | None:
+        """One dead letter."""
+        place = _place(dead_id)
+        if place is None:
+            return None
+        async with _answered():
+            row = await self._database.fetchrow(_DEAD_LETTER, mailbox, *place)
+        return None if row is None else _buried(row)
+
+    async def replay(self, mailbox: str, dead_id: str) -> Entry | None:
+        """Move a dead letter to this node's entries, in one statement."""
+        place = _place(dead_id)
+        if place is None:
+            return None
+        begun = time.monotonic()
+        with self._pending.doubting(mailbox):
+            async with _answered():
+                row = await self._database.fetchrow(_REPLAY, mailbox, *place, self._node, LEASE_S)
+        if row is None:
+            return None
+        self._pending.renewed(mailbox, begun)
+        entry = Entry(_entry_id(row), row["payload"])
+        self._pending.remember(mailbox, entry.entry_id)
+        return entry
+
+    async def discard(self, mailbox: str, dead_id: str) -> bool:
+        """Remove a dead letter."""
+        place = _place(dead_id)
+        if place is None:
+            return False
+        async with _answered():
+            return await self._database.execute(_DISCARD, mailbox, *place) == "DELETE 1"
+
     async def keep_lease(self) -> None:
         """Renew the lease while there is unsettled mail, until cancelled. Costs nothing while there is none."""
         await self._pending.beat(self._renew_lease)
@@ -113,7 +158,7 @@ class PostgresJournal:
 
     def _delivered(self, mailbox: str, rows: list[Row]) -> list[Entry]:
         entries = [
-            Entry(_entry_id(row), row["payload"], attempts=row["attempts"])
+            Entry(_entry_id(row), row["payload"], attempts=row["attempts"], age_s=row["age_s"])
             for row in sorted(rows, key=lambda row: (row["created_at"], row["id"]))
         ]
         for entry in entries:
@@ -135,6 +180,23 @@ async def _answered() -> AsyncGenerator[None]:
 def _entry_id(row: Row) -> str:
     """Milliseconds and number, as Redis names its entries: so entries of both stores can be put in order."""
     return f"{int(row['created_at'].timestamp() * 1000)}-{row['id']}"
+
+
+def _place(dead_id: str) -> tuple[datetime, int] | None:
+    """(time, number) of what could be the id of a dead letter; made like that of an entry, for the same reason."""
+    ms, _, number = dead_id.partition("-")
+    if not all(part.isascii() and part.isdigit() and len(part) <= _LONGEST_NUMBER for part in (ms, number)):
+        return None
+    try:
+        return _EPOCH + timedelta(milliseconds=int(ms)), min(int(number), _LARGEST_NUMBER)
+    except OverflowError:
+        return None
+
+
+def _buried(row: Row) -> Buried:
+    buried_at: datetime = row["created_at"]
+    letter = DeadLetter(row["cause"], row["traceback"], row["attempts"], row["facts"])
+    return Buried(_entry_id(row), row["payload"], letter, buried_at=buried_at.timestamp())
 
 
 def _row_id(entry_id: str) -> int:
@@ -175,9 +237,13 @@ _DEAD_NODES = """
 """
 _ADOPT = "update mailbox_entries set node = $2 where mailbox = $1 and node = any($3::text[]) returning id"
 _BEGIN = "update mailbox_entries set attempts = attempts + 1 where mailbox = $1 and id = $2"
-_ALL = "select id, payload, attempts, created_at from mailbox_entries where mailbox = $1 and node = $2"
+_ALL = """
+    select id, payload, attempts, created_at, extract(epoch from now() - created_at)::float as age_s
+    from mailbox_entries where mailbox = $1 and node = $2
+"""
 _NEW = """
-    select id, payload, attempts, created_at from mailbox_entries
+    select id, payload, attempts, created_at, extract(epoch from now() - created_at)::float as age_s
+    from mailbox_entries
     where mailbox = $1 and node = $2 and id <> all($3::bigint[])
         and (id = any($4::bigint[]) or created_at <= now() - make_interval(secs => $5::float))
 """
@@ -185,6 +251,27 @@ _COUNT = """
     select (select count(*) from mailbox_entries where mailbox = $1 and node = $2) as pending,
         (select count(*) from dead_letters where mailbox = $1) as dead
 """
+# Ids tell milliseconds, as those of Redis do, so that is what letters are put in order by.
+_BURIED_AT = "date_trunc('milliseconds', buried_at)"
+_LETTER = f"select id, payload, cause, traceback, attempts, facts, {_BURIED_AT} as created_at from dead_letters"  # noqa: S608 - made of constants
+_DEAD_LETTERS = f"""
+    {_LETTER} where mailbox = $1 and ($2::timestamptz is null or ({_BURIED_AT}, id) < ($2, $3::bigint))
+    order by {_BURIED_AT} desc, id desc limit $4
+"""
+_THIS_ONE = f"mailbox = $1 and {_BURIED_AT} = $2::timestamptz and id = $3::bigint"
+_DEAD_LETTER = f"{_LETTER} where {_THIS_ONE}"
+_DISCARD = f"delete from dead_letters where {_THIS_ONE}"  # noqa: S608 - made of constants
+_REPLAY = f"""
+    with taken as (
+        delete from dead_letters where {_THIS_ONE} returning payload
+    ), lease as (
+        insert into mailbox_nodes (node, lease_until)
+        select $4, now() + make_interval(secs => $5::int) from taken
+        on conflict (node) do update set lease_until = excluded.lease_until
+    )
+    insert into mailbox_entries (mailbox, node, payload) select $1, $4, payload from taken
+    returning id, payload, created_at
+"""  # noqa: S608 - made of constants
 _RENEW = """
     insert into mailbox_nodes (node, lease_until) values ($1, now() + make_interval(secs => $2::int))
     on conflict (node) do update set lease_until = excluded.lease_until

@@ -1,5 +1,6 @@
 """The journal in Redis streams: one command to append, one to settle, none while there is nothing to do."""
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,12 +9,13 @@ from typing import Any
 
 import orjson
 
-from trendedge.runtime.journal import Announcement, Appended, DeadLetter, Duplicate, Entry, Unique
+from trendedge.runtime.journal import Announcement, Appended, Buried, DeadLetter, Duplicate, Entry, Unique
 from trendedge.storage import redis_scripts as scripts
 from trendedge.storage.node import LEASE_S
 from trendedge.storage.pending import DOUBT_S, Pending, journal_unavailable
 from trendedge.storage.redis import Argument, RedisStore, Script
 
+_ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 _PAGE = 500
 """Entries a script touches at most: Redis serves nobody else while one runs."""
 
@@ -84,8 +86,8 @@ class RedisJournal:
         with self._pending.doubting(mailbox):
             await self._renew_lease(mailbox)
             await self._adopt_from_the_dead(mailbox)
-            found, _ = await self._read(mailbox)
-            return await self._deliver(mailbox, found)
+            found, now_ms = await self._read(mailbox)
+            return await self._deliver(mailbox, found, now_ms)
 
     async def adopt(self, mailbox: str) -> list[Entry]:
         """Entries that became ours since the last look: of dead nodes, and of appends whose answer never came.
@@ -101,12 +103,51 @@ class RedisJournal:
         ours = [entry for entry in unknown if entry.moved or now_ms - entry.age[0] >= self._pending.doubt_s * 1000]
         if len(ours) == len(unknown):
             self._pending.settle_doubt(mailbox)
-        return await self._deliver(mailbox, ours)
+        return await self._deliver(mailbox, ours, now_ms)
 
     async def count(self, mailbox: str) -> tuple[int, int]:
         """(unsettled of this node, dead of all nodes)."""
         pending, dead = await self._run(scripts.COUNT, [_stream(mailbox, self._node), _dead(mailbox)], [])
         return int(pending), int(dead)
+
+    async def dead_letters(self, mailbox: str, *, after: str | None = None, limit: int = 50) -> list[Buried]:
+        """Dead letters, the newest first, from the one after `after` on. One command."""
+        if after is not None and (not _ID.fullmatch(after) or not after.strip("0-")):
+            return []  # 0-0 is before everything, which Redis refuses to look for
+        last = "+" if after is None else f"({after}"
+        with journal_unavailable():
+            found = await self._redis.command("XREVRANGE", _dead(mailbox), last, "-", "COUNT", limit)
+        return [_buried(id, fields) for id, fields in found]
+
+    async def dead_letter(self, mailbox: str, dead_id: str) -> Buried | None:
+        """One dead letter."""
+        if not _ID.fullmatch(dead_id):
+            return None
+        with journal_unavailable():
+            found = await self._redis.command("XRANGE", _dead(mailbox), dead_id, dead_id)
+        return _buried(*found[0]) if found else None
+
+    async def replay(self, mailbox: str, dead_id: str) -> Entry | None:
+        """Move a dead letter to this node's stream."""
+        if not _ID.fullmatch(dead_id):
+            return None
+        begun = time.monotonic()
+        keys = [_dead(mailbox), _stream(mailbox, self._node), _lease(self._node), _nodes(mailbox)]
+        with self._pending.doubting(mailbox):
+            moved = await self._run(scripts.REPLAY, keys, [dead_id, self._node, LEASE_S])
+        if moved is None:
+            return None
+        self._pending.renewed(mailbox, begun)
+        entry = Entry(moved[0].decode(), moved[1])
+        self._pending.remember(mailbox, entry.entry_id)
+        return entry
+
+    async def discard(self, mailbox: str, dead_id: str) -> bool:
+        """Remove a dead letter."""
+        if not _ID.fullmatch(dead_id):
+            return False
+        with journal_unavailable():
+            return bool(await self._redis.command("XDEL", _dead(mailbox), dead_id))
 
     async def keep_lease(self) -> None:
         """Renew the lease while there is unsettled mail, until cancelled. Costs nothing while there is none."""
@@ -148,14 +189,17 @@ class RedisJournal:
                 return found, now_ms
             start = f"({found[-1].id}"
 
-    async def _deliver(self, mailbox: str, found: list["_Found"]) -> list[Entry]:
+    async def _deliver(self, mailbox: str, found: list["_Found"], now_ms: int) -> list[Entry]:
         """With the attempts that were begun at each, oldest first."""
         found.sort(key=lambda entry: entry.age)
         entries: list[Entry] = []
         for page in batched(found, _PAGE):
             ids = [entry.id for entry in page]
             attempts = await self._run(scripts.ATTEMPTS, [_attempts(mailbox, self._node)], ids)
-            entries += [Entry(e.id, e.payload, attempts=count) for e, count in zip(page, attempts, strict=True)]
+            entries += [
+                Entry(one.id, one.payload, attempts=count, age_s=(now_ms - one.age[0]) / 1000)
+                for one, count in zip(page, attempts, strict=True)
+            ]
         for entry in entries:
             self._counted.add(entry.entry_id)
             self._pending.remember(mailbox, entry.entry_id)
@@ -189,6 +233,17 @@ class _Found:
         """When it was appended: milliseconds of the server's clock, and a running number within one."""
         ms, _, number = self.first_id.partition("-")
         return int(ms), int(number)
+
+
+def _buried(id: bytes, words: Sequence[bytes]) -> Buried:
+    fields: dict[bytes, bytes] = dict(zip(words[::2], words[1::2], strict=True))
+    letter = DeadLetter(
+        cause=fields[b"cause"].decode(),
+        traceback=fields[b"traceback"].decode(),
+        attempts=int(fields[b"attempts"]),
+        facts=orjson.loads(fields[b"facts"]),
+    )
+    return Buried(id.decode(), fields[b"p"], letter, buried_at=int(id.partition(b"-")[0]) / 1000)
 
 
 def _stream(mailbox: str, node: str) -> str:

@@ -44,6 +44,19 @@ redis.call('XADD', KEYS[3], '*', unpack(ARGV, 2))
 return 1
 """)
 
+REPLAY = Script("""
+-- KEYS: dead, stream, lease, nodes   ARGV: dead letter's id, node, lease in s   Answers the entry's id, or nothing.
+local found = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])
+if #found == 0 then return false end
+local fields = {}
+for i = 1, #found[1][2], 2 do fields[found[1][2][i]] = found[1][2][i + 1] end
+local id = redis.call('XADD', KEYS[2], '*', 'p', fields['p'])
+redis.call('XDEL', KEYS[1], ARGV[1])
+redis.call('SET', KEYS[3], '1', 'EX', ARGV[3])
+redis.call('SADD', KEYS[4], ARGV[2])
+return {id, fields['p']}
+""")
+
 READ = Script("""
 -- KEYS: stream   ARGV: first id, most entries   Answers {server's ms, {id, first id, payload}...}
 local clock = redis.call('TIME')
