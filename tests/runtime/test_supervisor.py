@@ -6,7 +6,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from tests.runtime.support import running
+from tests.runtime.support import running, until
 from trendedge.runtime import (
     Actor,
     ActorRef,
@@ -128,8 +128,7 @@ async def test_one_message_that_kills_again_and_again_counts_once_and_is_given_u
         while ref.cell.stats.buried == 0:
             await anyio.lowlevel.checkpoint()
         assert ref.cell.stats.failed == 11
-        await anyio.wait_all_tasks_blocked()
-        assert root.children[0].status == "running"
+        await until(lambda: root.children[0].status == "running")
 
 
 async def test_a_child_that_fails_to_start_fails_the_start_and_stops_those_before_it() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -24,6 +24,7 @@ from trendedge.runtime.errors import (
 )
 from trendedge.runtime.intensity import Intensity
 from trendedge.runtime.journal import Appended, Duplicate, Unique
+from trendedge.runtime.latch import Latch
 from trendedge.runtime.latest import Latest
 from trendedge.runtime.mailbox import Envelope, MailboxSpec, Overflow
 from trendedge.runtime.retry import RetryPolicy
@@ -53,7 +54,7 @@ class Cell:
         durability: Durability | None,
         intensity: Intensity,
         breaker: BreakerSpec | None = None,
-        nursery: Callable[[str], "Supervisor"],
+        supervisor: "Supervisor",
     ) -> None:
         if durability is not None and spec.overflow in (Overflow.DROP_OLDEST, Overflow.COALESCE):
             raise ValueError(f"{path}: a durable mailbox may not drop what it has acknowledged")
@@ -70,19 +71,18 @@ class Cell:
         self.entities: dict[str | None, Entity] = {}
         self.breakers = Breakers(breaker)
         self.watchers = Watchers()
-        self.nursery = nursery
-        """Makes the supervisor of what an incarnation spawns, at a path."""
+        self.supervisor = supervisor
         self._accepts: tuple[type, ...] | None = None
         self._latest = None if spec.coalesce is None else Latest(path, spec.coalesce, spec.key)
-        self._beside: anyio.abc.TaskGroup | None = None
         self._start = start
         self._retry = retry
         self._intensity = intensity
         self._recovered = False
-        self._room: deque[asyncio.Future[None]] = deque()
+        self._room: deque[asyncio.Future[None]] | None = None
+        """Senders that wait for room; None until there is one."""
         self._tasks: anyio.abc.TaskGroup | None = None
         self._on_ready: Callable[[], None] | None = None
-        self._stop = anyio.Event()
+        self._stop = Latch()
 
     # -- what the supervisor calls ------------------------------------------------------------------------------
 
@@ -91,25 +91,18 @@ class Cell:
         self._on_ready = on_ready
         self.now = asyncio.get_running_loop().time
         await self._recover()
+        if self.log is None and self.spec.key is None:
+            return await self._host_single()  # nothing else runs in it: ten thousand of them need no task group each
         try:
-            async with anyio.create_task_group() as background:
-                self._beside = background
+            async with anyio.create_task_group() as tasks:
                 if self.log is not None:
-                    background.start_soon(self.log.run_settlements)
+                    tasks.start_soon(self.log.run_settlements)
                 await (self._host_instances() if self.spec.key else self._host_single())
                 if self.log is not None:
                     await self.log.flush()
-                background.cancel_scope.cancel()
+                tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             raise first_error(group) from None
-        finally:
-            self._beside = None
-
-    def beside(self, work: Callable[[], Coroutine[Any, Any, None]], *, name: str) -> None:
-        """Run work of an incarnation beside its mailbox; it ends with the cell's run at the latest."""
-        if self._beside is None:
-            raise ActorStopped(self.path)
-        self._beside.start_soon(work, name=name)
 
     def request_stop(self) -> None:
         """Finish the message in hand (with `drain`, all that wait), then end. Overtakes all mail."""
@@ -142,7 +135,7 @@ class Cell:
         if self.closed:
             self.closed = self.stopping = self._recovered = False
             self.watchers.revive()
-            self._stop = anyio.Event()
+            self._stop = Latch()
 
     def terminate(self, cause: str | None) -> None:
         """The actor has ended for good: close, and tell who watches."""
@@ -201,6 +194,8 @@ class Cell:
         """With BLOCK: return when there is room, or when the actor is stopping."""
         while self.must_wait and not (self.closed or self.stopping):
             waiter = asyncio.get_running_loop().create_future()
+            if self._room is None:
+                self._room = deque()
             self._room.append(waiter)
             await waiter
 

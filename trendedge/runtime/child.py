@@ -9,6 +9,7 @@ import anyio.abc
 import structlog
 
 from trendedge.runtime.cell import Cell
+from trendedge.runtime.latch import Latch
 from trendedge.runtime.service import Service, ServiceContext
 from trendedge.runtime.specs import Spec
 
@@ -72,7 +73,7 @@ class Child:
         self.process: Process = make()
         self._make = make
         self._scope: anyio.CancelScope | None = None
-        self._ended = anyio.Event()
+        self._ended = Latch()
 
     @property
     def crash_counts(self) -> bool:
@@ -92,7 +93,7 @@ class Child:
             self.process.reopen()
         self.generation += 1
         self.status = "starting" if self.generation == 1 else "restarting"
-        self._ended = anyio.Event()
+        self._ended = Latch()
         generation, error, ready = self.generation, None, False
 
         def on_ready() -> None:

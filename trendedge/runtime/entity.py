@@ -203,7 +203,7 @@ class Entity:
             structlog.contextvars.bind_contextvars(request_id=request_id)
         cell.taken(envelope)
         self.since = now = cell.now()
-        cell.stats.waits_s.append(now - envelope.enqueued_at)
+        cell.stats.began(now - envelope.enqueued_at)
         began = perf_counter()  # an event loop's clock may tick in milliseconds, as uvloop's does
         try:
             if envelope.recovered and cell.log is not None:
@@ -227,7 +227,7 @@ class Entity:
                 structlog.contextvars.clear_contextvars()
 
     def _done(self, actor: Actor[Any], envelope: Envelope, began: float) -> None:
-        self.cell.stats.durations_s.append(perf_counter() - began)
+        self.cell.stats.ended(perf_counter() - began)
         self.outages = 0
         self.mail.popleft()
         self.cell.completed(self.key, envelope, actor.context)
@@ -277,7 +277,7 @@ class Entity:
             finally:
                 scopes.discard(scope)
 
-        self.cell.beside(run, name=f"{self.name} pipe")
+        self.cell.supervisor.beside(run, name=f"{self.name} pipe")
 
     def _escalate(self, error: Exception) -> None:
         """Crash the incarnation as soon as the message in hand is done."""
@@ -288,9 +288,9 @@ class Entity:
     async def spawn(self, spec: "Spec") -> None:
         """Start a child of this incarnation; see `Context.spawn`."""
         if self.children is None:
-            children = self.children = self.cell.nursery(self.name)
+            children = self.children = self.cell.supervisor.nursery(self.name)
             ready = anyio.Event()
-            self.cell.beside(lambda: self._run_children(children, ready), name=f"{self.name} children")
+            self.cell.supervisor.beside(lambda: self._run_children(children, ready), name=f"{self.name} children")
             await ready.wait()
         await self.children.start_child(spec)
 

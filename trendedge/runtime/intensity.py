@@ -1,7 +1,5 @@
 """How many restarts are too many (OTP's `intensity` and `period`)."""
 
-from collections import deque
-
 from trendedge.runtime.errors import IntensityExceeded
 
 
@@ -13,16 +11,15 @@ class Intensity:
     def __init__(self, intensity: int, period_s: float) -> None:
         self.intensity = intensity
         self.period_s = period_s
-        self._times: deque[float] = deque()
+        self._times: list[float] = []
 
     def record(self, supervisor: str, child: str, now: float) -> int:
         """Count one restart at `now` (seconds of any steady clock); answers how many fall into the period.
 
         :raises IntensityExceeded: this one is more than `intensity` allows
         """
+        self._times = [time for time in self._times if time > now - self.period_s]
         self._times.append(now)
-        while self._times[0] <= now - self.period_s:
-            self._times.popleft()
         if len(self._times) > self.intensity:
             raise IntensityExceeded(supervisor, child, len(self._times), self.period_s)
         return len(self._times)

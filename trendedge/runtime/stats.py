@@ -1,7 +1,7 @@
 """What a cell counts about itself. Plain attributes: counting must cost next to nothing, and reading nothing at all."""
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 SAMPLES = 512
@@ -20,10 +20,22 @@ class Stats:
     """Messages whose turn came after their deadline."""
     buried: int = 0
     restarts: int = 0
-    durations_s: deque[float] = field(default_factory=lambda: deque(maxlen=SAMPLES))
-    waits_s: deque[float] = field(default_factory=lambda: deque(maxlen=SAMPLES))
-    """How long the last messages waited for their turn."""
+    durations_s: deque[float] | None = None
+    waits_s: deque[float] | None = None
+    """How long the last messages waited for their turn. None before the first, as an idle actor should cost little."""
     last_failure: str | None = None
+
+    def began(self, waited_s: float) -> None:
+        """A handler begins, of a message that has waited so long."""
+        if self.waits_s is None:
+            self.waits_s = deque(maxlen=SAMPLES)
+        self.waits_s.append(waited_s)
+
+    def ended(self, seconds: float) -> None:
+        """A handler has returned, after so long."""
+        if self.durations_s is None:
+            self.durations_s = deque(maxlen=SAMPLES)
+        self.durations_s.append(seconds)
 
     def latency_ms(self) -> dict[str, float | None]:
         """Percentiles of the time in `receive`, milliseconds, over the last 512 messages."""
@@ -34,8 +46,8 @@ class Stats:
         return _percentiles(self.waits_s)
 
 
-def _percentiles(samples: deque[float]) -> dict[str, float | None]:
-    ordered = sorted(samples)
+def _percentiles(samples: deque[float] | None) -> dict[str, float | None]:
+    ordered = sorted(samples or ())
     return {name: rank(ordered, share) for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))}
 
 

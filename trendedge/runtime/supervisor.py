@@ -1,7 +1,7 @@
 """Supervision as OTP defines it: ordered start, restart by strategy, bounded intensity, reverse stop, escalation."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,7 +58,7 @@ class Supervisor:
                         on_ready()
                         await self._watch(tasks)
                 finally:
-                    self.status, self._tasks = "stopping", None
+                    self.status = "stopping"
                     self._refuse_orders()
                     with anyio.CancelScope(shield=True):
                         await self._stop_all(self.children, for_good=True)
@@ -66,6 +66,7 @@ class Supervisor:
         except BaseExceptionGroup as group:
             raise first_error(group) from None
         finally:
+            self._tasks = None
             self.ended.set()
 
     def request_stop(self) -> None:
@@ -97,6 +98,20 @@ class Supervisor:
             if isinstance(waiting, RestartOrder):
                 waiting.settled.set()
 
+    def beside(self, work: Callable[[], Coroutine[Any, Any, None]], *, name: str) -> None:
+        """Run work of a child beside its mailbox. It must not raise, and be cancelled by whoever began it.
+
+        :raises ActorStopped: the supervisor is not running
+        """
+        if self._tasks is None:
+            raise ActorStopped(self.path)
+        self._tasks.start_soon(work, name=name)
+
+    @staticmethod
+    def nursery(path: str) -> "Supervisor":
+        """The supervisor of what an actor at `path` spawns: one for one, with OTP's defaults."""
+        return Supervisor(SupervisorSpec("children", ()), path=path)
+
     async def start_child(self, spec: Spec) -> None:
         """Add a child to a running supervisor (OTP's `start_child`); returns when it is ready.
 
@@ -104,7 +119,7 @@ class Supervisor:
         :raises DuplicateChild: there is a child of this id
         :raises ActorStopped: the supervisor is not running
         """
-        if self._tasks is None or self._stop.is_set():
+        if self._tasks is None or self._stop.is_set() or self.status == "stopping":
             raise ActorStopped(self.path)
         if any(child.spec.id == spec.id for child in self.children):
             raise DuplicateChild(f"{self.path}/{spec.id}")
@@ -261,10 +276,5 @@ class Supervisor:
             durability=spec.durability,
             intensity=Intensity(self.spec.intensity, self.spec.period_s),
             breaker=spec.breaker,
-            nursery=_nursery,
+            supervisor=self,
         )
-
-
-def _nursery(path: str) -> Supervisor:
-    """The supervisor of what an actor spawns: one for one, with OTP's defaults."""
-    return Supervisor(SupervisorSpec("children", ()), path=path)
