@@ -7,12 +7,13 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from tests.runtime.support import running
+from tests.runtime.support import running, until
 from trendedge.runtime import (
     Actor,
     ActorRef,
     ActorStopped,
     AskTimeout,
+    Backoff,
     ChildSpec,
     MailboxFull,
     MailboxSpec,
@@ -227,3 +228,27 @@ async def test_a_suspended_actor_takes_no_message_until_it_is_resumed() -> None:
         ref.cell.resume()
         await anyio.wait_all_tasks_blocked()
     assert log == [("k", 1)]
+
+
+async def test_mail_that_comes_while_a_keyed_actor_gives_up_is_handled_by_its_next_incarnation() -> None:
+    handled: list[str] = []
+    ref = ActorRef[Work]("keyed")
+
+    class Poisoned(Actor[Work]):
+        async def receive(self, message: Work) -> int:
+            if message.key == "poison":
+                raise ValueError
+            handled.append(message.key)
+            return 0
+
+    children = [ChildSpec("keyed", Poisoned, ref, mailbox=MailboxSpec(key=lambda m: m.key))]
+    spec = SupervisorSpec("root", children, intensity=1, backoff=Backoff(first_s=0.0, jitter=0.0))
+    async with running(spec) as root:
+        for key in ("fine", "poison", "poison"):
+            await ref.tell(Work(key))
+        for turn in range(30):  # at each moment of the giving up
+            await ref.tell(Work(f"turn {turn}"))
+            await anyio.lowlevel.checkpoint()
+        await until(lambda: len(handled) == 31)
+        assert root.children[0].restarts == 1
+    assert handled[1:] == [f"turn {turn}" for turn in range(30)]
