@@ -1,12 +1,14 @@
-"""One suite for every journal: what runs here in Redis must run in PostgreSQL, and in both behind the failover."""
+"""One suite for every journal: what runs here in Redis must run in PostgreSQL, in both behind the failover, and in the
+simulation's memory."""
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
 from trendedge.runtime.journal import Appended, Buried, DeadLetter, Duplicate, Journal, Unique
+from trendedge.runtime.simulation import MemoryJournal, MemoryServer
 from trendedge.storage.failover_journal import FailoverJournal
 from trendedge.storage.postgres import Database
 from trendedge.storage.postgres_journal import PostgresJournal
@@ -24,6 +26,7 @@ class Stores:
     database: Database
     redis: RedisStore
     kind: str
+    memory: MemoryServer = field(default_factory=MemoryServer)
 
     def journal(self, node: str = "a") -> Journal:
         """A journal as a process with this node id would open it."""
@@ -33,16 +36,19 @@ class Stores:
                 return in_redis
             case "postgres":
                 return in_postgres
+            case "memory":
+                return MemoryJournal(self.memory, node=node)
             case _:
                 return FailoverJournal(in_redis, in_postgres, speaker=self.redis)
 
     async def end_lease(self, node: str) -> None:
         """What happens 30 s after the node's last sign of life."""
+        self.memory.end_lease(node)
         await self.redis.command("DEL", f"lease:{node}")
         await self.database.execute("delete from mailbox_nodes where node = $1", node)
 
 
-@pytest.fixture(params=["redis", "postgres", "failover"])
+@pytest.fixture(params=["redis", "postgres", "failover", "memory"])
 def stores(request: pytest.FixtureRequest, database: Database, redis_store: RedisStore) -> Stores:
     return Stores(database, redis_store, request.param)
 

@@ -1,0 +1,246 @@
+"""The loop: one seed, one run; and nothing reaches outside."""
+
+import asyncio
+import gc
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from trendedge.runtime.simulation import Deadlocked, Livelocked, NotSimulated, SimulatedLoop, simulate
+
+type Main = Callable[[SimulatedLoop], Coroutine[Any, Any, Any]]
+
+
+async def race(_: SimulatedLoop) -> list[int]:
+    """Twelve tasks that are ready at once, some of which are cancelled together."""
+    order: list[int] = []
+
+    async def runner(number: int) -> None:
+        try:
+            await anyio.sleep(number % 3)
+            order.append(number)
+            await anyio.sleep(100)
+        finally:
+            order.append(-number)
+
+    with anyio.move_on_after(50):
+        async with anyio.create_task_group() as tasks:
+            for number in range(12):
+                tasks.start_soon(runner, number)
+    return order
+
+
+def test_a_seed_decides_the_order_and_another_seed_another() -> None:
+    assert simulate(race, seed=7) == simulate(race, seed=7)
+    assert len({tuple(simulate(race, seed=seed).result) for seed in range(20)}) > 15
+
+
+def test_the_digest_is_the_same_whatever_the_hash_seed() -> None:
+    code = (
+        "from tests.simulation.test_loop import race\n"
+        "from trendedge.runtime.simulation import simulate\n"
+        "print([simulate(race, seed=seed).digest for seed in range(50)])"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for hash_seed in ("1", "2")
+    }
+    assert len(outputs) == 1
+
+
+def test_a_year_passes_in_no_time() -> None:
+    async def main(loop: SimulatedLoop) -> float:
+        await anyio.sleep(365 * 24 * 3600)
+        return loop.time()
+
+    run = simulate(main)
+    assert (run.result, run.seconds) == (365 * 24 * 3600, 365 * 24 * 3600)
+    assert run.steps < 10
+
+
+def test_callbacks_keep_their_order_as_asyncio_promises() -> None:
+    async def main(loop: SimulatedLoop) -> list[int]:
+        seen: list[int] = []
+        for number in range(30):
+            loop.call_soon(seen.append, number)
+        await anyio.sleep(1)
+        return seen
+
+    assert all(simulate(main, seed=seed).result == list(range(30)) for seed in range(20))
+
+
+def test_time_outs_gather_queues_and_locks_of_asyncio_work() -> None:
+    async def main(_: SimulatedLoop) -> list[Any]:
+        queue: asyncio.Queue[int] = asyncio.Queue(1)
+        lock = asyncio.Lock()
+
+        async def put(number: int) -> int:
+            async with lock:
+                await queue.put(number)
+            return number
+
+        async def take() -> list[int]:
+            return sorted([await queue.get() for _ in range(3)])
+
+        taken, *put_ones = await asyncio.gather(take(), put(1), put(2), put(3))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(5):
+                await asyncio.Event().wait()
+        return [taken, put_ones]
+
+    assert all(simulate(main, seed=seed).result == [[1, 2, 3], [1, 2, 3]] for seed in range(10))
+
+
+def test_waiting_for_what_never_comes_is_said_at_once() -> None:
+    async def main(_: SimulatedLoop) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(anyio.Event().wait, name="the waiter")
+            await anyio.sleep(3)
+
+    with pytest.raises(Deadlocked, match=r"nothing will ever happen after 3\.000000 s; waiting: .*the waiter"):
+        simulate(main)
+
+
+def test_an_endless_run_is_ended() -> None:
+    async def main(_: SimulatedLoop) -> None:
+        while True:  # noqa: ASYNC110 - endless on purpose
+            await asyncio.sleep(0)
+
+    with pytest.raises(Livelocked, match="no end after 1001 steps"):
+        simulate(main, most_steps=1000)
+
+
+async def thread(_: SimulatedLoop) -> None:
+    await anyio.to_thread.run_sync(lambda: None)
+
+
+async def bare_thread(_: SimulatedLoop) -> None:
+    threading.Thread(target=lambda: None).start()
+
+
+async def executor(loop: SimulatedLoop) -> None:
+    await loop.run_in_executor(None, lambda: None)
+
+
+async def connection(_: SimulatedLoop) -> None:
+    await asyncio.open_connection("127.0.0.1", 1)
+
+
+async def bare_socket(_: SimulatedLoop) -> None:
+    socket.socket()
+
+
+async def process(_: SimulatedLoop) -> None:
+    await anyio.run_process(["true"])
+
+
+async def bare_process(_: SimulatedLoop) -> None:
+    subprocess.run(["true"], check=False)  # noqa: ASYNC221 - that is what must not be
+
+
+async def real_time(_: SimulatedLoop) -> None:
+    time.sleep(0.001)  # noqa: ASYNC251 - that is what must not be
+
+
+async def signals(loop: SimulatedLoop) -> None:
+    loop.add_signal_handler(15, lambda: None)
+
+
+@pytest.mark.parametrize(
+    "main",
+    [thread, bare_thread, executor, connection, bare_socket, process, bare_process, real_time, signals],
+    ids=lambda main: main.__name__,
+)
+def test_touching_the_world_outside_raises(main: Main) -> None:
+    with pytest.raises(NotSimulated):
+        simulate(main)
+
+
+def test_the_world_is_open_again_after_a_run() -> None:
+    simulate(race)
+    socket.socket().close()
+    thread = threading.Thread(target=lambda: None)
+    thread.start()
+    thread.join()
+
+
+def test_a_killed_process_runs_no_finally_and_leaves_the_others_alone() -> None:
+    async def main(loop: SimulatedLoop) -> list[str]:
+        seen: list[str] = []
+
+        async def work(name: str) -> None:
+            try:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(anyio.sleep, 100)
+                    loop.call_later(5, seen.append, f"{name} timer")
+                    await anyio.sleep(10)
+                    seen.append(f"{name} lives")
+                    tasks.cancel_scope.cancel()
+            finally:
+                seen.append(f"{name} finally")
+
+        doomed, other = loop.process("doomed"), loop.process("other")
+        doomed.start(lambda: work("doomed"), name="main")
+        other.start(lambda: work("other"), name="main")
+        await anyio.sleep(1)
+        doomed.kill()
+        await anyio.sleep(20)
+        return list(seen)
+
+    for seed in range(10):
+        assert simulate(main, seed=seed).result == ["other timer", "other lives", "other finally"]
+
+
+def test_a_process_can_be_killed_at_every_one_of_its_steps() -> None:
+    async def main(loop: SimulatedLoop, step: int) -> tuple[int, bool]:
+        done: list[int] = []
+
+        async def work() -> None:
+            for number in range(5):
+                await anyio.sleep(1)
+                done.append(number)
+
+        one = loop.process("one")
+        one.kill_in(step)
+        one.start(work, name="main")
+        await anyio.sleep(10)
+        return len(done), one.alive
+
+    reached = [simulate(lambda loop, at=step: main(loop, at)).result for step in range(1, 15)]  # type: ignore[misc]
+    assert reached[0] == (0, False)
+    assert reached[-1] == (5, True)
+    assert {done for done, alive in reached if not alive} == {0, 1, 2, 3, 4}
+
+
+@pytest.mark.filterwarnings("error")
+def test_nothing_is_left_to_complain_about_after_a_run_that_was_full_of_dead_tasks() -> None:
+    async def stubborn() -> None:
+        try:
+            await anyio.sleep(1000)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(1)
+
+    async def main(loop: SimulatedLoop) -> None:
+        doomed = loop.process("doomed")
+        for _ in range(5):
+            doomed.start(stubborn, name="stubborn")
+        await anyio.sleep(1)
+        doomed.kill()
+
+    simulate(main)
+    gc.collect()

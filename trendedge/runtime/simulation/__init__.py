@@ -1,0 +1,29 @@
+"""Runs the real actors on an event loop that a seed decides, over stores in memory that fail when the seed says so.
+
+The same seed gives the same run, to the last step. Nothing here knows of a particular actor.
+"""
+
+from trendedge.runtime.simulation.errors import Deadlocked, Livelocked, NotSimulated, SimulationFault
+from trendedge.runtime.simulation.journal import MemoryJournal, MemoryServer
+from trendedge.runtime.simulation.loop import SimulatedLoop
+from trendedge.runtime.simulation.process import SimulatedProcess, current_process
+from trendedge.runtime.simulation.running import Run, simulate
+from trendedge.runtime.simulation.wire import Faults, FaultyWire, GoodWire, Wire
+
+__all__ = [
+    "Deadlocked",
+    "Faults",
+    "FaultyWire",
+    "GoodWire",
+    "Livelocked",
+    "MemoryJournal",
+    "MemoryServer",
+    "NotSimulated",
+    "Run",
+    "SimulatedLoop",
+    "SimulatedProcess",
+    "SimulationFault",
+    "Wire",
+    "current_process",
+    "simulate",
+]

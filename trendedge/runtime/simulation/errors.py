@@ -1,0 +1,33 @@
+"""What ends a simulation, built from facts."""
+
+from collections.abc import Sequence
+
+from trendedge.runtime.errors import RuntimeFault
+
+
+class SimulationFault(RuntimeFault):
+    """Base of what is wrong with a simulation itself, as opposed to what it found."""
+
+
+class NotSimulated(SimulationFault):
+    """The code under simulation touched the world outside: a thread, a socket, a process, a signal, real time."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} is not simulated: it would make the run depend on more than its seed")
+        self.what = what
+
+
+class Deadlocked(SimulationFault):
+    """Nothing is ready, no timer is set, and the simulation has not ended."""
+
+    def __init__(self, at_s: float, waiting: Sequence[str]) -> None:
+        super().__init__(f"nothing will ever happen after {at_s:.6f} s; waiting: {', '.join(waiting) or 'nobody'}")
+        self.at_s, self.waiting = at_s, tuple(waiting)
+
+
+class Livelocked(SimulationFault):
+    """The simulation took more steps than it may."""
+
+    def __init__(self, steps: int, at_s: float) -> None:
+        super().__init__(f"no end after {steps} steps, at {at_s:.6f} s")
+        self.steps, self.at_s = steps, at_s
