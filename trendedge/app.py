@@ -17,13 +17,14 @@ from trendedge.actors.intake import Intake
 from trendedge.actors.journal_keeper import Bell, JournalKeeper
 from trendedge.actors.keyring import Keyring, KeyringRefresh
 from trendedge.actors.pending import PendingSignals
+from trendedge.actors.replay import Rehearsal, revival
 from trendedge.actors.sockets import Sockets
 from trendedge.actors.tree import Addresses, Casting, build_tree
 from trendedge.http.app import create_app
 from trendedge.http.limits import RateLimits
 from trendedge.http.server import Bind, Front
 from trendedge.http.services import FrontSettings, Services, utc_now
-from trendedge.runtime import Controls, Inspector, RuntimeFault, Supervisor
+from trendedge.runtime import Controls, DeadLetters, Inspector, RuntimeFault, Supervisor
 from trendedge.runtime.logs import configure_logs
 from trendedge.runtime.watchdog import LoopLag, Watchdog
 from trendedge.settings import Settings
@@ -136,6 +137,8 @@ def assemble(settings: Settings, stores: Stores) -> Supervisor:
             hub=sockets,
             tree=Inspector(root, lag),
             controls=Controls(root),
+            dead_letters=DeadLetters(root),
+            rehearse=Rehearsal(stores.database, utc_now),
         )
         return Front(create_app(services), Bind(settings.host, settings.port), close_sockets=sockets.close_all)
 
@@ -149,6 +152,7 @@ def assemble(settings: Settings, stores: Stores) -> Supervisor:
         intake=lambda: Intake(at.executor),
         front=front,
         on_dead_signal=burial(executions),
+        on_replayed_signal=revival(stores.database),
     )
     root = Supervisor(build_tree(cast, at, journal=stores.journal))
     return root

@@ -15,6 +15,7 @@ from trendedge.actors.intake import Intake
 from trendedge.actors.journal_keeper import Bell, JournalKeeper
 from trendedge.actors.keyring import KeyOwner, Keyring, KeyringRefresh, hash_key, new_key
 from trendedge.actors.messages import Receipt, ReceiveAlert
+from trendedge.actors.replay import revival
 from trendedge.actors.sockets import Sockets
 from trendedge.actors.tree import Addresses, Casting, build_tree
 from trendedge.domain.alerts import parse_alert
@@ -94,6 +95,7 @@ async def desk(database: Database, redis: RedisStore, *, node: str = "test-node"
         intake=lambda: Intake(at.executor),
         front=NoDoor,
         on_dead_signal=burial(executions),
+        on_replayed_signal=revival(database),
     )
     owner = await make_owner(database)
     async with running(build_tree(cast, at, journal=journal)) as root:

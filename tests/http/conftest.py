@@ -22,10 +22,11 @@ from tests.http.support import (
     WatchedSockets,
     serve,
 )
+from trendedge.actors.replay import Rehearsal
 from trendedge.http.app import Front, create_app
 from trendedge.http.limits import RateLimits
-from trendedge.http.services import FrontSettings, Services, SocketLimits
-from trendedge.runtime import Controls, Supervisor, SupervisorSpec
+from trendedge.http.services import FrontSettings, Services, SocketLimits, utc_now
+from trendedge.runtime import Controls, DeadLetters, Supervisor, SupervisorSpec
 from trendedge.storage.embedded import EmbeddedServer
 from trendedge.storage.postgres import Database
 from trendedge.storage.redis import RedisStore
@@ -82,6 +83,7 @@ def make_stage(database: Database, redis_store: RedisStore) -> MakeStage:
             "sockets": SocketLimits(),
         }
         keys, intake, sockets, tree, journal = Keys(), RecordingIntake(), WatchedSockets(), FixedTree(), Journal()
+        nobody = Supervisor(SupervisorSpec("trendedge", []))
         services = Services(
             settings=FrontSettings(**defaults | changes),
             database=database,
@@ -92,7 +94,9 @@ def make_stage(database: Database, redis_store: RedisStore) -> MakeStage:
             pending=Waiting(),
             hub=sockets,
             tree=tree,
-            controls=Controls(Supervisor(SupervisorSpec("trendedge", []))),
+            controls=Controls(nobody),
+            dead_letters=DeadLetters(nobody),
+            rehearse=Rehearsal(database, utc_now),
         )
         return Stage(services, keys, intake, sockets, tree, journal, create_app(services))
 

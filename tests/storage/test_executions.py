@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from tests.storage.support import NOON, Trader, signal
-from trendedge.domain.execution import decide
+from trendedge.domain.execution import decide, given_up
 from trendedge.domain.performance import DailyResult, ResultKey, roll_up
 from trendedge.domain.signals import Action, Repair
 from trendedge.storage.errors import UnknownAccount
@@ -21,6 +21,7 @@ from trendedge.storage.executions import (
     Trace,
     commit_execution,
     load_book,
+    reopen_signal,
 )
 from trendedge.storage.postgres import Database
 from trendedge.storage.trades import list_trades
@@ -263,3 +264,27 @@ async def test_ids_that_are_no_uuid_are_unknown(trader: Trader) -> None:
         await load_book(trader.db, "paper")
     with pytest.raises(UnknownAccount):
         await load_book(trader.db, str(uuid4()))
+
+
+async def test_a_signal_whose_death_was_taken_back_gets_one_outcome_of_many_commits(trader: Trader) -> None:
+    request, book = trader.request(), await trader.book()
+    dead = given_up(request, cause="test", book=book)
+    await commit_execution(trader.db, request, dead, before=book, mark=None, trace=Trace(raw="{}"))
+    assert await trader.commit(request) == AlreadyCommitted()
+    assert await reopen_signal(trader.db, request.signal_id)
+    assert not await reopen_signal(trader.db, request.signal_id)
+    outcomes = await asyncio.gather(*(trader.commit(request, book=book) for _ in range(5)))
+    assert outcomes.count(Committed()) == 1
+    assert outcomes.count(AlreadyCommitted()) + outcomes.count(StaleBook()) == 4
+    assert not await reopen_signal(trader.db, request.signal_id)
+    assert await trader.db.fetchval("select count(*) from orders") == 1
+
+
+async def test_of_commits_that_leave_the_account_as_it_is_one_gives_the_outcome_too(trader: Trader) -> None:
+    request, book = trader.request(signal(Action.CLOSE)), await trader.book()
+    dead = given_up(request, cause="test", book=book)
+    await commit_execution(trader.db, request, dead, before=book, mark=None, trace=Trace(raw="{}"))
+    await reopen_signal(trader.db, request.signal_id)
+    outcomes = await asyncio.gather(*(trader.commit(request, book=book) for _ in range(5)))
+    assert (outcomes.count(Committed()), outcomes.count(AlreadyCommitted())) == (1, 4)
+    assert await trader.db.fetchval("select rejection ->> 'code' from signals") == "NO_POSITION"

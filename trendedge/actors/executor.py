@@ -117,11 +117,13 @@ def burial(store: ExecutionStore) -> Callable[[ExecuteSignal, DeadLetter], Await
     """What is done when a signal is given up: its owner can read that, and which of our faults it was not."""
 
     async def give_up(message: ExecuteSignal, letter: DeadLetter) -> None:
-        book = await store.load_book(message.account_id)
-        # The letter's cause is for operators: it may name internals.
-        execution = given_up(request_of(message), cause=f"{letter.attempts} attempts failed", book=book)
-        trace = Trace(raw=message.raw, request_id=message.request_id)
-        await store.commit(request_of(message), execution, before=book, mark=None, trace=trace)
+        outcome: Outcome = StaleBook()
+        while isinstance(outcome, StaleBook):
+            book = await store.load_book(message.account_id)
+            # The letter's cause is for operators: it may name internals.
+            execution = given_up(request_of(message), cause=f"{letter.attempts} attempts failed", book=book)
+            trace = Trace(raw=message.raw, request_id=message.request_id)
+            outcome = await store.commit(request_of(message), execution, before=book, mark=None, trace=trace)
 
     return give_up
 

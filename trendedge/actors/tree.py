@@ -54,6 +54,8 @@ class Casting:
     front: Callable[[], Service]
     on_dead_signal: Callable[[ExecuteSignal, DeadLetter], Awaitable[None]]
     """Gives a signal that cannot be executed an outcome that its owner can read."""
+    on_replayed_signal: Callable[[ExecuteSignal], Awaitable[None]] | None = None
+    """Takes that outcome back, before an operator has the signal executed after all."""
 
 
 def build_tree(cast: Casting, at: Addresses, *, journal: Journal) -> SupervisorSpec:
@@ -93,7 +95,14 @@ def _trading(cast: Casting, at: Addresses, journal: Journal) -> SupervisorSpec:
                 mailbox=MailboxSpec(10_000, Overflow.FAIL, key=lambda message: message.account_id, drain=True),
                 retry=WEBHOOK_PROCESSING,
                 breaker=BROKER_BREAKER,
-                durability=Durability(journal, EXECUTOR_MAILBOX, encode_execute, decode_execute, cast.on_dead_signal),
+                durability=Durability(
+                    journal,
+                    EXECUTOR_MAILBOX,
+                    encode_execute,
+                    decode_execute,
+                    on_bury=cast.on_dead_signal,
+                    on_replay=cast.on_replayed_signal,
+                ),
             ),
             ServiceSpec("journal", cast.journal),
             ChildSpec(

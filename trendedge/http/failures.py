@@ -8,8 +8,15 @@ from trendedge.domain.alerts import AlertRefused
 from trendedge.http.errors import ApiError, Code, Detail, code_of_status, envelope, invalid, unavailable
 from trendedge.http.exchange import Exchange
 from trendedge.runtime.control import NotRestartable, NotSuspendable, UnknownActor
-from trendedge.runtime.errors import ActorStopped, AskTimeout, JournalUnavailable, MailboxFull
-from trendedge.storage.errors import InvalidCursor, StoreUnavailable
+from trendedge.runtime.errors import (
+    ActorStopped,
+    AskTimeout,
+    JournalUnavailable,
+    MailboxFull,
+    UnknownDeadLetter,
+    UnreadableDeadLetter,
+)
+from trendedge.storage.errors import InvalidCursor, StoreUnavailable, UnknownAccount
 
 _TRY_AGAIN = (StoreUnavailable, JournalUnavailable, MailboxFull, ActorStopped, AskTimeout)
 _KEPT_HEADERS = ("Allow", "Location")
@@ -28,8 +35,12 @@ def translate(error: Exception, *, retry_after_s: int) -> ApiError | None:
             return invalid("cursor", "it was not made by this server, or not for this list")
         case UnknownActor():
             return ApiError(Code.NOT_FOUND, "There is no such actor.")
-        case NotSuspendable() | NotRestartable():
+        case UnknownDeadLetter():
+            return ApiError(Code.NOT_FOUND, "There is no such dead letter.")
+        case NotSuspendable() | NotRestartable() | UnreadableDeadLetter():
             return ApiError(Code.CONFLICT, f"{error}.")
+        case UnknownAccount():
+            return ApiError(Code.CONFLICT, "The account that this is for is gone.")
         case HTTPException():
             return _from_framework(error)
         case _ if isinstance(error, _TRY_AGAIN):

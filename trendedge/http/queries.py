@@ -90,6 +90,17 @@ class Query:
         except (ValueError, OverflowError):
             raise invalid(name, "must be a time such as 2026-02-11T15:00:00Z") from None
 
+    def word(self, name: str) -> str | None:
+        """A plain word."""
+        return self._word(name, "must be a word")
+
+    def flag(self, name: str) -> bool:
+        """`true` or `false`; false when it is not given."""
+        raw = self._values.get(name) or "false"
+        if raw not in {"true", "false"}:
+            raise invalid(name, "must be true or false")
+        return raw == "true"
+
     def _word(self, name: str, message: str) -> str | None:
         raw = self._values.get(name)
         if not raw:

@@ -1,6 +1,6 @@
 """What the front needs of the rest of the process, and its own configuration. The composition root fills it in."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -73,6 +73,36 @@ class Controls(Protocol):
 
     async def restart(self, path: str) -> None:
         """Returns when it is ready again. Raises `NotRestartable` for the root."""
+        ...
+
+
+class DeadLetters(Protocol):
+    """What was given up. All but `mailboxes` raise `JournalUnavailable`, and for an unknown id `UnknownDeadLetter`."""
+
+    def mailboxes(self) -> list[str]:
+        """Names of the mailboxes that can have any."""
+        ...
+
+    async def page(
+        self, *, mailbox: str | None, after: str | None, limit: int
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """(letters, where to go on)."""
+        ...
+
+    async def find(self, id: str) -> dict[str, Any]:
+        """One of them."""
+        ...
+
+    async def message(self, id: str) -> Any:
+        """What it says. Raises `UnreadableDeadLetter`."""
+        ...
+
+    async def replay(self, id: str) -> None:
+        """Deliver it again. Raises `UnreadableDeadLetter`."""
+        ...
+
+    async def discard(self, id: str) -> None:
+        """Remove it."""
         ...
 
 
@@ -174,4 +204,7 @@ class Services:
     hub: Hub
     tree: Tree
     controls: Controls
+    dead_letters: DeadLetters
+    rehearse: Callable[[Any], Awaitable[dict[str, Any]]]
+    """What the replay of a dead letter's message would do now, as JSON."""
     clock: Callable[[], datetime] = utc_now

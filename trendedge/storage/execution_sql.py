@@ -8,12 +8,14 @@ So nothing here reads what it wrote; instead each part depends on rows that an e
     mark    the dedup mark, if nobody else had it within the last minute, or is ours already (redelivery)
     gate    the signal, inserted. Everything else joins it: no gate, no rows, and the statement has changed nothing.
 
-A signal that is stored already (`known`) stops all of it, so a redelivery changes nothing either.
+A signal that has its outcome already (`known`) stops all of it, so a redelivery changes nothing either. One that is
+stored as `accepted` has none: its death was taken back, to replay it. Of several commits that wait for the account's
+row one finds it so.
 """
 
 COMMIT = """
 with known as (
-    select from signals where id = $1
+    select from signals where id = $1 and status <> 'accepted'
 ), fence as (
     select id, user_id from accounts
     where id = $3 and user_id = $2 and version = $4 and not exists (select from known)
@@ -42,7 +44,12 @@ with known as (
         request_id text, raw text, repairs jsonb, contract jsonb, checks jsonb, rejection jsonb, timings_ms jsonb
     )
     where $5 is null or exists (select from mark)
-    on conflict (id) do nothing
+    on conflict (id) do update set
+        status = excluded.status, symbol = excluded.symbol, root = excluded.root, quantity = excluded.quantity,
+        price = excluded.price, request_id = excluded.request_id, raw = excluded.raw, repairs = excluded.repairs,
+        contract = excluded.contract, checks = excluded.checks, rejection = excluded.rejection,
+        timings_ms = excluded.timings_ms
+    where signals.status = 'accepted'
     returning id, user_id, account_id
 ), account as (
     update accounts set version = x.version, realized_pnl = x.realized_pnl, commissions = x.commissions,
@@ -139,6 +146,20 @@ select
 """
 
 WHY_NOT = """
-    select exists (select from signals where id = $1) as known, true as account_exists,
+    select exists (select from signals where id = $1 and status <> 'accepted') as known, true as account_exists,
         (select signal_id from signal_marks where mark = $2) as holder
+"""
+
+REOPEN = """
+    update signals set status = 'accepted', rejection = null, checks = '[]', timings_ms = '{}'
+    where id = $1 and status = 'dead'
+"""
+
+OUTCOME = """
+    select (select status from signals where id = $1) as status,
+        (
+            select signal_id from signal_marks
+            where mark = $2 and signal_id <> $1::uuid::text
+                and abs(extract(epoch from $3::timestamptz - marked_at)) < $4::int
+        ) as first_id
 """

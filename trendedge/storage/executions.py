@@ -1,6 +1,7 @@
 """From a decision to rows, and from rows to the book that the next decision starts from."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from trendedge.domain.accounts import Account, Mode
 from trendedge.domain.execution import Book, Execution, ExecutionRequest
@@ -9,7 +10,7 @@ from trendedge.domain.signals import Direction
 from trendedge.domain.trades import Trade, TradeStatus
 from trendedge.storage.errors import StoreUnavailable, UnknownAccount
 from trendedge.storage.execution_rows import Trace, encode
-from trendedge.storage.execution_sql import COMMIT, WHY_NOT
+from trendedge.storage.execution_sql import COMMIT, OUTCOME, REOPEN, WHY_NOT
 from trendedge.storage.postgres import STORE, Database, Row
 from trendedge.storage.values import as_uuid
 
@@ -18,11 +19,14 @@ __all__ = [
     "AlreadyCommitted",
     "Committed",
     "DuplicateMark",
+    "Known",
     "Outcome",
     "StaleBook",
     "Trace",
     "commit_execution",
     "load_book",
+    "reopen_signal",
+    "select_outcome",
 ]
 
 MARK_TTL_S = 60
@@ -90,6 +94,27 @@ async def commit_execution(
     if row["account_exists"]:
         return StaleBook()
     raise UnknownAccount(request.account_id, request.user_id)
+
+
+async def reopen_signal(db: Database, signal_id: str) -> bool:
+    """Let a signal that was given up have another outcome: it is `accepted` again. False where it was not dead."""
+    return await db.execute(REOPEN, as_uuid(signal_id)) == "UPDATE 1"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is stored of a signal before it is committed."""
+
+    status: str | None
+    """None when it is not stored; `accepted` when it is, without an outcome."""
+    first_id: str | None
+    """Another signal, which holds the mark."""
+
+
+async def select_outcome(db: Database, signal_id: str, *, mark: str, at: datetime) -> Known:
+    """What would stand in the way of a signal with this mark that was received `at`."""
+    row = _one(await db.fetchrow(OUTCOME, as_uuid(signal_id), mark, at, MARK_TTL_S))
+    return Known(row["status"], row["first_id"])
 
 
 def _one(row: Row | None) -> Row:
