@@ -6,7 +6,7 @@ success for somebody else's: here a command is sent once, and the caller decides
 
 import hashlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +19,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from trendedge.storage.errors import InvalidStoreUrl, StoreUnavailable
+from trendedge.storage.redis_pipe import Pipe
 
 STORE = "Redis"
 
@@ -54,8 +55,8 @@ class RedisStore:
     Connections are opened when they are first needed.
     """
 
-    def __init__(self, client: Redis, listener: Redis, address: str) -> None:
-        self._execute: Callable[..., Awaitable[Any]] = client.execute_command
+    def __init__(self, pipe: Pipe, listener: Redis, address: str) -> None:
+        self._execute = pipe.execute
         self._listener = listener
         self.address = address
         """`host:port/number`, for people; never with credentials."""
@@ -143,9 +144,11 @@ async def open_redis(
     timeouts = {"socket_connect_timeout": connect_timeout_s, "socket_keepalive": True}
     client = _client(**options, **timeouts, socket_timeout=timeout_s, max_connections=pool_size, timeout=timeout_s)
     listener = _client(**options, **timeouts, socket_timeout=None)
+    pipe = Pipe(client)
     try:
-        yield RedisStore(client, listener, address_of(url))
+        yield RedisStore(pipe, listener, address_of(url))
     finally:
+        await pipe.aclose()
         await client.aclose()
         await listener.aclose()
 
