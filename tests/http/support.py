@@ -150,6 +150,14 @@ class FixedTree:
         """As `Inspector`."""
         return self.alive, 2
 
+    def breakers(self) -> list[dict[str, Any]]:
+        """As `Inspector`."""
+        return []
+
+    def loop_lag_ms(self) -> dict[str, float | None]:
+        """As `Inspector`."""
+        return {"last_ms": 0.0, "p50_ms": None, "p99_ms": None, "worst_ms": 0.0}
+
 
 @dataclass
 class Journal:

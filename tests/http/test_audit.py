@@ -90,6 +90,8 @@ async def test_what_cannot_be_audited_is_not_done(stage: Stage) -> None:
         async def restart(self, path: str) -> None:
             acts.append(path)
 
+        reset_breaker = suspend
+
     async with open_database("postgresql://nobody@127.0.0.1:1/none") as down:
         client = create_app(replace(stage.services, database=down, controls=Recorder())).test_client()
         for verb in ("suspend", "resume", "restart"):

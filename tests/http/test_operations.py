@@ -16,9 +16,11 @@ from trendedge.http.limits import RateLimits
 from trendedge.runtime import (
     Actor,
     ActorRef,
+    BreakerSpec,
     ChildSpec,
     Controls,
     Inspector,
+    MailboxSpec,
     Service,
     ServiceContext,
     ServiceSpec,
@@ -139,3 +141,36 @@ async def test_a_restart_that_takes_long_is_answered_202_and_goes_on(make_stage:
             while root.children[0].status != "running":  # noqa: ASYNC110 - a status has no event
                 await anyio.sleep(0.01)
         assert root.children[0].generation == 2
+
+
+async def test_breakers_are_listed_and_reset(stage: Stage) -> None:
+    class Down(Exception):
+        pass
+
+    class Caller(Actor[str]):
+        async def receive(self, message: str) -> None:
+            raise Down
+
+    ref: ActorRef[str] = ActorRef("caller")
+    breaker = BreakerSpec(trips_on=(Down,), failures=1)
+    child = ChildSpec("caller", Caller, ref, mailbox=MailboxSpec(key=lambda text: text), breaker=breaker)
+    async with running(SupervisorSpec("root", [child])) as root:
+        client = create_app(replace(stage.services, tree=Inspector(root), controls=Controls(root))).test_client()
+        headers = {"X-API-Key": OPERATOR_KEY}
+
+        async def listed() -> Any:
+            return (await (await client.get("/ops/breakers", headers=headers)).get_json())["items"]
+
+        assert [(one["name"], one["state"]) for one in await listed()] == [("root/caller", "closed")]
+        ref.tell_nowait("venue/a")
+        with anyio.fail_after(10):
+            while (await listed())[0]["state"] != "open":  # noqa: ASYNC110 - a state has no event
+                await anyio.sleep(0.01)
+        assert (await listed())[0]["name"] == "root/caller[venue/a]"
+        ref.cell.suspend()  # or it would be tried again, and be open again, before it is looked at
+        for name in ("root/caller[venue/a]", "root/caller"):
+            response = await client.post(f"/ops/breakers/{name}/reset", headers=headers)
+            assert response.status_code == 200
+            assert {one["state"] for one in (await response.get_json())["breakers"]} == {"closed"}
+        assert (await client.post("/ops/breakers/root/nobody/reset", headers=headers)).status_code == 404
+        assert (await client.post("/ops/breakers/root/caller/reset", headers=bearer())).status_code == 403

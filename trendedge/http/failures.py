@@ -7,7 +7,7 @@ from trendedge.actors.intake import UnknownAccountName
 from trendedge.domain.alerts import AlertRefused
 from trendedge.http.errors import ApiError, Code, Detail, code_of_status, envelope, invalid, unavailable
 from trendedge.http.exchange import Exchange
-from trendedge.runtime.control import NotRestartable, NotSuspendable, UnknownActor
+from trendedge.runtime.control import NotRestartable, NotSuspendable, UnknownActor, UnknownBreaker
 from trendedge.runtime.errors import (
     ActorStopped,
     AskTimeout,
@@ -35,6 +35,8 @@ def translate(error: Exception, *, retry_after_s: int) -> ApiError | None:
             return invalid("cursor", "it was not made by this server, or not for this list")
         case UnknownActor():
             return ApiError(Code.NOT_FOUND, "There is no such actor.")
+        case UnknownBreaker():
+            return ApiError(Code.NOT_FOUND, "There is no such breaker.")
         case UnknownDeadLetter():
             return ApiError(Code.NOT_FOUND, "There is no such dead letter.")
         case NotSuspendable() | NotRestartable() | UnreadableDeadLetter():

@@ -59,6 +59,14 @@ class Tree(Protocol):
         """(running, expected) numbers of actors."""
         ...
 
+    def breakers(self) -> list[dict[str, Any]]:
+        """The circuit breakers, each with its `actor`, `name` and `state`."""
+        ...
+
+    def loop_lag_ms(self) -> dict[str, float | None]:
+        """How late the event loop is."""
+        ...
+
 
 class Controls(Protocol):
     """What an operator may do to the actors. All raise `runtime.control.UnknownActor`."""
@@ -73,6 +81,10 @@ class Controls(Protocol):
 
     async def restart(self, path: str) -> None:
         """Returns when it is ready again. Raises `NotRestartable` for the root."""
+        ...
+
+    def reset_breaker(self, name: str) -> None:
+        """Close it. Raises `UnknownBreaker`."""
         ...
 
 

@@ -5,7 +5,7 @@ Nothing here knows of trading, of HTTP or of a particular store. Names are OTP's
 
 from trendedge.runtime.actor import Actor, Context, Terminated, Timer
 from trendedge.runtime.breaker import BreakerChanged, BreakerSpec, BreakerState
-from trendedge.runtime.control import Controls, NotRestartable, NotSuspendable, UnknownActor
+from trendedge.runtime.control import Controls, NotRestartable, NotSuspendable, UnknownActor, UnknownBreaker
 from trendedge.runtime.dead_letters import DeadLetters
 from trendedge.runtime.durable import Durability
 from trendedge.runtime.errors import (
@@ -84,6 +84,7 @@ __all__ = [
     "Timer",
     "Unique",
     "UnknownActor",
+    "UnknownBreaker",
     "UnknownChild",
     "UnknownDeadLetter",
     "UnreadableDeadLetter",

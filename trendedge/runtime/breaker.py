@@ -129,19 +129,19 @@ class Breaker:
 class Breakers:
     """The breakers of one actor: one for each key that has failed lately."""
 
-    __slots__ = ("_spec", "by_key")
+    __slots__ = ("by_key", "spec")
 
     def __init__(self, spec: BreakerSpec | None) -> None:
-        self._spec = spec
+        self.spec = spec
         self.by_key: dict[str | None, Breaker] = {}
 
     def tripped(self, key: str | None, name: str, error: Exception, now: float) -> bool:
         """Count a failure, if it is one of what the actor depends on; whether the key's breaker is open after it."""
-        if self._spec is None or not isinstance(error, self._spec.trips_on):
+        if self.spec is None or not isinstance(error, self.spec.trips_on):
             return False
         breaker = self.by_key.get(key)
         if breaker is None:
-            breaker = self.by_key[key] = Breaker(name, self._spec)
+            breaker = self.by_key[key] = Breaker(name, self.spec)
         return breaker.failed(error, now)
 
     def succeeded(self, key: str | None) -> None:

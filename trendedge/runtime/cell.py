@@ -22,6 +22,7 @@ from trendedge.runtime.errors import (
     MessageDropped,
     MessageRefused,
 )
+from trendedge.runtime.history import Restarted, remembered
 from trendedge.runtime.intensity import Intensity
 from trendedge.runtime.journal import Appended, Duplicate, Unique
 from trendedge.runtime.latch import Latch
@@ -76,7 +77,7 @@ class Cell:
         self._latest = None if spec.coalesce is None else Latest(path, spec.coalesce, spec.key)
         self._start = start
         self._retry = retry
-        self._intensity = intensity
+        self.intensity = intensity
         self._recovered = False
         self._room: deque[asyncio.Future[None]] | None = None
         """Senders that wait for room; None until there is one."""
@@ -256,6 +257,12 @@ class Cell:
         entity = self.entities.get(None)
         return entity is None or entity.crash_counts
 
+    @property
+    def culprit(self) -> str | None:
+        """Type of the message over which an unkeyed actor crashed last."""
+        entity = self.entities.get(None)
+        return None if entity is None else entity.culprit
+
     def new_actor(self) -> Actor[Any]:
         """A fresh object for the next incarnation."""
         actor = self._start()
@@ -302,12 +309,14 @@ class Cell:
     async def start_failed(self, entity: Entity, error: Exception) -> None:
         """`on_start` raised: a keyed instance was started for the message at the head of its line, which is charged."""
         entity.crash_counts = True
+        entity.culprit = None
         if entity.key is not None and entity.mail:
             await self.failed(entity, entity.mail[0], error)
 
     async def failed(self, entity: Entity, envelope: Envelope, error: Exception) -> None:
         """A handler crashed: leave the message at the head of its line with a delay, or give it up."""
         self.stats.failed += 1
+        entity.culprit = describe(envelope.message)
         self.stats.last_failure = f"{describe(envelope.message)}: {type(error).__name__}: {error}"
         if isinstance(error, self._retry.outage):
             entity.outages += 1
@@ -419,9 +428,11 @@ class Cell:
         if isinstance(error, self._retry.outage):
             return
         self.stats.restarts += 1
+        restart = Restarted(self.now(), f"{type(error).__name__}: {error}", entity.culprit, entity.key)
+        self.stats.history = remembered(self.stats.history, restart)
         if entity.crash_counts:
             try:
-                self._intensity.record(self.path, entity.name, self.now())
+                self.intensity.record(self.path, entity.name, self.now())
             except IntensityExceeded:
                 self._tasks = None  # the group ends with this: mail that comes now is for the next incarnation
                 raise

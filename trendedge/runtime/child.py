@@ -9,6 +9,7 @@ import anyio.abc
 import structlog
 
 from trendedge.runtime.cell import Cell
+from trendedge.runtime.history import History, Restarted, remembered
 from trendedge.runtime.latch import Latch
 from trendedge.runtime.service import Service, ServiceContext
 from trendedge.runtime.specs import Spec
@@ -65,6 +66,8 @@ class Child:
         self.kind = kind
         self.status = "stopped"
         self.restarts = 0
+        self.history: History | None = None
+        """The last of them; None before the first."""
         self.generation = 0
         """Counts incarnations, from 1."""
         self.last_error: str | None = None
@@ -79,6 +82,12 @@ class Child:
     def crash_counts(self) -> bool:
         """Whether the last crash counts towards the supervisor's intensity."""
         return self.process.crash_counts if isinstance(self.process, Cell) else True
+
+    def will_restart(self, cause: str) -> None:
+        """Count a restart, and remember why."""
+        self.restarts += 1
+        culprit = self.process.culprit if isinstance(self.process, Cell) and self.status == "crashed" else None
+        self.history = remembered(self.history, Restarted(anyio.current_time(), cause, culprit))
 
     async def run(
         self,

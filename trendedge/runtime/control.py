@@ -1,11 +1,11 @@
 """What an operator may do to a running tree: hold an actor, let it go on, restart it."""
 
-from collections.abc import Iterator
-
 from trendedge.runtime.cell import Cell
 from trendedge.runtime.child import Child
 from trendedge.runtime.errors import RuntimeFault
 from trendedge.runtime.supervisor import Supervisor
+from trendedge.runtime.walk import descendants
+from trendedge.runtime.watchdog import cells
 
 
 class UnknownActor(RuntimeFault):
@@ -30,6 +30,14 @@ class NotRestartable(RuntimeFault):
     def __init__(self, path: str) -> None:
         super().__init__(f"{path} is the root of the tree: restart the process instead")
         self.path = path
+
+
+class UnknownBreaker(RuntimeFault):
+    """No actor has a breaker of this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no breaker {name[:256]!r}")
+        self.name = name
 
 
 class Controls:
@@ -69,6 +77,24 @@ class Controls:
         supervisor, child = self._find(path)
         await supervisor.restart(child)
 
+    def reset_breaker(self, name: str) -> None:
+        """Close a circuit breaker by hand, so that what waits behind it is tried at once.
+
+        A name is the path of an actor with the key of the instance, `a/b[key]`; the path alone is all of the actor's.
+
+        :raises UnknownBreaker: there is none of this name
+        """
+        for cell in cells(self._root):
+            if cell.breakers.spec is None:
+                continue
+            if cell.path == name:
+                for breaker in list(cell.breakers.by_key.values()):
+                    cell.reset_breaker(breaker.name)
+                return
+            if cell.reset_breaker(name):
+                return
+        raise UnknownBreaker(name)
+
     def _cell(self, path: str) -> Cell:
         if path == self._root.path:
             raise NotSuspendable(path, "supervisor")
@@ -78,14 +104,7 @@ class Controls:
         return child.process
 
     def _find(self, path: str) -> tuple[Supervisor, Child]:
-        for supervisor, child in _descendants(self._root):
+        for supervisor, child in descendants(self._root):
             if child.path == path:
                 return supervisor, child
         raise UnknownActor(path)
-
-
-def _descendants(supervisor: Supervisor) -> Iterator[tuple[Supervisor, Child]]:
-    for child in supervisor.children:
-        yield supervisor, child
-        if isinstance(child.process, Supervisor):
-            yield from _descendants(child.process)

@@ -34,6 +34,7 @@ class Entity:
         "cell",
         "children",
         "crash_counts",
+        "culprit",
         "key",
         "mail",
         "outages",
@@ -48,6 +49,8 @@ class Entity:
         self.mail: deque[Envelope] = deque()
         self.crash_counts = True
         """Whether the last crash counts towards the intensity: a message counts once, however often it kills."""
+        self.culprit: str | None = None
+        """Type of the message over which the last incarnation crashed; None when it was none."""
         self.outages = 0
         """Consecutive failures for reasons that lie outside the message."""
         self.since: float | None = None

@@ -1,13 +1,22 @@
 """The tree as an operator sees it. Snapshots are read from the cells; the actors are not asked and do not notice."""
 
 import asyncio
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from trendedge.runtime.breaker import Breaker, BreakerState
 from trendedge.runtime.cell import Cell
 from trendedge.runtime.child import Child
+from trendedge.runtime.history import REMEMBERED, Restarted
+from trendedge.runtime.intensity import Intensity
+from trendedge.runtime.specs import Backoff
 from trendedge.runtime.stats import Stats, describe
 from trendedge.runtime.supervisor import Supervisor
-from trendedge.runtime.watchdog import LoopLag
+from trendedge.runtime.walk import descendants
+from trendedge.runtime.watchdog import LoopLag, cells
+
+type Facts = dict[str, Any]
 
 
 class Inspector:
@@ -22,95 +31,187 @@ class Inspector:
         """How late the event loop is; see `LoopLag.snapshot`."""
         return self._lag.snapshot()
 
-    def actors(self) -> list[dict[str, Any]]:
+    def actors(self) -> list[Facts]:
         """Every actor, service and supervisor, parents before their children; times in seconds.
 
         All have the same fields. What has no mailbox shows an empty one of no capacity.
         """
-        found: list[dict[str, Any]] = [_root(self._root)]
-        self._collect(self._root, found)
-        return found
+        now = _Now()
+        below = (_snapshot(child, supervisor, now) for supervisor, child in descendants(self._root))
+        return [_root(self._root, now), *below]
 
-    def find(self, path: str) -> dict[str, Any] | None:
+    def find(self, path: str) -> Facts | None:
         """One entry of `actors`, by its path."""
         return next((actor for actor in self.actors() if actor["path"] == path), None)
 
     def running(self) -> tuple[int, int]:
         """(running, expected) numbers of actors and services; supervisors do not count."""
-        leaves = [actor for actor in self.actors() if actor["kind"] != "supervisor"]
-        return sum(actor["status"] in ("running", "suspended") for actor in leaves), len(leaves)
+        leaves = [child for _, child in descendants(self._root) if child.kind != "supervisor"]
+        return sum(child.status == "running" for child in leaves), len(leaves)
 
-    def _collect(self, supervisor: Supervisor, found: list[dict[str, Any]]) -> None:
-        for child in supervisor.children:
-            found.append(_snapshot(child))
-            if isinstance(child.process, Supervisor):
-                self._collect(child.process, found)
-            elif isinstance(child.process, Cell):
-                for entity in child.process.entities.values():
-                    if entity.children is not None:
-                        self._collect(entity.children, found)
+    def breakers(self) -> list[Facts]:
+        """The circuit breakers: those that remember a failure, and for an actor without one it itself, as closed."""
+        now = _Now()
+        found: list[Facts] = []
+        for cell in cells(self._root):
+            if cell.breakers.spec is not None:
+                shown = _breakers(cell, now)
+                found += [{"actor": cell.path, **one} for one in shown or [_closed(cell.path)]]
+        return found
 
 
-_WITHOUT_MAIL: dict[str, Any] = {
+class _Now:
+    """One moment by the loop's clock and by the wall's."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop().time()
+        self._wall = datetime.now(UTC)
+
+    def ago(self, at: float | None) -> float | None:
+        """Seconds since then."""
+        return None if at is None else round(self.loop - at, 3)
+
+    def wall(self, at: float) -> str:
+        """A loop time as RFC 3339 in UTC."""
+        moment = self._wall - timedelta(seconds=self.loop - at)
+        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+_WITHOUT_MAIL: Facts = {
     "mailbox": {"depth": 0, "capacity": 0, "oldest_age_s": 0.0},
     "durable": None,
     "handled": 0,
     "failed": 0,
+    "expired": 0,
+    "buried": 0,
+    "rate_per_s": 0.0,
     "latency_ms": Stats().latency_ms(),
+    "wait_ms": Stats().wait_ms(),
+    "breakers": [],
     "waiting_on": [],
     "handling": None,
 }
 
 
-def _root(supervisor: Supervisor) -> dict[str, Any]:
-    facts = {"path": supervisor.path, "kind": "supervisor", "status": supervisor.status}
-    return facts | {"incarnation": 1, "restarts": 0, "last_error": None} | _WITHOUT_MAIL
+def _root(supervisor: Supervisor, now: _Now) -> Facts:
+    facts = {"path": supervisor.path, "kind": "supervisor", "status": supervisor.status, "incarnation": 1}
+    facts |= {"restarts": 0, "restart_history": [], "last_error": None}
+    return facts | {"intensity": _budget(supervisor.intensity, supervisor.spec.backoff, now)} | _WITHOUT_MAIL
 
 
-def _snapshot(child: Child) -> dict[str, Any]:
+def _snapshot(child: Child, supervisor: Supervisor, now: _Now) -> Facts:
+    process = child.process
     common = {
         "path": child.path,
         "kind": child.kind,
         "status": child.status,
         "incarnation": child.generation,
         "restarts": child.restarts,
+        "restart_history": _history(child.history, None, now),
         "last_error": child.last_error,
+        "intensity": _budget(supervisor.intensity, supervisor.spec.backoff, now),
     }
-    if isinstance(child.process, Cell):
-        return common | _cell(child.process, child)
+    if isinstance(process, Supervisor):
+        common["intensity"] = _budget(process.intensity, process.spec.backoff, now)
+    if isinstance(process, Cell):
+        return common | _cell(process, child, now)
     return common | _WITHOUT_MAIL
 
 
-def _cell(cell: Cell, child: Child) -> dict[str, Any]:
-    now = asyncio.get_running_loop().time()
-    heads = [entity.mail[0].enqueued_at for entity in cell.entities.values() if entity.mail]
-    handling = min(cell.busy(), key=lambda one: one.since or now, default=None)
-    return {
+def _cell(cell: Cell, child: Child, now: _Now) -> Facts:
+    stats = cell.stats
+    facts = {
         "status": "suspended" if cell.suspended and child.status == "running" else child.status,
-        "restarts": child.restarts + cell.stats.restarts,
-        "last_error": cell.stats.last_failure or child.last_error,
-        "mailbox": {
-            "depth": cell.depth,
-            "capacity": cell.spec.capacity,
-            "overflow": cell.spec.overflow.value,
-            "dropped": cell.stats.dropped,
-            "oldest_age_s": round(now - min(heads), 3) if heads else 0.0,
-            "keys": len(cell.entities) if cell.spec.key else None,
-        },
-        "durable": {"pending": cell.log.pending, "dead": cell.log.dead} if cell.log else None,
-        "handled": cell.stats.handled,
-        "failed": cell.stats.failed,
-        "latency_ms": cell.stats.latency_ms(),
+        "restarts": child.restarts + stats.restarts,
+        "restart_history": _history(child.history, stats.history, now),
+        "last_error": stats.last_failure or child.last_error,
+        "mailbox": _mailbox(cell, now),
+        "durable": _backlog(cell, now),
+        "handled": stats.handled,
+        "failed": stats.failed,
+        "expired": stats.expired,
+        "buried": stats.buried,
+        "rate_per_s": stats.rate_per_s(now.loop),
+        "latency_ms": stats.latency_ms(),
+        "wait_ms": stats.wait_ms(),
+        "breakers": _breakers(cell, now),
         "waiting_on": [
             {"key": entity.key, "on": asked.name_of(key)}
             for entity in cell.entities.values()
             for asked, key in entity.asks
         ],
-        "handling": None
-        if handling is None
-        else {
-            "message": describe(handling.mail[0].message),
-            "key": handling.key,
-            "elapsed_s": round(now - (handling.since or now), 3),
-        },
+        "handling": _handling(cell, now),
     }
+    if cell.spec.key is not None:  # it supervises its instances itself; what delays them is the retry policy
+        facts["intensity"] = _budget(cell.intensity, None, now)
+    return facts
+
+
+def _mailbox(cell: Cell, now: _Now) -> Facts:
+    heads = [entity.mail[0].enqueued_at for entity in cell.entities.values() if entity.mail]
+    return {
+        "depth": cell.depth,
+        "capacity": cell.spec.capacity,
+        "overflow": cell.spec.overflow.value,
+        "dropped": cell.stats.dropped,
+        "oldest_age_s": now.ago(min(heads)) if heads else 0.0,
+        "keys": len(cell.entities) if cell.spec.key else None,
+    }
+
+
+def _backlog(cell: Cell, now: _Now) -> Facts | None:
+    if cell.log is None:
+        return None
+    oldest_age_s = round(cell.log.oldest_age_s(now.loop), 3)
+    return {"pending": cell.log.pending, "dead": cell.log.dead, "oldest_age_s": oldest_age_s}
+
+
+def _handling(cell: Cell, now: _Now) -> Facts | None:
+    """The message that has been handled longest; keyed instances handle several at once."""
+    longest = min(cell.busy(), key=lambda one: one.since or now.loop, default=None)
+    if longest is None:
+        return None
+    return {
+        "message": describe(longest.mail[0].message),
+        "key": longest.key,
+        "elapsed_s": now.ago(longest.since),
+    }
+
+
+def _budget(intensity: Intensity, backoff: Backoff | None, now: _Now) -> Facts:
+    """Restarts that were counted, of how many, within how long; and the pause before the next one."""
+    recent = intensity.recent(now.loop)
+    return {
+        "restarts": recent,
+        "allowed": intensity.intensity,
+        "period_s": intensity.period_s,
+        "next_backoff_s": None if backoff is None else backoff.nominal_s(recent + 1),
+    }
+
+
+def _history(child: Iterable[Restarted] | None, instances: Iterable[Restarted] | None, now: _Now) -> list[Facts]:
+    """The last restarts, the newest first."""
+    restarts = sorted((*(child or ()), *(instances or ())), key=lambda one: one.at, reverse=True)
+    return [
+        {"at": now.wall(one.at), "cause": one.cause, "message": one.message, "key": one.key}
+        for one in restarts[:REMEMBERED]
+    ]
+
+
+def _breakers(cell: Cell, now: _Now) -> list[Facts]:
+    return [_breaker(breaker, now) for breaker in cell.breakers.by_key.values()]
+
+
+def _breaker(breaker: Breaker, now: _Now) -> Facts:
+    retry_in_s = breaker.retry_in_s(now.loop)
+    return {
+        "name": breaker.name,
+        "state": breaker.state.value,
+        "failures": breaker.failures,
+        "opened_at": None if breaker.opened_at is None else now.wall(breaker.opened_at),
+        "retry_in_s": None if retry_in_s is None else round(retry_in_s, 3),
+    }
+
+
+def _closed(name: str) -> Facts:
+    return {"name": name, "state": BreakerState.CLOSED.value, "failures": 0, "opened_at": None, "retry_in_s": None}

@@ -44,10 +44,13 @@ class Backoff:
     longest_s: float = 10.0
     jitter: float = 0.2
 
+    def nominal_s(self, restarts: int) -> float:
+        """As `delay_s`, without the jitter."""
+        return min(self.longest_s, self.first_s * math.pow(2, restarts - 1))
+
     def delay_s(self, restarts: int) -> float:
         """Seconds to wait before the `restarts`-th restart (from 1) within the period."""
-        delay = min(self.longest_s, self.first_s * math.pow(2, restarts - 1))
-        return delay * (1 + self.jitter * random.random())  # noqa: S311 - spreads restarts, guards no secret
+        return self.nominal_s(restarts) * (1 + self.jitter * random.random())  # noqa: S311 - spreads restarts, guards no secret
 
 
 @dataclass(frozen=True, slots=True)

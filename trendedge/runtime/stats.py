@@ -4,7 +4,12 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
+from trendedge.runtime.history import History
+
 SAMPLES = 512
+MARK_EVERY_S = 5.0
+MARKS = 13
+"""Marks that span a minute."""
 
 
 @dataclass(slots=True)
@@ -24,6 +29,10 @@ class Stats:
     waits_s: deque[float] | None = None
     """How long the last messages waited for their turn. None before the first, as an idle actor should cost little."""
     last_failure: str | None = None
+    history: History | None = None
+    """The last restarts of instances of a keyed actor."""
+    marks: deque[tuple[float, int]] | None = None
+    """(loop time, `handled` then), about a minute back."""
 
     def began(self, waited_s: float) -> None:
         """A handler begins, of a message that has waited so long."""
@@ -36,6 +45,21 @@ class Stats:
         if self.durations_s is None:
             self.durations_s = deque(maxlen=SAMPLES)
         self.durations_s.append(seconds)
+
+    def mark(self, now: float) -> None:
+        """Remember how far it is; to be called every `MARK_EVERY_S`, by whoever looks at all actors."""
+        if self.marks is None:
+            if not self.handled:
+                return
+            self.marks = deque([(now - MARK_EVERY_S, 0)], maxlen=MARKS)
+        self.marks.append((now, self.handled))
+
+    def rate_per_s(self, now: float) -> float:
+        """Messages handled a second, over about the last minute; 0 while nobody marks."""
+        if self.marks is None:
+            return 0.0
+        since, handled = self.marks[0]
+        return round((self.handled - handled) / (now - since), 3) if now > since else 0.0
 
     def latency_ms(self) -> dict[str, float | None]:
         """Percentiles of the time in `receive`, milliseconds, over the last 512 messages."""

@@ -207,19 +207,19 @@ class Supervisor:
                 await self._stop.wait()
             if self._stop.is_set():
                 return
-            failed = await self._start_again(tasks, affected)
+            failed = await self._start_again(tasks, affected, child, _cause(error))
             if failed is None:
                 return
             child, error = failed
 
     async def _start_again(
-        self, tasks: anyio.abc.TaskGroup, children: Sequence[Child]
+        self, tasks: anyio.abc.TaskGroup, children: Sequence[Child], culprit: Child, cause: str
     ) -> tuple[Child, BaseException] | None:
         """Start children in order, up to the first that does not become ready; answers that one and its error."""
         for child in children:
             if child not in self.children:
                 continue  # removed in the meantime
-            child.restarts += 1
+            child.will_restart(cause if child is culprit else f"with {culprit.path}")
             error = await tasks.start(child.run, self._exits.put_nowait, name=child.path)
             if error is not None:
                 return child, error
@@ -232,7 +232,7 @@ class Supervisor:
             affected = self._affected(order.child)
             log.warning("restarting", actor=order.child.path, cause="ordered", restarted=[one.path for one in affected])
             await self._stop_all(affected, for_good=False)
-            failed = await self._start_again(tasks, affected)
+            failed = await self._start_again(tasks, affected, order.child, "ordered")
             if failed is not None:
                 await self._restart(tasks, *failed)
             order.obeyed = not self._stop.is_set()
@@ -278,3 +278,7 @@ class Supervisor:
             breaker=spec.breaker,
             supervisor=self,
         )
+
+
+def _cause(error: BaseException | None) -> str:
+    return "it ended by itself" if error is None else f"{type(error).__name__}: {error}"

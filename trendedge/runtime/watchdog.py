@@ -13,7 +13,7 @@ import structlog
 
 from trendedge.runtime.cell import Cell
 from trendedge.runtime.service import Service, ServiceContext
-from trendedge.runtime.stats import SAMPLES, describe, rank
+from trendedge.runtime.stats import MARK_EVERY_S, SAMPLES, describe, rank
 from trendedge.runtime.supervisor import Supervisor
 
 log = structlog.get_logger("trendedge.runtime")
@@ -74,6 +74,7 @@ class Watchdog(Service):
         self._slow_s = slow_s
         self._blocked_s = blocked_s
         self._every_s = every_s
+        self._marked_at = float("-inf")
 
     async def run(self, context: ServiceContext) -> None:
         """As `Service.run`."""
@@ -89,6 +90,7 @@ class Watchdog(Service):
                 self._lag.record(max(0.0, time.monotonic() - due))
                 sentinel.beat()
                 self._name_the_slow()
+                self._mark()
         finally:
             sentinel.dismiss()
 
@@ -109,6 +111,15 @@ class Watchdog(Service):
                     elapsed_s=round(elapsed_s, 1),
                     at=_innermost(entity.task),
                 )
+
+    def _mark(self) -> None:
+        """Rates are counted from what was read every few seconds: a clock in each handler would cost more."""
+        now = asyncio.get_running_loop().time()
+        if now - self._marked_at < MARK_EVERY_S:
+            return
+        self._marked_at = now
+        for cell in cells(self._root()):
+            cell.stats.mark(now)
 
 
 def cells(supervisor: Supervisor) -> Iterator[Cell]:

@@ -10,6 +10,7 @@ from trendedge.http.audit import AuditTrail
 from trendedge.http.doors import Doors
 from trendedge.http.resources.accounts import accounts as account_settings
 from trendedge.http.resources.audit import audit
+from trendedge.http.resources.breakers import breakers
 from trendedge.http.resources.dead_letters import dead_letters
 from trendedge.http.resources.halt import halt
 from trendedge.http.resources.health import health
@@ -46,6 +47,6 @@ def blueprints(services: Services, doors: Doors) -> tuple[Blueprint, ...]:
     """All of them."""
     made = [make(services, doors) for make in (health, webhooks, users, account_settings)]
     trail = AuditTrail(services.database, retry_after_s=services.settings.retry_after_s)
-    made += [make(services, doors, trail) for make in (operations, dead_letters, halt, audit)]
+    made += [make(services, doors, trail) for make in (operations, dead_letters, breakers, halt, audit)]
     resources = (signals(services), *READABLE)
     return (*made, *(readable(resource, services, doors) for resource in resources))

@@ -19,7 +19,7 @@ def operations(services: Services, doors: Doors, trail: AuditTrail) -> Blueprint
 
     @blueprint.get("/actors")
     async def list_actors() -> Response:
-        return json_response({"actors": services.tree.actors()})
+        return json_response({"actors": services.tree.actors(), "loop_lag_ms": services.tree.loop_lag_ms()})
 
     @blueprint.get("/actors/<path:path>")
     async def show_actor(path: str) -> Response:

@@ -1,0 +1,195 @@
+"""What operators see: numbers that are read where they are kept, while the actors go on."""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.runtime.support import MemoryJournal, running, until
+from tests.runtime.test_supervisor import AT_ONCE
+from trendedge.runtime import (
+    Actor,
+    ActorRef,
+    Backoff,
+    BreakerSpec,
+    ChildSpec,
+    Controls,
+    Durability,
+    DurableRef,
+    Inspector,
+    MailboxSpec,
+    RetryPolicy,
+    Strategy,
+    Supervisor,
+    SupervisorSpec,
+    UnknownBreaker,
+)
+from trendedge.runtime.stats import MARK_EVERY_S, Stats
+
+
+class VenueDown(Exception):
+    """What the actor depends on fails."""
+
+
+class Worker(Actor[str]):
+    """Does what its message says."""
+
+    def __init__(self, on: Callable[[str], Awaitable[None]]) -> None:
+        self._on = on
+
+    async def receive(self, message: str) -> None:
+        await self._on(message)
+
+
+async def obey(message: str) -> None:
+    if message.startswith("crash"):
+        raise ValueError(message)
+    if message.startswith("venue"):
+        raise VenueDown(message)
+
+
+def found(root: Supervisor, path: str) -> dict[str, Any]:
+    actor = Inspector(root).find(path)
+    assert actor is not None
+    return actor
+
+
+async def test_all_actors_have_the_same_fields() -> None:
+    durability = Durability(MemoryJournal(), "box", str.encode, bytes.decode)
+    durable = ChildSpec("a", lambda: Worker(obey), DurableRef[str]("a"), durability=durability)
+    keyed = ChildSpec("b", lambda: Worker(obey), ActorRef[str]("b"), mailbox=MailboxSpec(key=lambda text: text))
+    async with running(SupervisorSpec("root", [SupervisorSpec("inner", [durable]), keyed])) as root:
+        actors = Inspector(root).actors()
+    assert [actor["path"] for actor in actors] == ["root", "root/inner", "root/inner/a", "root/b"]
+    assert len({frozenset(actor) for actor in actors}) == 1
+
+
+async def test_restarts_are_remembered_with_their_cause_and_the_message_that_did_it() -> None:
+    refs = {name: ActorRef[str](name) for name in "ab"}
+    children = [ChildSpec(name, lambda: Worker(obey), ref) for name, ref in refs.items()]
+    spec = SupervisorSpec("root", children, Strategy.ONE_FOR_ALL, intensity=20, backoff=AT_ONCE)
+    async with running(spec) as root:
+        refs["a"].tell_nowait("crash 1")
+        await until(lambda: root.children[1].generation == 2)
+        await until(lambda: root.children[0].status == root.children[1].status == "running")
+        await Controls(root).restart("root/b")
+        first, second = (found(root, f"root/{name}") for name in "ab")
+    assert [(one["cause"], one["message"], one["key"]) for one in first["restart_history"]] == [
+        ("with root/b", None, None),
+        ("ValueError: crash 1", "str", None),
+    ]
+    assert [one["cause"] for one in second["restart_history"]] == ["ordered", "with root/a"]
+    at = datetime.fromisoformat(first["restart_history"][1]["at"])
+    assert timedelta(0) <= datetime.now(UTC) - at < timedelta(minutes=1)
+
+
+async def test_restarts_of_instances_are_remembered_with_their_key_and_the_last_ten_alone() -> None:
+    ref = ActorRef[str]("keyed")
+    child = ChildSpec(
+        "keyed",
+        lambda: Worker(obey),
+        ref,
+        mailbox=MailboxSpec(key=lambda text: text[-1]),
+        retry=RetryPolicy(),
+    )
+    async with running(SupervisorSpec("root", [child], intensity=50)) as root:
+        for number in range(12):
+            ref.tell_nowait(f"crash {number % 10}")
+        await until(lambda: ref.cell.stats.restarts == 12)
+        actor = found(root, "root/keyed")
+    assert (actor["restarts"], len(actor["restart_history"])) == (12, 10)
+    newest = actor["restart_history"][0]
+    assert (newest["cause"], newest["message"]) == (f"ValueError: crash {newest['key']}", "str")
+    assert actor["intensity"] == {"restarts": 12, "allowed": 50, "period_s": 60.0, "next_backoff_s": None}
+
+
+async def test_the_budget_of_restarts_is_shown_with_the_next_pause() -> None:
+    ref = ActorRef[str]("a")
+    child = ChildSpec("a", lambda: Worker(obey), ref)
+    backoff = Backoff(first_s=0.001, longest_s=0.004, jitter=0.5)
+    async with running(SupervisorSpec("root", [child], intensity=7, period_s=300, backoff=backoff)) as root:
+        shown = []
+        for number in range(4):
+            shown.append(found(root, "root/a")["intensity"])
+            ref.tell_nowait("crash")
+            await until(lambda: root.children[0].generation == number + 2 and root.children[0].status == "running")  # noqa: B023 - awaited here
+        assert found(root, "root")["intensity"]["restarts"] == 4
+    assert shown[0] == {"restarts": 0, "allowed": 7, "period_s": 300, "next_backoff_s": 0.001}
+    assert [one["restarts"] for one in shown] == [0, 1, 2, 3]
+    assert [one["next_backoff_s"] for one in shown] == [0.001, 0.002, 0.004, 0.004]
+
+
+async def test_waits_and_handling_times_are_told_apart() -> None:
+    ref = ActorRef[str]("a")
+    go_on = anyio.Event()
+
+    async def wait(message: str) -> None:
+        await go_on.wait()
+
+    async with running(SupervisorSpec("root", [ChildSpec("a", lambda: Worker(wait), ref)])) as root:
+        for _ in range(3):
+            ref.tell_nowait("x")
+        await anyio.wait_all_tasks_blocked()
+        busy = found(root, "root/a")
+        assert (busy["handling"]["message"], busy["handling"]["key"], busy["mailbox"]["depth"]) == ("str", None, 3)
+        await anyio.sleep(0.1)
+        go_on.set()
+        await until(lambda: ref.cell.stats.handled == 3)
+        actor = found(root, "root/a")
+    assert actor["latency_ms"]["p99"] >= 50 > actor["latency_ms"]["p50"]
+    assert actor["wait_ms"]["p50"] >= 50
+    assert actor["handling"] is None
+
+
+def test_a_rate_is_that_of_the_last_minute() -> None:
+    stats = Stats()
+    stats.mark(1000.0)
+    assert stats.rate_per_s(1000.0) == 0.0
+    for step in range(40):  # 100 messages in each 5 s, for 200 s
+        stats.handled += 100
+        stats.mark(1005.0 + step * MARK_EVERY_S)
+    now = 1005.0 + 39 * MARK_EVERY_S
+    assert stats.rate_per_s(now) == 20.0
+    for step in range(1, 14):
+        stats.mark(now + step * MARK_EVERY_S)
+    assert stats.rate_per_s(now + 13 * MARK_EVERY_S) == 0.0
+
+
+def test_the_first_messages_have_a_rate_too() -> None:
+    stats = Stats(handled=10)
+    stats.mark(100.0)
+    assert stats.rate_per_s(100.0) == 2.0
+
+
+async def test_breakers_are_shown_and_reset() -> None:
+    ref = ActorRef[str]("keyed")
+    child = ChildSpec(
+        "keyed",
+        lambda: Worker(obey),
+        ref,
+        mailbox=MailboxSpec(key=lambda text: text[-1]),
+        retry=RetryPolicy(delays_s=(0.0,) * 9),
+        breaker=BreakerSpec(trips_on=(VenueDown,), failures=2, open_s=600),
+    )
+    quiet = ChildSpec("quiet", lambda: Worker(obey), ActorRef[str]("quiet"))
+    async with running(SupervisorSpec("root", [child, quiet], intensity=50)) as root:
+        inspector, controls = Inspector(root), Controls(root)
+        closed = {"name": "root/keyed", "state": "closed", "failures": 0, "opened_at": None, "retry_in_s": None}
+        assert inspector.breakers() == [{"actor": "root/keyed", **closed}]
+        ref.tell_nowait("venue a")
+        await until(lambda: inspector.breakers()[0]["state"] == "open")
+        [opened] = inspector.breakers()
+        assert (opened["actor"], opened["name"], opened["failures"]) == ("root/keyed", "root/keyed[a]", 2)
+        assert 590 < opened["retry_in_s"] <= 600
+        assert datetime.fromisoformat(opened["opened_at"]) <= datetime.now(UTC)
+        assert found(root, "root/keyed")["breakers"][0]["name"] == "root/keyed[a]"
+        for name in ("root/nobody", "root/keyed[b]", "root/quiet"):
+            with pytest.raises(UnknownBreaker):
+                controls.reset_breaker(name)
+        before = ref.cell.stats.failed
+        controls.reset_breaker("root/keyed[a]")
+        await until(lambda: ref.cell.stats.failed == before + 2)  # it was tried again, and opened again
+        controls.reset_breaker("root/keyed")  # all of this actor
+        await until(lambda: ref.cell.stats.failed == before + 4)
