@@ -34,7 +34,8 @@ format: ready ## mend what a program can mend
 	@.venv/bin/ruff format .
 
 bench: ready ## start the product, load it, print a table
-	@exec $(VENV) -m benchmarks $(ARGS)
+	@$(VENV) -m benchmarks $(ARGS)
+	@[ -n "$(ARGS)" ] || exec $(VENV) -m benchmarks runtime
 
 lock: ready ## resolve the dependencies anew
 	$(COMPILE) --python-version 3.12 --all-extras pyproject.toml -o requirements-dev.lock

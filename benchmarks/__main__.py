@@ -23,6 +23,7 @@ from benchmarks.compare import compare, ratio_table
 from benchmarks.description import PRODUCT, read_system
 from benchmarks.errors import BenchmarkError
 from benchmarks.report import as_json, as_tables
+from benchmarks.runtime import suite as runtime_suite
 from benchmarks.suite import Plan, Section, measure
 from benchmarks.system import AttachedSystem, CommandSystem, System
 from benchmarks.target import Match, Target
@@ -153,6 +154,26 @@ def compare_(*, a: str, b: str, rounds: int, json_file: Path | None, **options: 
     if json_file is not None:
         json_file.write_bytes(orjson.dumps(comparison, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     _end(comparison.problems)
+
+
+@commands.command("runtime")
+@click.option("--rounds", type=click.IntRange(1, 20), help="Rounds; 3 unless --quick.")
+@click.option("--quick", is_flag=True, help="A smoke test: everything, but short.")
+@click.option(
+    "--peers-python",
+    "pythons",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A Python that has some of the other libraries: they are measured beside ours. Can be given several times.",
+)
+def runtime_(*, rounds: int | None, quick: bool, pythons: tuple[Path, ...]) -> None:
+    """Measure the runtime by itself: messages, durable messages, idle actors."""
+    counts = runtime_suite.QUICK if quick else runtime_suite.Counts()
+    counts = replace(counts, rounds=rounds or counts.rounds)
+    with tempfile.TemporaryDirectory(prefix="trendedge-bench-") as scratch:
+        findings = _complete(partial(runtime_suite.measure, counts, pythons, Path(scratch)))
+    click.echo(runtime_suite.tables(findings))
+    _end(findings.problems)
 
 
 def _complete[T](work: Callable[[], Coroutine[Any, Any, T]]) -> T:
