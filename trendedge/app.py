@@ -126,6 +126,7 @@ def assemble(settings: Settings, stores: Stores) -> Supervisor:
     floor = Floor(store=executions, hub=at.hub, node=stores.node, clock=utc_now)
 
     def front() -> Front:
+        sockets.reopen()
         services = Services(
             settings=_front_settings(settings),
             database=stores.database,

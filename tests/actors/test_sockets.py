@@ -112,3 +112,13 @@ async def test_frames_are_written_straight_to_a_transport_and_a_client_that_read
     client.close()
     writers[0].transport.abort()
     server.close()
+
+
+def test_sockets_that_were_closed_with_the_front_are_taken_again_when_it_comes_back() -> None:
+    sockets = Sockets()
+    sockets.close_all()
+    with pytest.raises(GoingAway):
+        sockets.attach("a")
+    sockets.reopen()
+    sockets.attach("a")
+    assert sockets.count() == 1

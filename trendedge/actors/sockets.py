@@ -137,6 +137,10 @@ class Sockets:
                 subscriber.push(frames, wire)
         return len(mine)
 
+    def reopen(self) -> None:
+        """Take sockets again, after a `close_all`: the front was restarted, and the process goes on."""
+        self._going_away = False
+
     def close_all(self) -> None:
         """Take no further socket, and let each open one end with `GoingAway`."""
         self._going_away = True

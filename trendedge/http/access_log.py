@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 
 from trendedge.http.exchange import Exchange
+from trendedge.http.request_counts import RequestCounts
 
 WEBHOOK_PATH = "/api/v1/webhooks/tradingview/"
 _QUIET = frozenset({"/health", "/health/ready", "/metrics"})
@@ -15,9 +16,10 @@ _LONGEST_WORD = 24
 
 
 class AccessLog:
-    """Writes one line per answer and per closed WebSocket."""
+    """Writes one line per answer and per closed WebSocket, and counts the answers."""
 
     def __init__(self) -> None:
+        self.requests = RequestCounts()
         # Bound once: a lazy logger would be assembled anew for each line.
         self._log: Any = structlog.get_logger().bind(logger="trendedge.api")
 
@@ -25,6 +27,7 @@ class AccessLog:
         """A request was answered. Probes that succeed are for DEBUG: they come every few seconds."""
         write = self._log.debug if status == 200 and exchange.path in _QUIET else self._log.info
         write("Request completed", method=exchange.method, status_code=status, **_facts(exchange))
+        self.requests.count(exchange.method, status, time.perf_counter() - exchange.started)
 
     def failed(self, exchange: Exchange, error: BaseException) -> None:
         """A handler raised what nobody expected: the one line that carries a traceback."""

@@ -74,6 +74,6 @@ def create_app(services: Services) -> Front:
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # a doubled slash is a 404, not a redirect to wherever `Host` says
     app.register_error_handler(Exception, app.fail)
-    for blueprint in blueprints(services, app.doors):
+    for blueprint in blueprints(services, app.doors, app.access_log.requests):
         app.register_blueprint(blueprint)
     return app

@@ -43,6 +43,10 @@ class Hub(Protocol):
         """Forget the subscriber; harmless when it is gone already."""
         ...
 
+    def count(self) -> int:
+        """How many are attached."""
+        ...
+
 
 class Tree(Protocol):
     """The supervision tree as an operator sees it."""

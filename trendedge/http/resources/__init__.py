@@ -8,6 +8,7 @@ from trendedge.domain.orders import OrderStatus
 from trendedge.domain.trades import TradeStatus
 from trendedge.http.audit import AuditTrail
 from trendedge.http.doors import Doors
+from trendedge.http.request_counts import RequestCounts
 from trendedge.http.resources.accounts import accounts as account_settings
 from trendedge.http.resources.audit import audit
 from trendedge.http.resources.breakers import breakers
@@ -15,6 +16,7 @@ from trendedge.http.resources.dead_letters import dead_letters
 from trendedge.http.resources.halt import halt
 from trendedge.http.resources.health import health
 from trendedge.http.resources.lists import Resource, readable
+from trendedge.http.resources.metrics import metrics
 from trendedge.http.resources.operations import operations
 from trendedge.http.resources.signals import signals
 from trendedge.http.resources.users import users
@@ -43,10 +45,11 @@ READABLE: Final = (
 )
 
 
-def blueprints(services: Services, doors: Doors) -> tuple[Blueprint, ...]:
+def blueprints(services: Services, doors: Doors, requests: RequestCounts) -> tuple[Blueprint, ...]:
     """All of them."""
     made = [make(services, doors) for make in (health, webhooks, users, account_settings)]
     trail = AuditTrail(services.database, retry_after_s=services.settings.retry_after_s)
     made += [make(services, doors, trail) for make in (operations, dead_letters, breakers, halt, audit)]
+    made.append(metrics(services, doors, requests))
     resources = (signals(services), *READABLE)
     return (*made, *(readable(resource, services, doors) for resource in resources))

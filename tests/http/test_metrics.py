@@ -1,0 +1,134 @@
+"""What Prometheus scrapes, read by Prometheus' own parser."""
+
+import uuid
+from dataclasses import replace
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.http.conftest import MakeStage, Stage
+from tests.http.support import OPERATOR_KEY, token_for
+from tests.http.test_operations import Idle
+from tests.runtime.support import MemoryJournal, running, until
+from trendedge.http.app import Front, create_app
+from trendedge.http.request_counts import RequestCounts
+from trendedge.runtime import (
+    Actor,
+    BreakerSpec,
+    ChildSpec,
+    Durability,
+    DurableRef,
+    Inspector,
+    RetryPolicy,
+    ServiceSpec,
+    SupervisorSpec,
+)
+from trendedge.runtime.watchdog import LoopLag
+
+type Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+async def scrape(app: Front, **headers: str) -> Samples:
+    response = await app.test_client().get("/metrics", headers=headers)
+    assert response.status_code == 200
+    assert response.content_type.startswith("text/plain; version=")
+    text = await response.get_data(as_text=True)
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def of(samples: Samples, name: str, **labels: str) -> float:
+    return samples[name, frozenset(labels.items())]
+
+
+class Poisonable(Actor[str]):
+    async def receive(self, message: str) -> None:
+        if message == "poison":
+            raise ValueError(message)
+
+
+async def test_what_the_actors_count_can_be_scraped(stage: Stage) -> None:
+    ref: DurableRef[str] = DurableRef("executor")
+    executor = ChildSpec(
+        "executor",
+        Poisonable,
+        ref,
+        retry=RetryPolicy(),
+        breaker=BreakerSpec(trips_on=(OSError,)),
+        durability=Durability(MemoryJournal(), "box", str.encode, bytes.decode),
+    )
+    lag = LoopLag()
+    lag.record(0.25)
+    async with running(SupervisorSpec("root", [executor, ServiceSpec("idle", Idle)])) as root:
+        for message in ("a", "b", "poison", "c"):
+            await ref.tell(message)
+        await until(lambda: ref.cell.stats.handled == 3)
+        await until(lambda: ref.cell.log is not None and ref.cell.log.pending == 0)
+        ref.cell.suspend()
+        await ref.tell("waits")
+        stage.sockets.attach("somebody")
+        stage.journal.degraded = True
+        samples = await scrape(create_app(replace(stage.services, tree=Inspector(root, lag))))
+    path = "root/executor"
+    for name, expected in (
+        ("handled_total", 3),
+        ("failed_total", 1),
+        ("buried_total", 1),
+        ("dropped_total", 0),
+        ("restarts_total", 1),
+        ("up", 1),
+        ("suspended", 1),
+        ("mailbox_depth", 1),
+        ("mailbox_capacity", 1000),
+        ("handler_running_seconds", 0),
+    ):
+        assert of(samples, f"trendedge_actor_{name}", actor=path) == expected, name
+    assert 0 < of(samples, "trendedge_actor_handling_seconds", actor=path, quantile="0.95") < 60
+    assert 0 <= of(samples, "trendedge_actor_wait_seconds", actor=path, quantile="0.5") < 60
+    assert of(samples, "trendedge_journal_pending", actor=path) == 1
+    assert of(samples, "trendedge_journal_dead_letters", actor=path) == 1
+    assert of(samples, "trendedge_journal_oldest_age_seconds", actor=path) >= 0
+    assert of(samples, "trendedge_journal_degraded") == 1
+    assert of(samples, "trendedge_breaker_state", breaker=path, state="closed") == 1
+    assert of(samples, "trendedge_breaker_state", breaker=path, state="open") == 0
+    assert of(samples, "trendedge_loop_lag_seconds", reading="worst") == 0.25
+    assert of(samples, "trendedge_sockets_open") == 1
+    assert of(samples, "trendedge_actor_up", actor="root/idle") == 1
+    assert ("trendedge_actor_mailbox_depth", frozenset({("actor", "root/idle")})) not in samples
+    assert of(samples, "process_resident_memory_bytes") > 1e6
+    assert of(samples, "trendedge_info", version="0.0.0-test", environment="development") == 1
+
+
+async def test_requests_are_counted_by_method_and_status(stage: Stage) -> None:
+    async with running(SupervisorSpec("root", [])) as root:
+        app = create_app(replace(stage.services, tree=Inspector(root)))
+        for path in ("/health", "/health", "/nowhere"):
+            await app.test_client().get(path)
+        samples = await scrape(app)
+    name = "trendedge_http_request_duration_seconds"
+    assert of(samples, f"{name}_count", method="GET", status="200") == 2
+    assert of(samples, f"{name}_count", method="GET", status="404") == 1
+    assert 0 < of(samples, f"{name}_sum", method="GET", status="200") < 60
+
+
+def test_methods_that_clients_make_up_are_one() -> None:
+    counts = RequestCounts()
+    for number in range(100):
+        counts.count(f"METHOD{number}", 405, 0.1)
+    [((method, status), answered)] = counts.by_kind.items()
+    assert (method, status, answered.requests) == ("other", "405", 100)
+
+
+@pytest.mark.parametrize("environment", ["staging", "production"])
+async def test_outside_of_development_the_metrics_are_for_operators(make_stage: MakeStage, environment: str) -> None:
+    async with running(SupervisorSpec("root", [])) as root:
+        app = create_app(replace(make_stage(environment=environment).services, tree=Inspector(root)))
+        client = app.test_client()
+        user = {"Authorization": f"Bearer {token_for(str(uuid.uuid4()))}"}
+        assert (await client.get("/metrics")).status_code == 401
+        assert (await client.get("/metrics", headers={"X-API-Key": "wrong"})).status_code == 401
+        assert (await client.get("/metrics", headers=user)).status_code == 403
+        assert await scrape(app, **{"X-API-Key": OPERATOR_KEY})

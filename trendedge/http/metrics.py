@@ -1,0 +1,153 @@
+"""The process in Prometheus' terms, read at each scrape from what is counted anyway: nothing is counted twice."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
+from prometheus_client.registry import Collector
+
+from trendedge.http.request_counts import RequestCounts
+from trendedge.http.services import Services
+
+type Actor = dict[str, Any]
+type Reading = Callable[[Actor], float | None]
+
+_QUANTILES = {"p50": "0.5", "p95": "0.95", "p99": "0.99"}
+_BREAKER_STATES = ("closed", "open", "half_open")
+
+
+class ProcessMetrics(Collector):
+    """Everything of this process: its actors, mailboxes, journals, breakers, loop, sockets and requests.
+
+    Has a registry of its own: the library's global one would make two applications of one process collide.
+    """
+
+    def __init__(self, services: Services, requests: RequestCounts) -> None:
+        self._services = services
+        self._requests = requests
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        for standard in (ProcessCollector, PlatformCollector, GCCollector):
+            standard(registry=self._registry)
+
+    def text(self) -> bytes:
+        """In Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """As the library asks: one reading of all."""
+        actors = self._services.tree.actors()
+        yield from _of_actors(actors)
+        yield from _of_journals([actor for actor in actors if actor["durable"] is not None])
+        yield self._breakers()
+        yield from self._process()
+        yield self._answered()
+
+    def describe(self) -> list[Metric]:
+        """Nothing: the library would otherwise collect at the registration, before there is a tree."""
+        return []
+
+    def _breakers(self) -> Metric:
+        family = GaugeMetricFamily(
+            "trendedge_breaker_state", "1 for the state that a circuit breaker is in.", labels=("breaker", "state")
+        )
+        for breaker in self._services.tree.breakers():
+            for state in _BREAKER_STATES:
+                family.add_metric((breaker["name"], state), float(breaker["state"] == state))
+        return family
+
+    def _process(self) -> Iterator[Metric]:
+        settings = self._services.settings
+        info = GaugeMetricFamily("trendedge_info", "Version and environment.", labels=("version", "environment"))
+        info.add_metric((settings.version, settings.environment), 1)
+        yield info
+        degraded = float(self._services.journal.degraded)
+        yield GaugeMetricFamily("trendedge_journal_degraded", "1 while a store of the journal is down.", degraded)
+        yield GaugeMetricFamily("trendedge_sockets_open", "WebSockets of this process.", self._services.hub.count())
+        lag = self._services.tree.loop_lag_ms()
+        family = GaugeMetricFamily(
+            "trendedge_loop_lag_seconds", "How late the event loop's timers are.", labels=("reading",)
+        )
+        for name, milliseconds in lag.items():
+            if milliseconds is not None:
+                family.add_metric((name.removesuffix("_ms"),), milliseconds / 1000)
+        yield family
+
+    def _answered(self) -> Metric:
+        family = SummaryMetricFamily(
+            "trendedge_http_request_duration_seconds", "Answered requests.", labels=("method", "status")
+        )
+        for labels, answered in sorted(self._requests.by_kind.items()):
+            family.add_metric(labels, count_value=answered.requests, sum_value=answered.seconds)
+        return family
+
+
+_COUNTERS: tuple[tuple[str, str, Reading], ...] = (
+    ("handled", "Messages that were handled.", lambda actor: actor["handled"]),
+    ("failed", "Handlers that ended in an exception which is no answer.", lambda actor: actor["failed"]),
+    ("dropped", "Messages that an overflow policy dropped.", lambda actor: actor["mailbox"].get("dropped", 0)),
+    ("expired", "Messages whose turn came after their deadline.", lambda actor: actor["expired"]),
+    ("buried", "Messages that were given up.", lambda actor: actor["buried"]),
+    ("restarts", "Restarts, those of keyed instances included.", lambda actor: actor["restarts"]),
+)
+_GAUGES: tuple[tuple[str, str, Reading], ...] = (
+    ("up", "1 while it runs or is suspended.", lambda actor: float(actor["status"] in ("running", "suspended"))),
+    ("suspended", "1 while it takes no message.", lambda actor: float(actor["status"] == "suspended")),
+    ("mailbox_depth", "Messages that wait, the one being handled included.", lambda actor: actor["mailbox"]["depth"]),
+    ("mailbox_capacity", "Messages that may wait.", lambda actor: actor["mailbox"]["capacity"]),
+    (
+        "mailbox_oldest_age_seconds",
+        "How long the first message has waited.",
+        lambda actor: actor["mailbox"]["oldest_age_s"],
+    ),
+    (
+        "handler_running_seconds",
+        "How long the longest handler has run; 0 while none does.",
+        lambda actor: 0.0 if actor["handling"] is None else actor["handling"]["elapsed_s"],
+    ),
+)
+_WITH_MAILBOX_ALONE = frozenset(name for name, *_ in (*_COUNTERS, *_GAUGES)) - {"up", "restarts"}
+_JOURNAL: tuple[tuple[str, str, Reading], ...] = (
+    ("pending", "Messages that are remembered and not settled.", lambda actor: actor["durable"]["pending"]),
+    ("dead_letters", "Messages that were given up and lie there.", lambda actor: actor["durable"]["dead"]),
+    (
+        "oldest_age_seconds",
+        "Age of the oldest unsettled message; 0 without one.",
+        lambda actor: actor["durable"]["oldest_age_s"],
+    ),
+)
+
+
+def _of_actors(actors: list[Actor]) -> Iterator[Metric]:
+    for name, help, reading in _COUNTERS:
+        yield _filled(CounterMetricFamily(f"trendedge_actor_{name}", help, labels=("actor",)), name, actors, reading)
+    for name, help, reading in _GAUGES:
+        yield _filled(GaugeMetricFamily(f"trendedge_actor_{name}", help, labels=("actor",)), name, actors, reading)
+    for name, field, help in (
+        ("handling_seconds", "latency_ms", "Time in the handler, over the last 512 messages."),
+        ("wait_seconds", "wait_ms", "Time between arrival and handler, over the last 512 messages."),
+    ):
+        family = GaugeMetricFamily(f"trendedge_actor_{name}", help, labels=("actor", "quantile"))
+        for actor in actors:
+            for percentile, quantile in _QUANTILES.items():
+                milliseconds = actor[field][percentile]
+                if milliseconds is not None:
+                    family.add_metric((actor["path"], quantile), milliseconds / 1000)
+        yield family
+
+
+def _of_journals(actors: list[Actor]) -> Iterator[Metric]:
+    for name, help, reading in _JOURNAL:
+        family = GaugeMetricFamily(f"trendedge_journal_{name}", help, labels=("actor",))
+        yield _filled(family, name, actors, reading)
+
+
+def _filled[F: (CounterMetricFamily, GaugeMetricFamily)](
+    family: F, name: str, actors: list[Actor], reading: Reading
+) -> F:
+    for actor in actors:
+        value = reading(actor)
+        if value is not None and not (name in _WITH_MAILBOX_ALONE and actor["kind"] != "actor"):
+            family.add_metric((actor["path"],), value)
+    return family
