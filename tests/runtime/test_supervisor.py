@@ -217,3 +217,35 @@ async def test_everything_in_the_tree_shows_the_same_fields() -> None:
             assert set(actor["latency_ms"]) == {"p50", "p95", "p99"}
         assert Inspector(root).find("root/a") == actors[1]
         assert Inspector(root).find("nowhere") is None
+
+
+async def test_an_actor_that_dies_while_it_starts_counts_each_time() -> None:
+    starts: list[int] = []
+
+    class Stillborn(Actor[str]):
+        async def on_start(self) -> None:
+            starts.append(len(starts))
+            if len(starts) > 1:
+                raise OSError("no")
+
+        async def receive(self, message: str) -> None:
+            raise ValueError(message)
+
+    ref = ActorRef[str]("a")
+    spec = ChildSpec("a", Stillborn, ref, retry=RetryPolicy(delays_s=(0.0,) * 10))
+    root = Supervisor(tree([spec], Strategy.ONE_FOR_ONE, intensity=3))
+    ready = anyio.Event()
+    gave_up: list[IntensityExceeded] = []
+
+    async def run() -> None:
+        try:
+            await root.run(ready.set)
+        except IntensityExceeded as error:
+            gave_up.append(error)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run)
+        await ready.wait()
+        await ref.tell("crash")
+    assert gave_up[0].restarts == 4
+    assert len(starts) == 4  # the first, and three that died; the crash over the message was the first of the four
