@@ -113,8 +113,8 @@ async def test_actors_are_suspended_resumed_and_restarted(stage: Stage) -> None:
         assert (await act("root/inner/idle", "restart"))[1]["incarnation"] == 2
         for path, verb, expected, word in (
             ("root/nobody", "restart", 404, "no such actor"),
-            ("root/inner/idle", "suspend", 409, "root/inner/idle is a service: it has no mailbox"),
-            ("root/inner", "resume", 409, "is a supervisor"),
+            ("root/inner/idle", "suspend", 409, "A service has no mailbox"),
+            ("root/inner", "resume", 409, "A supervisor has no mailbox"),
             ("root", "restart", 409, "restart the process instead"),
         ):
             status, body = await act(path, verb)

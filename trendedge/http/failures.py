@@ -19,6 +19,14 @@ from trendedge.runtime.errors import (
 from trendedge.storage.errors import InvalidCursor, StoreUnavailable, UnknownAccount
 
 _TRY_AGAIN = (StoreUnavailable, JournalUnavailable, MailboxFull, ActorStopped, AskTimeout)
+_ACTS: dict[type[Exception], tuple[Code, str]] = {
+    UnknownActor: (Code.NOT_FOUND, "There is no such actor."),
+    UnknownBreaker: (Code.NOT_FOUND, "There is no such breaker."),
+    UnknownDeadLetter: (Code.NOT_FOUND, "There is no such dead letter."),
+    NotRestartable: (Code.CONFLICT, "This is the root of the tree: restart the process instead."),
+    UnreadableDeadLetter: (Code.CONFLICT, "This dead letter cannot be read: a replay would only bury it again."),
+    UnknownAccount: (Code.CONFLICT, "The account that this is for is gone."),
+}
 _KEPT_HEADERS = ("Allow", "Location")
 
 
@@ -33,22 +41,22 @@ def translate(error: Exception, *, retry_after_s: int) -> ApiError | None:
             return ApiError(Code.UNPROCESSABLE_ENTITY, str(error), details=[Detail("account", str(error))])
         case InvalidCursor():
             return invalid("cursor", "it was not made by this server, or not for this list")
-        case UnknownActor():
-            return ApiError(Code.NOT_FOUND, "There is no such actor.")
-        case UnknownBreaker():
-            return ApiError(Code.NOT_FOUND, "There is no such breaker.")
-        case UnknownDeadLetter():
-            return ApiError(Code.NOT_FOUND, "There is no such dead letter.")
-        case NotSuspendable() | NotRestartable() | UnreadableDeadLetter():
-            return ApiError(Code.CONFLICT, f"{error}.")
-        case UnknownAccount():
-            return ApiError(Code.CONFLICT, "The account that this is for is gone.")
         case HTTPException():
             return _from_framework(error)
         case _ if isinstance(error, _TRY_AGAIN):
             return unavailable(retry_after_s)
         case _:
-            return None
+            return _of_an_act(error)
+
+
+def _of_an_act(error: Exception) -> ApiError | None:
+    """What can stand in the way of an operator."""
+    if isinstance(error, NotSuspendable):
+        return ApiError(Code.CONFLICT, f"A {error.kind} has no mailbox: it cannot be suspended or resumed.")
+    for kind, (code, message) in _ACTS.items():
+        if isinstance(error, kind):
+            return ApiError(code, message)
+    return None
 
 
 def _refused(error: AlertRefused) -> ApiError:
