@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from trendedge.__main__ import cli
 
-COMMANDS = ["apikey", "doctor", "migrate", "seed", "serve", "token"]
+COMMANDS = ["apikey", "deadletters", "doctor", "migrate", "seed", "serve", "token"]
 
 
 def test_help_names_every_command() -> None:
@@ -16,7 +16,9 @@ def test_help_names_every_command() -> None:
     assert [name for name in COMMANDS if f"\n  {name}" not in text] == []
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "migrate up", "migrate down", "migrate status"])
+@pytest.mark.parametrize(
+    "command", [*COMMANDS, "migrate up", "migrate down", "migrate status", "deadletters list", "deadletters replay"]
+)
 def test_each_command_explains_itself(command: str) -> None:
     result = CliRunner().invoke(cli, [*command.split(), "--help"])
     assert result.exit_code == 0

@@ -109,6 +109,60 @@ def doctor() -> None:
     sys.exit(_run(command.run))
 
 
+_URL = click.option("--url", help="Where the product runs, when it is not here.")
+
+
+@cli.group()
+def deadletters() -> None:
+    """See and work off what was given up. Asks the running product, with OPERATOR_API_KEY."""
+
+
+@deadletters.command("list")
+@click.option("--mailbox", help="Only this one's.")
+@click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True)
+@_URL
+def list_letters(mailbox: str | None, limit: int, url: str | None) -> None:
+    """Print the newest: id, when, attempts, cause."""
+    from trendedge.commands import deadletters as command
+    from trendedge.settings import load_settings
+
+    _run(lambda: command.print_list(load_settings(), url=url, mailbox=mailbox, limit=limit))
+
+
+@deadletters.command()
+@click.argument("letter_id")
+@_URL
+def show(letter_id: str, url: str | None) -> None:
+    """Print one as JSON; its traceback goes to the standard error."""
+    from trendedge.commands import deadletters as command
+    from trendedge.settings import load_settings
+
+    _run(lambda: command.print_letter(load_settings(), letter_id, url=url))
+
+
+@deadletters.command()
+@click.argument("letter_id")
+@click.option("--dry-run", is_flag=True, help="Print what it would do now, and do nothing.")
+@_URL
+def replay(letter_id: str, dry_run: bool, url: str | None) -> None:
+    """Deliver one again. A dead signal trades then, on the book as it is now."""
+    from trendedge.commands import deadletters as command
+    from trendedge.settings import load_settings
+
+    _run(lambda: command.replay(load_settings(), letter_id, url=url, dry_run=dry_run))
+
+
+@deadletters.command()
+@click.argument("letter_id")
+@_URL
+def discard(letter_id: str, url: str | None) -> None:
+    """Remove one for good."""
+    from trendedge.commands import deadletters as command
+    from trendedge.settings import load_settings
+
+    _run(lambda: command.discard(load_settings(), letter_id, url=url))
+
+
 def _run[T](function: Callable[[], Awaitable[T]]) -> T:
     """Run it on the event loop. What is known to go wrong ends with its sentence and status 1, without a traceback."""
     import anyio

@@ -1,6 +1,9 @@
 """What operators do to the running product: hold, restart, halt; and that each act is recorded."""
 
+import json
+from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import httpx
 
@@ -10,6 +13,14 @@ from tests.system.person import Person
 from tests.system.product import OPERATOR_KEY, Product
 from tests.system.trading import ALERT, trades
 from tests.system.waiting import eventually
+from trendedge.actors.codec import encode_execute
+from trendedge.actors.messages import ExecuteSignal
+from trendedge.actors.tree import EXECUTOR_MAILBOX
+from trendedge.domain.alerts import parse_alert
+from trendedge.runtime import Appended, DeadLetter
+from trendedge.storage.postgres import open_database
+from trendedge.storage.redis import open_redis
+from trendedge.storage.redis_journal import RedisJournal
 
 OPERATOR = {"X-API-Key": OPERATOR_KEY}
 EXECUTOR = "/ops/actors/trendedge/trading/executor"
@@ -89,6 +100,48 @@ async def test_each_act_is_recorded_and_what_is_none_is_refused(client: httpx.As
         ("operator-key", "actors.suspend", 409, "127.0.0.1"),
         ("operator-key", "actors.restart", 404, "127.0.0.1"),
     ]
+
+
+async def test_a_dead_signal_is_shown_rehearsed_and_traded_from_the_command_line(
+    product: Product, client: httpx.AsyncClient, person: Person
+) -> None:
+    letter = await dead_letter(product, person)
+    listed = await product.command("deadletters", "list")
+    assert [line.split()[0] for line in listed.splitlines()] == [letter]
+    shown = json.loads(await product.command("deadletters", "show", letter))
+    assert shown["cause"] == "ValueError: no"
+    signal_id = shown["payload"]["signal_id"]
+    rehearsed = json.loads(await product.command("deadletters", "replay", letter, "--dry-run"))
+    assert (rehearsed["trades"], rehearsed["decision"]["status"]) == (True, "filled")
+    assert await product.ledger.outcomes(person.id) == {}
+    assert await product.command("deadletters", "replay", letter) == f"{letter} replayed\n"
+    await eventually(lambda: product.ledger.have_outcomes(person.id, [signal_id]), "it is worked off")
+    assert (await trace(client, person, signal_id))["status"] == "filled"
+    assert await product.command("deadletters", "list") == ""
+
+
+async def dead_letter(product: Product, person: Person) -> str:
+    """Bury a good signal in the product's journal, as a process would that has died over it; the letter's id."""
+    async with open_database(product.database_url, pool_size=1) as database:
+        account_id = await database.fetchval("select id::text from accounts where user_id::text = $1", person.id)
+    alert = parse_alert(json.dumps(ALERT).encode(), today=datetime.now(UTC).date())
+    message = ExecuteSignal(
+        signal_id=str(uuid4()),
+        user_id=person.id,
+        account_id=account_id,
+        received_at=datetime.now(UTC),
+        request_id=str(uuid4()),
+        signal=alert.signal,
+        raw=alert.raw,
+    )
+    async with open_redis(product.redis_url) as redis:
+        journal = RedisJournal(redis, node=uuid4().hex)
+        payload = encode_execute(message)
+        entry = await journal.append(EXECUTOR_MAILBOX, payload)
+        assert isinstance(entry, Appended)
+        await journal.bury(EXECUTOR_MAILBOX, entry.entry_id, payload, DeadLetter("ValueError: no", "Trace", 3))
+        [letter] = await journal.dead_letters(EXECUTOR_MAILBOX)
+    return f"{EXECUTOR_MAILBOX}:1:{letter.dead_id}"
 
 
 async def test_lists_for_operators_and_metrics_are_there(client: httpx.AsyncClient, person: Person) -> None:
