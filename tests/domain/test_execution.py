@@ -219,6 +219,7 @@ def test_a_halt_lets_exits_pass_and_refuses_entries(system_halted: bool) -> None
     assert [send("buy", 1), send("add", 1), send("reverse", None), send("sell", 4)] == [RejectionCode.HALTED] * 4
     assert [send("sell", 1), send("close", 1), send("close", None)] == [None] * 3
     assert trader.held() == 0
+    assert send("buy", 1) is RejectionCode.HALTED  # the halt goes on behind an exit
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from tests.storage.support import NOON, Trader, signal
-from trendedge.domain.execution import decide, given_up
+from trendedge.domain.execution import Book, ExecutionRequest, decide, given_up
 from trendedge.domain.performance import DailyResult, ResultKey, roll_up
 from trendedge.domain.signals import Action, Repair
 from trendedge.storage.errors import UnknownAccount
@@ -17,6 +17,7 @@ from trendedge.storage.executions import (
     AlreadyCommitted,
     Committed,
     DuplicateMark,
+    Outcome,
     StaleBook,
     Trace,
     commit_execution,
@@ -266,6 +267,18 @@ async def test_ids_that_are_no_uuid_are_unknown(trader: Trader) -> None:
         await load_book(trader.db, str(uuid4()))
 
 
+async def all_at_once(trader: Trader, request: ExecutionRequest, book: Book) -> list[Outcome]:
+    """Five commits of one signal, all of which have seen it as it was before the first of them."""
+    async with asyncio.TaskGroup() as tasks, trader.db.transaction() as holder:
+        await holder.execute("select from accounts for update")
+        commits = [tasks.create_task(trader.commit(request, book=book)) for _ in range(5)]
+        waits = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
+        async with asyncio.timeout(20):
+            while await trader.db.fetchval(waits) < len(commits):  # noqa: ASYNC110 - a lock has no event
+                await asyncio.sleep(0.01)
+    return [commit.result() for commit in commits]
+
+
 async def test_a_signal_whose_death_was_taken_back_gets_one_outcome_of_many_commits(trader: Trader) -> None:
     request, book = trader.request(), await trader.book()
     dead = given_up(request, cause="test", book=book)
@@ -273,7 +286,7 @@ async def test_a_signal_whose_death_was_taken_back_gets_one_outcome_of_many_comm
     assert await trader.commit(request) == AlreadyCommitted()
     assert await reopen_signal(trader.db, request.signal_id)
     assert not await reopen_signal(trader.db, request.signal_id)
-    outcomes = await asyncio.gather(*(trader.commit(request, book=book) for _ in range(5)))
+    outcomes = await all_at_once(trader, request, book)
     assert outcomes.count(Committed()) == 1
     assert outcomes.count(AlreadyCommitted()) + outcomes.count(StaleBook()) == 4
     assert not await reopen_signal(trader.db, request.signal_id)
@@ -285,6 +298,6 @@ async def test_of_commits_that_leave_the_account_as_it_is_one_gives_the_outcome_
     dead = given_up(request, cause="test", book=book)
     await commit_execution(trader.db, request, dead, before=book, mark=None, trace=Trace(raw="{}"))
     await reopen_signal(trader.db, request.signal_id)
-    outcomes = await asyncio.gather(*(trader.commit(request, book=book) for _ in range(5)))
+    outcomes = await all_at_once(trader, request, book)
     assert (outcomes.count(Committed()), outcomes.count(AlreadyCommitted())) == (1, 4)
     assert await trader.db.fetchval("select rejection ->> 'code' from signals") == "NO_POSITION"
