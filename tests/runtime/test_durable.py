@@ -203,6 +203,20 @@ async def test_a_replayed_letter_is_handled_at_once_and_once(buried: MemoryJourn
     assert list(buried.letters) == ["2"]
 
 
+async def test_letters_that_other_processes_bury_are_counted_before_one_is_taken_out(buried: MemoryJournal) -> None:
+    journal = MemoryJournal()
+    ref, spec = tree(journal, [])
+    async with running(spec):
+        log = ref.cell.log
+        assert log is not None
+        assert log.dead == 0
+        journal.letters.update(buried.letters)
+        await ref.redeliver("1")
+        assert log.dead == 1
+        await log.discard("2")
+        assert log.dead == 0
+
+
 async def test_what_cannot_be_read_is_not_replayed(buried: MemoryJournal) -> None:
     ref, spec = tree(buried, [])
     async with running(spec):

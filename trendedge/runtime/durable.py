@@ -140,10 +140,11 @@ class DurableLog:
         message = self.read(buried)
         if self._at.on_replay is not None:
             await self._at.on_replay(message)
+        await self._count_dead()
         entry = await self._at.journal.replay(self._at.mailbox, dead_id)
         if entry is None:
             raise UnknownDeadLetter(dead_id)
-        self.dead -= 1
+        self.dead = max(0, self.dead - 1)
         log.warning("dead letter replayed", mailbox=self._at.mailbox, dead_id=dead_id, entry_id=entry.entry_id)
         return self._delivered(entry, message, now)
 
@@ -159,10 +160,16 @@ class DurableLog:
         # A replay that ended halfway has taken the outcome back.
         with suppress(UnreadableDeadLetter):
             await self._tell_outcome(self.read(buried), buried.letter)
+        await self._count_dead()
         if not await self._at.journal.discard(self._at.mailbox, dead_id):
             raise UnknownDeadLetter(dead_id)
-        self.dead -= 1
+        self.dead = max(0, self.dead - 1)
         log.warning("dead letter discarded", mailbox=self._at.mailbox, dead_id=dead_id)
+
+    async def _count_dead(self) -> None:
+        """Anew: other processes bury and replay too."""
+        with suppress(JournalUnavailable):
+            _, self.dead = await self._at.journal.count(self._at.mailbox)
 
     async def begin(self, envelope: Envelope) -> None:
         """Count an attempt at a recovered message before it is made."""

@@ -42,7 +42,10 @@ class Inspector:
 
     def find(self, path: str) -> Facts | None:
         """One entry of `actors`, by its path."""
-        return next((actor for actor in self.actors() if actor["path"] == path), None)
+        if path == self._root.path:
+            return _root(self._root, _Now())
+        found = (_snapshot(child, over, _Now()) for over, child in descendants(self._root) if child.path == path)
+        return next(found, None)
 
     def running(self) -> tuple[int, int]:
         """(running, expected) numbers of actors and services; supervisors do not count."""
