@@ -145,7 +145,7 @@ async def dead_letter(product: Product, person: Person) -> str:
 
 
 async def test_lists_for_operators_and_metrics_are_there(client: httpx.AsyncClient, person: Person) -> None:
-    for path in ("/ops/dead-letters", "/ops/breakers", "/ops/audit"):
+    for path in ("/ops/dead-letters", "/ops/breakers", "/ops/schedules", "/ops/audit"):
         answer = await client.get(path, headers=OPERATOR)
         assert answer.status_code == 200, answer.text
         assert answer.json().keys() == {"items", "next_cursor"}

@@ -122,6 +122,30 @@ class DeadLetters(Protocol):
         ...
 
 
+class Schedules(Protocol):
+    """What runs by the clock."""
+
+    def snapshot(self) -> list[dict[str, Any]]:
+        """All of them, each with its `id`, ready for JSON."""
+        ...
+
+    async def run_now(self, id: str) -> None:
+        """Post the schedule's message now; its next time stays as it is."""
+        ...
+
+
+class NoSchedules:
+    """Of a process that runs nothing by the clock."""
+
+    def snapshot(self) -> list[dict[str, Any]]:
+        """None."""
+        return []
+
+    async def run_now(self, id: str) -> None:
+        """Never asked: there is none to ask for."""
+        raise LookupError(id)
+
+
 class Store(Protocol):
     """A store as the health checks see it."""
 
@@ -223,4 +247,5 @@ class Services:
     dead_letters: DeadLetters
     rehearse: Callable[[Any], Awaitable[dict[str, Any]]]
     """What the replay of a dead letter's message would do now, as JSON."""
+    schedules: Schedules = field(default_factory=NoSchedules)
     clock: Callable[[], datetime] = utc_now

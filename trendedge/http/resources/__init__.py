@@ -18,6 +18,7 @@ from trendedge.http.resources.health import health
 from trendedge.http.resources.lists import Resource, readable
 from trendedge.http.resources.metrics import metrics
 from trendedge.http.resources.operations import operations
+from trendedge.http.resources.schedules import schedules
 from trendedge.http.resources.signals import signals
 from trendedge.http.resources.users import users
 from trendedge.http.resources.webhooks import webhooks
@@ -49,7 +50,7 @@ def blueprints(services: Services, doors: Doors, requests: RequestCounts) -> tup
     """All of them."""
     made = [make(services, doors) for make in (health, webhooks, users, account_settings)]
     trail = AuditTrail(services.database, retry_after_s=services.settings.retry_after_s)
-    made += [make(services, doors, trail) for make in (operations, dead_letters, breakers, halt, audit)]
+    made += [make(services, doors, trail) for make in (operations, dead_letters, breakers, schedules, halt, audit)]
     made.append(metrics(services, doors, requests))
     resources = (signals(services), *READABLE)
     return (*made, *(readable(resource, services, doors) for resource in resources))
