@@ -278,3 +278,21 @@ async def test_a_halt_refuses_entries_also_of_executors_that_have_the_book_in_me
     again = await at_the_desk.post(**BUY, id="again")
     await settled(at_the_desk)
     assert await at_the_desk.status_of(again.signal_id) == "filled"
+
+
+async def test_a_halt_holds_in_every_process_and_after_every_restart(
+    database: Database, redis_store: RedisStore
+) -> None:
+    async def traded(place: Desk, id: str) -> str | None:
+        receipt = await place.post(**BUY, id=id)
+        await settled(place)
+        return await place.status_of(receipt.signal_id)
+
+    async with desk(database, redis_store, node="one") as one, desk(database, redis_store, node="two") as two:
+        assert [await traded(place, id) for place, id in ((one, "a"), (two, "b"))] == ["filled", "filled"]
+        await set_halt(database, halted=True, who="test")
+        assert [await traded(place, id) for place, id in ((one, "c"), (two, "d"))] == ["rejected", "rejected"]
+    async with desk(database, redis_store, node="three") as later:
+        assert await traded(later, "e") == "rejected"
+        await set_halt(database, halted=False, who="test")
+        assert await traded(later, "f") == "filled"

@@ -70,8 +70,13 @@ class Stats:
         return _percentiles(self.waits_s)
 
 
+_NOTHING: dict[str, float | None] = {"p50": None, "p95": None, "p99": None}
+
+
 def _percentiles(samples: deque[float] | None) -> dict[str, float | None]:
-    ordered = sorted(samples or ())
+    if not samples:
+        return dict(_NOTHING)
+    ordered = sorted(samples)
     return {name: rank(ordered, share) for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))}
 
 
