@@ -32,9 +32,9 @@ async def running(spec: SupervisorSpec) -> AsyncIterator[Supervisor]:
         root.request_stop()
 
 
-async def until(true: Callable[[], bool]) -> None:
-    """Wait for what has to become true within 5 s."""
-    with anyio.fail_after(5):
+async def until(true: Callable[[], bool], *, within_s: float = 20) -> None:
+    """Wait for what has to become true."""
+    with anyio.fail_after(within_s):
         while not true():  # noqa: ASYNC110 - what it waits for sets no event
             await anyio.sleep(0.001)
 

@@ -1,5 +1,7 @@
 """What can go wrong in the runtime, built from facts."""
 
+from collections.abc import Iterable
+
 
 class RuntimeFault(Exception):
     """Base of all errors of this package."""
@@ -100,6 +102,58 @@ class UnreadableDeadLetter(RuntimeFault):
     def __init__(self, dead_id: str, reason: str) -> None:
         super().__init__(f"dead letter {dead_id} cannot be read: {reason}")
         self.dead_id, self.reason = dead_id, reason
+
+
+class LaneFull(RuntimeFault):
+    """As many jobs wait for the lane as may."""
+
+    def __init__(self, lane: str, pending_limit: int) -> None:
+        super().__init__(f"lane {lane} is full ({pending_limit} jobs wait)")
+        self.lane, self.pending_limit = lane, pending_limit
+
+
+class LaneClosed(RuntimeFault):
+    """The lane takes no work, or was closed before the job had ended."""
+
+    def __init__(self, lane: str, job: str) -> None:
+        super().__init__(f"lane {lane} is closed: {job} was not done")
+        self.lane, self.job = lane, job
+
+
+class LaneTimeout(RuntimeFault):
+    """The job ran for longer than it may."""
+
+    def __init__(self, lane: str, job: str, timeout_s: float) -> None:
+        super().__init__(f"lane {lane}: {job} had not ended after {timeout_s:g} s")
+        self.lane, self.job, self.timeout_s = lane, job, timeout_s
+
+
+class JobCancelled(RuntimeFault):
+    """The job was cancelled by whoever holds it."""
+
+    def __init__(self, lane: str, job: str) -> None:
+        super().__init__(f"lane {lane}: {job} was cancelled")
+        self.lane, self.job = lane, job
+
+
+class UnknownLane(RuntimeFault):
+    """No lane of this name is declared."""
+
+    def __init__(self, lane: str, known: Iterable[str]) -> None:
+        super().__init__(f"no lane {lane!r}, only {', '.join(known)}")
+        self.lane = lane
+
+
+class WorkerDied(RuntimeFault):
+    """The worker process ended before the function had returned; `exitcode` is negative for a signal."""
+
+    def __init__(self, function: str, exitcode: int | None) -> None:
+        super().__init__(f"the worker process of {function} died (exit code {exitcode})")
+        self.function, self.exitcode = function, exitcode
+
+
+class FailedElsewhere(RuntimeFault):
+    """An error of a worker process that cannot be pickled: its type and text; its traceback is a note."""
 
 
 class StartFailed(RuntimeFault):

@@ -63,17 +63,18 @@ class Stats:
 
     def latency_ms(self) -> dict[str, float | None]:
         """Percentiles of the time in `receive`, milliseconds, over the last 512 messages."""
-        return _percentiles(self.durations_s)
+        return percentiles_ms(self.durations_s)
 
     def wait_ms(self) -> dict[str, float | None]:
         """Percentiles of the time between arrival and the begin of the handler, milliseconds, as `latency_ms`."""
-        return _percentiles(self.waits_s)
+        return percentiles_ms(self.waits_s)
 
 
 _NOTHING: dict[str, float | None] = {"p50": None, "p95": None, "p99": None}
 
 
-def _percentiles(samples: deque[float] | None) -> dict[str, float | None]:
+def percentiles_ms(samples: deque[float] | None) -> dict[str, float | None]:
+    """Percentiles of `samples` (seconds) in milliseconds: keys p50, p95, p99, each None where there is no sample."""
     if not samples:
         return dict(_NOTHING)
     ordered = sorted(samples)

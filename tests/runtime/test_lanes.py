@@ -1,0 +1,320 @@
+"""Lanes: limits, time, cancellation, errors, and the orderly end."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from tests.runtime.support import running, until
+from trendedge.runtime import ServiceSpec, Supervisor, SupervisorSpec
+from trendedge.runtime.errors import JobCancelled, LaneClosed, LaneFull, LaneTimeout, UnknownLane
+from trendedge.runtime.lanes import Job, Lanes, LaneSpec, LanesService
+
+
+def tree(lanes: Lanes, *, drain_s: float = 5.0) -> AbstractAsyncContextManager[Supervisor]:
+    service = ServiceSpec("lanes", lambda: LanesService(lanes, drain_s=drain_s), shutdown_s=drain_s + 5)
+    return running(SupervisorSpec("root", [service]))
+
+
+@asynccontextmanager
+async def one_lane(*, concurrency: int = 2, pending_limit: int = 2, timeout_s: float = 60.0) -> AsyncIterator[Lanes]:
+    lanes = Lanes([LaneSpec("low", concurrency, pending_limit, timeout_s)])
+    async with tree(lanes):
+        yield lanes
+
+
+class Gate:
+    """Work that says when it has begun, and goes on when it is let."""
+
+    def __init__(self) -> None:
+        self.open = anyio.Event()
+        self.begun: list[str] = []
+        self.most = self._now = 0
+
+    async def __call__(self, name: str) -> str:
+        self.begun.append(name)
+        self._now += 1
+        self.most = max(self.most, self._now)
+        try:
+            await self.open.wait()
+        finally:
+            self._now -= 1
+        return f"{name} done"
+
+
+def counts(lanes: Lanes) -> dict[str, Any]:
+    [snapshot] = lanes.snapshot()
+    return {name: snapshot[name] for name in ("active", "pending", "done", "failed", "timed_out", "cancelled")}
+
+
+async def double(number: int) -> int:
+    await anyio.lowlevel.checkpoint()
+    return 2 * number
+
+
+async def fail(text: str) -> None:
+    raise ValueError(text)
+
+
+async def fail_later(text: str) -> None:
+    await anyio.lowlevel.checkpoint()
+    raise ValueError(text)
+
+
+async def test_a_job_gives_its_result_to_all_who_wait() -> None:
+    async with one_lane() as lanes:
+        job = await lanes.submit("low", double, 21)
+        assert (await job, await job) == (42, 42)
+        assert await lanes.run("low", double, 4) == 8
+        assert counts(lanes) == {"active": 0, "pending": 0, "done": 2, "failed": 0, "timed_out": 0, "cancelled": 0}
+
+
+async def test_no_more_run_at_once_than_the_lane_allows_and_they_begin_in_order() -> None:
+    async with one_lane(concurrency=2, pending_limit=9) as lanes:
+        gate = Gate()
+        jobs = [await lanes.submit("low", gate, name) for name in "abcde"]
+        await anyio.wait_all_tasks_blocked()
+        assert gate.begun == ["a", "b"]
+        assert counts(lanes) | {"active": 2, "pending": 3} == counts(lanes)
+        gate.open.set()
+        assert [await job for job in jobs] == [f"{name} done" for name in "abcde"]
+        assert (gate.begun, gate.most) == (list("abcde"), 2)
+
+
+async def test_a_full_lane_refuses_and_a_cancelled_job_makes_room_at_once() -> None:
+    async with one_lane(concurrency=1, pending_limit=1) as lanes:
+        gate = Gate()
+        running_job, waiting = [await lanes.submit("low", gate, name) for name in "ab"]
+        with pytest.raises(LaneFull, match=r"low is full \(1 jobs wait\)"):
+            await lanes.submit("low", gate, "c")
+        waiting.cancel()
+        with pytest.raises(JobCancelled):
+            await waiting
+        last = await lanes.submit("low", gate, "d")
+        gate.open.set()
+        assert [await running_job, await last] == ["a done", "d done"]
+        assert gate.begun == ["a", "d"]
+
+
+async def test_jobs_that_were_cancelled_while_they_waited_leave_the_count_of_running_ones_right() -> None:
+    async with one_lane(concurrency=2, pending_limit=10) as lanes:
+        gate = Gate()
+        jobs = [await lanes.submit("low", gate, str(number)) for number in range(8)]
+        for job in jobs[2:6]:
+            job.cancel()
+        more = [await lanes.submit("low", gate, f"more {number}") for number in range(4)]
+        await anyio.wait_all_tasks_blocked()
+        assert gate.begun == ["0", "1"]
+        gate.open.set()
+        for job in [*jobs[:2], *jobs[6:], *more]:
+            await job
+        assert gate.most == 2
+        assert counts(lanes) | {"active": 0, "pending": 0, "done": 8, "cancelled": 4} == counts(lanes)
+
+
+async def test_a_lane_without_waiting_room_takes_what_it_can_run() -> None:
+    async with one_lane(concurrency=1, pending_limit=0) as lanes:
+        gate = Gate()
+        job = await lanes.submit("low", gate, "a")
+        with pytest.raises(LaneFull):
+            await lanes.submit("low", gate, "b")
+        gate.open.set()
+        await job
+        assert await lanes.run("low", double, 1) == 2
+
+
+async def test_a_job_that_takes_too_long_is_cancelled_and_frees_its_place() -> None:
+    async with one_lane(concurrency=1) as lanes:
+        gate = Gate()
+        job = await lanes.submit("low", gate, "slow", timeout_s=0.01)
+        with pytest.raises(LaneTimeout, match=r"low: Gate had not ended after 0\.01 s"):
+            await job
+        assert await lanes.run("low", double, 1) == 2
+        assert counts(lanes) | {"timed_out": 1, "done": 1, "active": 0} == counts(lanes)
+
+
+async def test_the_lanes_own_time_limit_holds_for_a_job_that_names_none_and_waiting_does_not_count() -> None:
+    async with one_lane(concurrency=1, timeout_s=0.02) as lanes:
+        gate = Gate()
+        jobs = [await lanes.submit("low", gate, name) for name in "ab"]
+        for job in jobs:
+            with pytest.raises(LaneTimeout):
+                await job
+        assert gate.begun == ["a", "b"]
+
+
+async def test_a_timeout_of_the_works_own_is_a_failure_and_no_timeout_of_the_lane() -> None:
+    async def impatient() -> None:
+        raise TimeoutError
+
+    async with one_lane() as lanes:
+        with pytest.raises(TimeoutError):
+            await lanes.run("low", impatient)
+        assert counts(lanes) | {"failed": 1, "timed_out": 0} == counts(lanes)
+
+
+async def test_work_that_swallows_a_cancellation_is_cancelled_again() -> None:
+    swallowed: list[str] = []
+
+    async def stubborn() -> None:
+        for attempt in ("first", "second"):
+            try:
+                await anyio.sleep_forever()
+            except anyio.get_cancelled_exc_class():
+                swallowed.append(attempt)
+        await anyio.sleep_forever()
+
+    async with one_lane(concurrency=1) as lanes:
+        job = await lanes.submit("low", stubborn)
+        await anyio.wait_all_tasks_blocked()
+        job.cancel()
+        with pytest.raises(JobCancelled):
+            await job
+        assert swallowed == ["first", "second"]
+        assert await lanes.run("low", double, 1) == 2
+
+
+async def test_an_error_goes_to_whoever_waits_and_is_not_logged_besides() -> None:
+    async with one_lane() as lanes:
+        with capture_logs() as lines:
+            for work in (fail, fail_later):
+                with pytest.raises(ValueError, match="broken"):
+                    await lanes.run("low", work, "broken")
+            await anyio.wait_all_tasks_blocked()
+        assert lines == []
+        assert counts(lanes)["failed"] == 2
+
+
+async def test_an_error_that_nobody_waits_for_is_logged_and_still_there_for_who_comes_later() -> None:
+    async with one_lane() as lanes:
+        with capture_logs() as lines:
+            job = await lanes.submit("low", fail, "broken")
+            await until(lambda: bool(lines))
+        [line] = lines
+        assert (line["event"], line["log_level"], line["lane"], line["job"]) == ("job failed", "error", "low", "fail")
+        assert str(line["exc_info"]) == "broken"
+        with pytest.raises(ValueError, match="broken"):
+            await job
+
+
+async def test_a_time_out_that_nobody_waits_for_is_logged() -> None:
+    async with one_lane() as lanes:
+        with capture_logs() as lines:
+            job = await lanes.submit("low", anyio.sleep_forever, timeout_s=0.0)
+            await job.wait_ended()
+            await until(lambda: bool(lines))
+        assert [type(line["exc_info"]) for line in lines] == [LaneTimeout]
+
+
+async def test_who_gives_up_waiting_does_not_stop_the_job_and_its_error_is_logged_then() -> None:
+    async with one_lane() as lanes:
+        gate = Gate()
+
+        async def fail_after_the_gate() -> None:
+            await gate("a")
+            raise ValueError("broken")
+
+        with capture_logs() as lines:
+            job = await lanes.submit("low", fail_after_the_gate)
+            with anyio.move_on_after(0):
+                await job
+            assert not job.ended
+            gate.open.set()
+            await job.wait_ended()
+            await until(lambda: bool(lines))
+        assert [line["event"] for line in lines] == ["job failed"]
+
+
+async def test_who_is_cancelled_in_run_takes_the_job_along() -> None:
+    async with one_lane() as lanes:
+        gate = Gate()
+        with anyio.move_on_after(0.01):
+            await lanes.run("low", gate, "a")
+        await anyio.wait_all_tasks_blocked()
+        assert counts(lanes) | {"active": 0, "cancelled": 1} == counts(lanes)
+
+
+async def test_a_job_has_the_log_context_of_whoever_submitted_it_also_when_it_had_to_wait() -> None:
+    seen: list[dict[str, Any]] = []
+
+    async def look() -> None:
+        seen.append(structlog.contextvars.get_contextvars())
+
+    async with one_lane(concurrency=1) as lanes:
+        gate = Gate()
+        with structlog.contextvars.bound_contextvars(signal_id="first", account_id="a"):
+            await lanes.submit("low", gate, "a")
+        with structlog.contextvars.bound_contextvars(signal_id="second"):
+            job = await lanes.submit("low", look)
+        gate.open.set()
+        await job
+    assert seen == [{"signal_id": "second"}]
+
+
+async def test_at_a_stop_what_is_under_way_and_what_waits_is_done_and_nothing_new_is_taken() -> None:
+    lanes = Lanes([LaneSpec("low", 1, 2, 60)])
+    gate, jobs = Gate(), list[Job[str]]()
+    async with tree(lanes) as root:
+        jobs += [await lanes.submit("low", gate, name) for name in "ab"]
+        await anyio.wait_all_tasks_blocked()
+        root.request_stop()
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(LaneClosed):
+            await lanes.submit("low", gate, "c")
+        gate.open.set()
+    assert [await job for job in jobs] == ["a done", "b done"]
+
+
+async def test_what_is_not_done_in_time_at_a_stop_is_cancelled_and_says_so() -> None:
+    lanes = Lanes([LaneSpec("low", 1, 2, 60)])
+    gate, jobs = Gate(), list[Job[str]]()
+    with capture_logs() as lines:
+        async with tree(lanes, drain_s=0):
+            jobs += [await lanes.submit("low", gate, name) for name in "ab"]
+            await anyio.wait_all_tasks_blocked()
+    for job in jobs:
+        with pytest.raises(LaneClosed):
+            await job
+    assert gate.begun == ["a"]
+    assert [line["event"] for line in lines] == ["job failed", "job failed"]
+    assert counts(lanes) | {"active": 0, "pending": 0, "cancelled": 2} == counts(lanes)
+
+
+async def test_lanes_that_are_not_running_take_nothing_and_a_second_incarnation_goes_on() -> None:
+    lanes = Lanes([LaneSpec("low", 1, 2, 60)])
+    with pytest.raises(LaneClosed):
+        await lanes.submit("low", double, 1)
+    for number in (1, 2):
+        async with tree(lanes):
+            assert await lanes.run("low", double, number) == 2 * number
+    assert counts(lanes)["done"] == 2
+
+
+async def test_a_lane_that_is_not_declared_is_named() -> None:
+    async with one_lane() as lanes:
+        with pytest.raises(UnknownLane, match="no lane 'lwo', only low"):
+            await lanes.submit("lwo", double, 1)
+
+
+async def test_the_snapshot_shows_each_lane() -> None:
+    lanes = Lanes([LaneSpec("high", 1, 5, 10), LaneSpec("low", 2, 5, 60)])
+    async with tree(lanes):
+        gate = Gate()
+        jobs = [await lanes.submit("high", gate, name) for name in "ab"]
+        await anyio.wait_all_tasks_blocked()
+        high, low = lanes.snapshot()
+        assert (high["name"], high["concurrency"], high["pending_limit"], high["timeout_s"]) == ("high", 1, 5, 10)
+        assert (high["active"], high["pending"]) == (1, 1)
+        assert high["oldest_age_s"] >= 0
+        assert [one["job"] for one in high["running"]] == ["Gate"]
+        assert high["run_ms"] == {"p50": None, "p95": None, "p99": None}
+        assert (low["name"], low["active"], low["running"], low["oldest_age_s"]) == ("low", 0, [], 0.0)
+        gate.open.set()
+        for job in jobs:
+            await job
+        assert lanes.snapshot()[0]["run_ms"]["p50"] is not None

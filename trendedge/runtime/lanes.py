@@ -1,0 +1,134 @@
+"""Lanes: where an actor hands off work that would block its mailbox, each with limits of its own.
+
+An actor gets the result as a message: `context.pipe_to_self(lanes.run("low", scan, symbol), Scanned)`.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import anyio
+
+from trendedge.runtime.errors import UnknownLane
+from trendedge.runtime.lane import Job, Lane, LaneSpec
+from trendedge.runtime.processes import ProcessPool, name_of
+from trendedge.runtime.service import Service, ServiceContext
+
+__all__ = ["Job", "LaneSpec", "Lanes", "LanesService", "cpu"]
+
+CLOSE_S = 1.0
+"""Seconds for cancelled jobs to end when the supervisor waits no longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cpu[*Ts, T]:
+    """A function that computes, marked to be called in a worker process."""
+
+    function: Callable[[*Ts], T]
+
+
+def cpu[*Ts, T](function: Callable[[*Ts], T]) -> Cpu[*Ts, T]:
+    """Mark a function of a module (no lambda, no method of a live object) for a worker process.
+
+    Arguments and result are pickled. A job that is cancelled or runs out of time is killed with its process. There are
+    fewer processes than jobs at once: the wait for a free one counts towards the job's time.
+    """
+    return Cpu(function)
+
+
+class Lanes:
+    """All lanes, by name. Made before the tree and valid through restarts; open while a `LanesService` runs."""
+
+    def __init__(self, specs: Sequence[LaneSpec], *, processes: int = 2) -> None:
+        self._lanes = {spec.name: Lane(spec) for spec in specs}
+        self._pool = ProcessPool(processes)
+
+    async def submit[*Ts, T](
+        self,
+        lane: str,
+        function: Callable[[*Ts], Awaitable[T]] | Cpu[*Ts, T],
+        *args: *Ts,
+        timeout_s: float | None = None,
+    ) -> Job[T]:
+        """Hand work off and go on; the job can be awaited and cancelled.
+
+        :param function: a coroutine function, or `cpu(...)` of an ordinary one
+        :param timeout_s: seconds that it may run, not counting its wait in the lane; the lane's own if None
+        :raises LaneFull: as many jobs wait as may: nothing was taken
+        :raises LaneClosed: the lanes are not running, or are stopping
+        :raises UnknownLane: no such lane is declared
+        """
+        target = self._lanes.get(lane)
+        if target is None:
+            raise UnknownLane(lane, self._lanes)
+        if isinstance(function, Cpu):
+            work = partial(self._pool.run, function.function, *args)
+            return await target.submit(name_of(function.function), work, timeout_s)
+        return await target.submit(name_of(function), partial(function, *args), timeout_s)
+
+    async def run[*Ts, T](
+        self,
+        lane: str,
+        function: Callable[[*Ts], Awaitable[T]] | Cpu[*Ts, T],
+        *args: *Ts,
+        timeout_s: float | None = None,
+    ) -> T:
+        """As `submit`, and wait for the result. Whoever is cancelled in the wait cancels the job.
+
+        :raises LaneTimeout: it ran for too long
+        :raises Exception: what the work raised; otherwise as `submit`
+        """
+        job = await self.submit(lane, function, *args, timeout_s=timeout_s)
+        try:
+            return await job
+        except anyio.get_cancelled_exc_class():
+            job.cancel()
+            raise
+
+    def snapshot(self) -> list[dict[str, Any]]:
+        """All lanes as an operator sees them (see `Lane.snapshot`), in the order of their declaration."""
+        return [lane.snapshot() for lane in self._lanes.values()]
+
+    def open(self) -> None:
+        """Take work."""
+        for lane in self._lanes.values():
+            lane.open()
+
+    async def drain(self) -> None:
+        """Take no more work, and wait until all is done."""
+        async with anyio.create_task_group() as tasks:
+            for lane in self._lanes.values():
+                tasks.start_soon(lane.drain)
+
+    async def close(self) -> None:
+        """Take no more work, cancel what is left, and end the worker processes."""
+        try:
+            async with anyio.create_task_group() as tasks:
+                for lane in self._lanes.values():
+                    tasks.start_soon(lane.close)
+        finally:
+            self._pool.close()
+
+
+class LanesService(Service):
+    """Keeps the lanes open while it runs."""
+
+    def __init__(self, lanes: Lanes, *, drain_s: float) -> None:
+        self._lanes = lanes
+        self._drain_s = drain_s
+
+    async def run(self, context: ServiceContext) -> None:
+        """As `Service.run`. At a stop, work gets `drain_s` seconds to end by itself; the rest is cancelled.
+
+        `drain_s` must be less than the child's `shutdown_s`, or the supervisor cancels first.
+        """
+        self._lanes.open()
+        try:
+            context.started()
+            await context.stopping.wait()
+            with anyio.move_on_after(self._drain_s):
+                await self._lanes.drain()
+        finally:
+            with anyio.move_on_after(CLOSE_S, shield=True):
+                await self._lanes.close()
