@@ -14,8 +14,13 @@ from trendedge.runtime.errors import (
     AskTimeout,
     DeadlineExceeded,
     DuplicateChild,
+    FailedElsewhere,
     IntensityExceeded,
+    JobCancelled,
     JournalUnavailable,
+    LaneClosed,
+    LaneFull,
+    LaneTimeout,
     MailboxFull,
     MessageDropped,
     MessageRefused,
@@ -23,10 +28,13 @@ from trendedge.runtime.errors import (
     StartFailed,
     UnknownChild,
     UnknownDeadLetter,
+    UnknownLane,
     UnreadableDeadLetter,
+    WorkerDied,
 )
 from trendedge.runtime.inspection import Inspector
 from trendedge.runtime.journal import Announcement, Appended, Buried, DeadLetter, Duplicate, Entry, Journal, Unique
+from trendedge.runtime.lanes import Cpu, Job, Lanes, LaneSpec, LanesService, cpu
 from trendedge.runtime.mailbox import MailboxSpec, Overflow
 from trendedge.runtime.ref import ActorRef, DurableRef, Request
 from trendedge.runtime.retry import RetryPolicy
@@ -50,6 +58,7 @@ __all__ = [
     "ChildSpec",
     "Context",
     "Controls",
+    "Cpu",
     "DeadLetter",
     "DeadLetters",
     "DeadlineExceeded",
@@ -58,10 +67,19 @@ __all__ = [
     "Durability",
     "DurableRef",
     "Entry",
+    "FailedElsewhere",
     "Inspector",
     "IntensityExceeded",
+    "Job",
+    "JobCancelled",
     "Journal",
     "JournalUnavailable",
+    "LaneClosed",
+    "LaneFull",
+    "LaneSpec",
+    "LaneTimeout",
+    "Lanes",
+    "LanesService",
     "MailboxFull",
     "MailboxSpec",
     "MessageDropped",
@@ -87,5 +105,8 @@ __all__ = [
     "UnknownBreaker",
     "UnknownChild",
     "UnknownDeadLetter",
+    "UnknownLane",
     "UnreadableDeadLetter",
+    "WorkerDied",
+    "cpu",
 ]
