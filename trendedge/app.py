@@ -19,7 +19,7 @@ from trendedge.actors.keyring import Keyring, KeyringRefresh
 from trendedge.actors.pending import PendingSignals
 from trendedge.actors.replay import Rehearsal, revival
 from trendedge.actors.sockets import Sockets
-from trendedge.actors.tree import Addresses, Casting, build_tree
+from trendedge.actors.tree import EXECUTOR_MAILBOX, Addresses, Casting, build_tree
 from trendedge.http.app import create_app
 from trendedge.http.limits import RateLimits
 from trendedge.http.server import Bind, Front
@@ -30,7 +30,8 @@ from trendedge.runtime.watchdog import LoopLag, Watchdog
 from trendedge.settings import Settings
 from trendedge.storage.execution_store import PostgresExecutions
 from trendedge.storage.failover_journal import FailoverJournal
-from trendedge.storage.node import open_node
+from trendedge.storage.node import LeaseTimes, open_node
+from trendedge.storage.ownership import Ownership
 from trendedge.storage.postgres import Database, open_database
 from trendedge.storage.postgres_journal import PostgresJournal
 from trendedge.storage.redis import RedisStore, open_redis
@@ -49,7 +50,7 @@ class Stores:
     redis: RedisStore
     journal: FailoverJournal
     bell: Bell
-    node: str
+    ownership: Ownership
 
 
 @asynccontextmanager
@@ -58,17 +59,20 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     async with AsyncExitStack() as stack:
         bell = Bell()
         node = stack.enter_context(open_node(settings.home))
+        times = LeaseTimes(settings.mailbox_lease_s)
         database = await stack.enter_async_context(
             open_database(settings.database_url, pool_size=settings.database_connections)
         )
         redis = await stack.enter_async_context(open_redis(settings.redis_url))
+        ownership = Ownership(database, node=node, times=times)
         journal = FailoverJournal(
-            RedisJournal(redis, node=node),
-            PostgresJournal(database, node=node),
+            RedisJournal(redis, ownership=ownership),
+            PostgresJournal(database, ownership=ownership),
             speaker=redis,
+            ownership=ownership,
             on_change=partial(_degraded_changed, bell),
         )
-        yield Stores(database=database, redis=redis, journal=journal, bell=bell, node=node)
+        yield Stores(database=database, redis=redis, journal=journal, bell=bell, ownership=ownership)
 
 
 def _degraded_changed(bell: Bell, degraded: bool) -> None:
@@ -122,8 +126,8 @@ def assemble(settings: Settings, stores: Stores) -> Supervisor:
     keyring = Keyring(stores.database)
     lag = LoopLag()
     sockets = Sockets(per_user=settings.ws_max_connections_per_user)
-    executions = PostgresExecutions(stores.database)
-    floor = Floor(store=executions, hub=at.hub, node=stores.node, clock=utc_now)
+    executions = PostgresExecutions(stores.database, stores.ownership, mailbox=EXECUTOR_MAILBOX)
+    floor = Floor(store=executions, hub=at.hub, node=stores.ownership.node, clock=utc_now)
 
     def front() -> Front:
         sockets.reopen()
@@ -147,8 +151,10 @@ def assemble(settings: Settings, stores: Stores) -> Supervisor:
         watchdog=lambda: Watchdog(lambda: root, lag),
         keyring=lambda: KeyringRefresh(keyring),
         hub=lambda: Hub(sockets),
-        subscription=lambda: Subscription(stores.redis.listen, at.hub, node=stores.node, frame=event_frame),
-        journal=lambda: JournalKeeper(stores.journal.run, at.executor, stores.bell),
+        subscription=lambda: Subscription(stores.redis.listen, at.hub, node=stores.ownership.node, frame=event_frame),
+        journal=lambda: JournalKeeper(
+            stores.journal.run, at.executor, stores.bell, every_s=stores.ownership.times.look_every_s
+        ),
         executor=lambda: Executor(floor),
         intake=lambda: Intake(at.executor),
         front=front,

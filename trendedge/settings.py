@@ -112,6 +112,8 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
     trendedge_home: Path = Path(".trendedge")
+    mailbox_lease_s: float = Field(default=30, ge=1, le=3600)
+    """Seconds of silence after which other processes adopt this one's mail. They look every two of these."""
     client_address_header: str = ""
     """Header in which a proxy that is trusted gives the client's address, for example `X-Real-IP`."""
 

@@ -1,8 +1,11 @@
-"""Durable messages on one Redis: how fast they are taken, how fast one worker drains them, how long each takes."""
+"""Durable messages on one Redis: how fast they are taken, how fast one worker drains them, how long each takes.
+
+PostgreSQL gives the epoch that each journal acts with, and has no part in what is measured.
+"""
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import perf_counter
@@ -20,6 +23,8 @@ from trendedge.runtime import (
     Supervisor,
     SupervisorSpec,
 )
+from trendedge.storage.ownership import Ownership
+from trendedge.storage.postgres import Database, open_database
 from trendedge.storage.redis import RedisStore, open_redis
 from trendedge.storage.redis_journal import RedisJournal
 
@@ -49,17 +54,25 @@ class Recorder(Actor[float]):
         self._taken_s.append(perf_counter() - message)
 
 
-async def durable(redis_url: str, count: int, seconds: float) -> Durables:
-    """Measure ours on an empty Redis."""
-    async with open_redis(redis_url) as redis:
+async def durable(servers: Mapping[str, str], count: int, seconds: float) -> Durables:
+    """Measure ours on an empty Redis and a migrated database."""
+    async with (
+        open_redis(servers["UPSTASH_REDIS_URL"]) as redis,
+        open_database(servers["DATABASE_URL"], pool_size=1) as database,
+    ):
         await redis.command("FLUSHALL")
-        append_per_s = await _append(redis, count)
-        drained_per_s = await _drain(redis, count)
-        return Durables(append_per_s, drained_per_s, await _latency(redis, seconds))
+        append_per_s = await _append(_journal(redis, database), count)
+        drained_per_s = await _drain(_journal(redis, database), count)
+        return Durables(append_per_s, drained_per_s, await _latency(_journal(redis, database), seconds))
 
 
-async def _append(redis: RedisStore, count: int) -> float:
-    journal = RedisJournal(redis, node="bench")
+def _journal(redis: RedisStore, database: Database) -> RedisJournal:
+    """As a process of its own opens it."""
+    return RedisJournal(redis, ownership=Ownership(database, node="bench"))
+
+
+async def _append(journal: RedisJournal, count: int) -> float:
+    await journal.recover(MAILBOX)
     left = iter(range(count))
 
     async def send() -> None:
@@ -72,16 +85,14 @@ async def _append(redis: RedisStore, count: int) -> float:
 
 
 @asynccontextmanager
-async def _recording(redis: RedisStore, taken_s: list[float]) -> AsyncIterator[DurableRef[float]]:
+async def _recording(journal: RedisJournal, taken_s: list[float]) -> AsyncIterator[DurableRef[float]]:
     ref, ready = DurableRef[float]("recorder"), anyio.Event()
     child = ChildSpec(
         "recorder",
         lambda: Recorder(taken_s),
         ref,
         mailbox=MailboxSpec(1_000_000, Overflow.FAIL),
-        durability=Durability(
-            RedisJournal(redis, node="bench"), MAILBOX, _TIME.pack, lambda payload: _TIME.unpack(payload)[0]
-        ),
+        durability=Durability(journal, MAILBOX, _TIME.pack, lambda payload: _TIME.unpack(payload)[0]),
     )
     root = Supervisor(SupervisorSpec("root", [child]))
     async with anyio.create_task_group() as tasks:
@@ -97,16 +108,16 @@ async def _settled(ref: DurableRef[float]) -> None:
         await asyncio.sleep(0.001)
 
 
-async def _drain(redis: RedisStore, count: int) -> float:
+async def _drain(journal: RedisJournal, count: int) -> float:
     begun = perf_counter()
-    async with _recording(redis, []) as ref:
+    async with _recording(journal, []) as ref:
         await _settled(ref)
         return count / (perf_counter() - begun)
 
 
-async def _latency(redis: RedisStore, seconds: float) -> Distribution | None:
+async def _latency(journal: RedisJournal, seconds: float) -> Distribution | None:
     taken_s: list[float] = []
-    async with _recording(redis, taken_s) as ref, anyio.create_task_group() as senders:
+    async with _recording(journal, taken_s) as ref, anyio.create_task_group() as senders:
         begun = perf_counter()
         for number in range(int(100 * seconds)):
             await asyncio.sleep(max(0.0, begun + number / 100 - perf_counter()))

@@ -14,8 +14,9 @@ from benchmarks.progress import show
 from benchmarks.runtime.durable import Durables, durable
 from benchmarks.runtime.messages import FLOORS, OURS
 from benchmarks.runtime.peers import ACTOR_LIBRARIES, JOB_LIBRARIES, PeerFailed, Peers
+from benchmarks.servers import own_servers
 from benchmarks.table import Cell, render
-from trendedge.storage.embedded import embedded_valkey
+from trendedge.storage.migrate import upgrade
 
 OUR_NAME = "trendedge"
 
@@ -62,12 +63,13 @@ class Findings:
 async def measure(counts: Counts, pythons: Sequence[Path], scratch: Path) -> Findings:
     """Measure all, round by round; what a peer cannot do is a problem, and the others go on."""
     findings, peers = Findings(), await Peers.found(pythons)
-    async with embedded_valkey(scratch) as server:
+    async with own_servers(scratch) as servers:
+        await asyncio.to_thread(upgrade, servers["DATABASE_URL"])
         for number in range(1, counts.rounds + 1):
             show(f"round {number} of {counts.rounds}: messages in memory")
             await _messages(findings, counts, peers)
             show(f"round {number} of {counts.rounds}: durable messages")
-            await _durables(findings, counts, peers, server.url, scratch)
+            await _durables(findings, counts, peers, servers, scratch)
             show(f"round {number} of {counts.rounds}: idle actors")
             await _footprint(findings, counts)
     return findings
@@ -90,8 +92,11 @@ async def _messages(findings: Findings, counts: Counts, peers: Peers) -> None:
                     findings.problems.append(str(failure))
 
 
-async def _durables(findings: Findings, counts: Counts, peers: Peers, redis_url: str, scratch: Path) -> None:
-    findings.durables[OUR_NAME].append(await durable(redis_url, counts.durables, counts.seconds))
+async def _durables(
+    findings: Findings, counts: Counts, peers: Peers, servers: Mapping[str, str], scratch: Path
+) -> None:
+    findings.durables[OUR_NAME].append(await durable(servers, counts.durables, counts.seconds))
+    redis_url = servers["UPSTASH_REDIS_URL"]
     for library in JOB_LIBRARIES:
         if library in peers.pythons:
             try:

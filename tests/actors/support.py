@@ -17,12 +17,13 @@ from trendedge.actors.keyring import KeyOwner, Keyring, KeyringRefresh, hash_key
 from trendedge.actors.messages import Receipt, ReceiveAlert
 from trendedge.actors.replay import revival
 from trendedge.actors.sockets import Sockets
-from trendedge.actors.tree import Addresses, Casting, build_tree
+from trendedge.actors.tree import EXECUTOR_MAILBOX, Addresses, Casting, build_tree
 from trendedge.domain.alerts import parse_alert
 from trendedge.runtime import Service, ServiceContext, Supervisor
 from trendedge.storage.api_keys import insert_api_key
 from trendedge.storage.execution_store import PostgresExecutions
 from trendedge.storage.failover_journal import FailoverJournal
+from trendedge.storage.ownership import Ownership
 from trendedge.storage.postgres import Database
 from trendedge.storage.postgres_journal import PostgresJournal
 from trendedge.storage.redis import RedisStore
@@ -81,16 +82,22 @@ async def make_owner(database: Database, email: str = "trader@example.test") -> 
 async def desk(database: Database, redis: RedisStore, *, node: str = "test-node") -> AsyncIterator[Desk]:
     """Run the tree as the product does."""
     at, sockets = Addresses.fresh(), Sockets()
-    journal = FailoverJournal(RedisJournal(redis, node=node), PostgresJournal(database, node=node), speaker=redis)
+    ownership = Ownership(database, node=node)
+    journal = FailoverJournal(
+        RedisJournal(redis, ownership=ownership),
+        PostgresJournal(database, ownership=ownership),
+        speaker=redis,
+        ownership=ownership,
+    )
     bell = Bell()
-    executions = PostgresExecutions(database)
+    executions = PostgresExecutions(database, ownership, mailbox=EXECUTOR_MAILBOX)
     floor = Floor(store=executions, hub=at.hub, node=node, clock=now)
     cast = Casting(
         watchdog=NoDoor,
         keyring=lambda: KeyringRefresh(Keyring(database)),
         hub=lambda: Hub(sockets),
         subscription=lambda: Subscription(redis.listen, at.hub, node=node, frame=event_frame),
-        journal=lambda: JournalKeeper(journal.run, at.executor, bell),
+        journal=lambda: JournalKeeper(journal.run, at.executor, bell, every_s=60),
         executor=lambda: Executor(floor),
         intake=lambda: Intake(at.executor),
         front=NoDoor,

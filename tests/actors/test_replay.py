@@ -10,6 +10,7 @@ import pytest
 
 from tests.actors.support import Desk, desk, make_owner, now
 from tests.actors.test_executor import command_for, settled
+from tests.storage.support import own
 from trendedge.actors.codec import encode_execute
 from trendedge.actors.messages import ExecuteSignal
 from trendedge.actors.replay import Rehearsal, revival
@@ -18,7 +19,6 @@ from trendedge.runtime import DeadLetters, UnknownDeadLetter
 from trendedge.storage.halt import set_halt
 from trendedge.storage.postgres import Database
 from trendedge.storage.redis import RedisStore
-from trendedge.storage.redis_journal import RedisJournal
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ async def command(database: Database) -> ExecuteSignal:
 @pytest.fixture
 async def at_the_desk(command: ExecuteSignal, database: Database, redis_store: RedisStore) -> AsyncIterator[Desk]:
     """A desk where the command, delivered twice, has killed two processes: it has two dead letters."""
-    journal = RedisJournal(redis_store, node="test-node")
+    journal = (await own(database, redis_store, EXECUTOR_MAILBOX, node="test-node")).redis
     for _ in range(2):
         await journal.append(EXECUTOR_MAILBOX, encode_execute(command))
     for entry in await journal.recover(EXECUTOR_MAILBOX):

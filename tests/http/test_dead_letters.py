@@ -12,13 +12,13 @@ from tests.actors.test_executor import command_for, settled
 from tests.http.conftest import Stage
 from tests.http.support import OPERATOR_KEY, token_for
 from tests.http.test_app import error_of
+from tests.storage.support import own
 from trendedge.actors.codec import encode_execute
 from trendedge.actors.tree import EXECUTOR_MAILBOX
 from trendedge.http.app import Front, create_app
 from trendedge.runtime import DeadLetter, DeadLetters
 from trendedge.storage.postgres import Database
 from trendedge.storage.redis import RedisStore
-from trendedge.storage.redis_journal import RedisJournal
 
 KEY = {"X-API-Key": OPERATOR_KEY}
 LETTERS = "/ops/dead-letters"
@@ -43,7 +43,7 @@ class Mortuary:
 async def mortuary(stage: Stage, database: Database, redis_store: RedisStore) -> AsyncIterator[Mortuary]:
     email = f"{uuid.uuid4()}@example.test"
     command = replace(command_for(await make_owner(database, email)), signal_id=str(uuid.uuid4()))
-    journal = RedisJournal(redis_store, node="test-node")
+    journal = (await own(database, redis_store, EXECUTOR_MAILBOX, node="test-node")).redis
     for payload in (encode_execute(command), b"\xff"):
         await journal.append(EXECUTOR_MAILBOX, payload)
     first, second = await journal.recover(EXECUTOR_MAILBOX)

@@ -1,5 +1,6 @@
 """What several storage tests need: a trader with an account, and signals to trade."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -10,9 +11,16 @@ from trendedge.domain.execution import Book, ExecutionRequest, decide
 from trendedge.domain.signals import Action, Dialect, Signal
 from trendedge.domain.symbols import Symbol
 from trendedge.storage.executions import Outcome, Trace, commit_execution, load_book
+from trendedge.storage.failover_journal import FailoverJournal
+from trendedge.storage.ownership import Owner, Ownership
+from trendedge.storage.pending import DOUBT_S
 from trendedge.storage.postgres import Database
+from trendedge.storage.postgres_journal import PostgresJournal
+from trendedge.storage.redis import RedisStore
+from trendedge.storage.redis_journal import RedisJournal
 from trendedge.storage.users import ensure_user
 
+EXECUTOR = "executor"
 NOON = datetime(2026, 11, 18, 18, 0, tzinfo=UTC)
 """A Wednesday at noon in Chicago: every product trades."""
 
@@ -32,18 +40,60 @@ def signal(
 
 
 @dataclass(frozen=True)
+class Journals:
+    """The journals of one process."""
+
+    redis: RedisJournal
+    postgres: PostgresJournal
+    both: FailoverJournal
+    ownership: Ownership
+
+
+async def own(
+    database: Database,
+    redis: RedisStore,
+    mailbox: str,
+    node: str = "a",
+    *,
+    doubt_s: float = DOUBT_S,
+    on_change: Callable[[bool], None] = lambda degraded: None,
+) -> Journals:
+    """Open the journals as a process with this node id does, and own the mailbox."""
+    ownership = Ownership(database, node=node)
+    await ownership.take(mailbox)
+    in_redis = RedisJournal(redis, ownership=ownership, doubt_s=doubt_s)
+    in_postgres = PostgresJournal(database, ownership=ownership, doubt_s=doubt_s)
+    both = FailoverJournal(in_redis, in_postgres, speaker=redis, ownership=ownership, on_change=on_change)
+    return Journals(in_redis, in_postgres, both, ownership)
+
+
+async def end_lease(redis: RedisStore, database: Database, mailbox: str, node: str) -> None:
+    """What has happened when the node has said nothing for the length of its lease."""
+    owners = f"owners:{mailbox}"
+    held = await redis.command("HGET", owners, node)
+    if held is not None:
+        await redis.command("HSET", owners, node, held.partition(b":")[0] + b":0")
+    await database.execute(
+        "update mailbox_owners set lease_until = now() where mailbox = $1 and node = $2", mailbox, node
+    )
+
+
+@dataclass(frozen=True)
 class Trader:
     """A user with one paper account."""
 
     db: Database
     user_id: str
     account_id: str
+    owner: Owner
 
     @classmethod
     async def join(cls, db: Database, email: str = "trader@example.com") -> "Trader":
         user = await ensure_user(db, email=email)
         account_id = await db.fetchval("select id from accounts where user_id = $1::text::uuid", user.id)
-        return cls(db, user.id, str(account_id))
+        ownership = Ownership(db, node=str(uuid4()))
+        await ownership.take(EXECUTOR)
+        return cls(db, user.id, str(account_id), ownership.of(EXECUTOR))
 
     def request(
         self, what: Signal | None = None, *, id: str | None = None, at: datetime = NOON, after_s: float = 0.0
@@ -66,7 +116,9 @@ class Trader:
         """Decide on the book (the stored one by default) and store the outcome."""
         before = book or await self.book()
         execution = decide(request, book=before, last_price=None, now=request.received_at)
-        return await commit_execution(self.db, request, execution, before=before, mark=mark, trace=Trace(raw=raw))
+        return await commit_execution(
+            self.db, request, execution, before=before, mark=mark, trace=Trace(raw=raw), owner=self.owner
+        )
 
     async def trade(self, action: Action, *, quantity: int | None = 1, price: str = "18500", after_s: float = 0) -> str:
         """One signal all the way; its id."""

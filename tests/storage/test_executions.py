@@ -12,6 +12,7 @@ from tests.storage.support import NOON, Trader, signal
 from trendedge.domain.execution import Book, ExecutionRequest, decide, given_up
 from trendedge.domain.performance import DailyResult, ResultKey, roll_up
 from trendedge.domain.signals import Action, Repair
+from trendedge.runtime.errors import Fenced
 from trendedge.storage.errors import UnknownAccount
 from trendedge.storage.executions import (
     AlreadyCommitted,
@@ -24,6 +25,7 @@ from trendedge.storage.executions import (
     load_book,
     reopen_signal,
 )
+from trendedge.storage.ownership import Ownership
 from trendedge.storage.postgres import Database
 from trendedge.storage.trades import list_trades
 
@@ -57,7 +59,13 @@ async def test_the_loaded_book_is_the_book_that_was_decided_on(trader: Trader) -
         request = trader.request(signal(action, quantity=quantity, price=price), after_s=number)
         execution = decide(request, book=book, last_price=None, now=request.received_at)
         outcome = await commit_execution(
-            trader.db, request, execution, before=book, mark=None, trace=Trace(raw="{}", timings_ms={"decide": 0.1})
+            trader.db,
+            request,
+            execution,
+            before=book,
+            mark=None,
+            trace=Trace(raw="{}", timings_ms={"decide": 0.1}),
+            owner=trader.owner,
         )
         assert outcome == Committed()
         book = execution.book
@@ -98,7 +106,9 @@ async def test_the_rollup_adds_up(trader: Trader) -> None:
     for number, (action, price) in enumerate([(Action.BUY, "100"), (Action.CLOSE, "110"), (Action.BUY, "100")]):
         request = trader.request(signal(action, price=price), after_s=number)
         execution = decide(request, book=book, last_price=None, now=request.received_at)
-        await commit_execution(trader.db, request, execution, before=book, mark=None, trace=Trace(raw=""))
+        await commit_execution(
+            trader.db, request, execution, before=book, mark=None, trace=Trace(raw=""), owner=trader.owner
+        )
         results += execution.rollup
         book = execution.book
     ((key, total),) = roll_up(results).items()
@@ -223,11 +233,11 @@ async def test_settings_changed_meanwhile_are_not_lost(trader: Trader) -> None:
     assert (account.name, account.version) == ("Renamed", 1)
 
 
-async def _until_waiting(db: Database) -> None:
-    """Another statement on this database waits for a lock."""
+async def _until_waiting(db: Database, *, at_least: int = 1) -> None:
+    """So many statements on this database wait for a lock."""
     waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
     async with asyncio.timeout(10):
-        while await db.fetchval(waiting) == 0:  # noqa: ASYNC110 - the server tells nobody when it begins to wait
+        while await db.fetchval(waiting) < at_least:  # noqa: ASYNC110 - the server tells nobody when it begins to wait
             await asyncio.sleep(0)
 
 
@@ -282,7 +292,7 @@ async def all_at_once(trader: Trader, request: ExecutionRequest, book: Book) -> 
 async def test_a_signal_whose_death_was_taken_back_gets_one_outcome_of_many_commits(trader: Trader) -> None:
     request, book = trader.request(), await trader.book()
     dead = given_up(request, cause="test", book=book)
-    await commit_execution(trader.db, request, dead, before=book, mark=None, trace=Trace(raw="{}"))
+    await commit_execution(trader.db, request, dead, before=book, mark=None, trace=Trace(raw="{}"), owner=trader.owner)
     assert await trader.commit(request) == AlreadyCommitted()
     assert await reopen_signal(trader.db, request.signal_id)
     assert not await reopen_signal(trader.db, request.signal_id)
@@ -296,8 +306,64 @@ async def test_a_signal_whose_death_was_taken_back_gets_one_outcome_of_many_comm
 async def test_of_commits_that_leave_the_account_as_it_is_one_gives_the_outcome_too(trader: Trader) -> None:
     request, book = trader.request(signal(Action.CLOSE)), await trader.book()
     dead = given_up(request, cause="test", book=book)
-    await commit_execution(trader.db, request, dead, before=book, mark=None, trace=Trace(raw="{}"))
+    await commit_execution(trader.db, request, dead, before=book, mark=None, trace=Trace(raw="{}"), owner=trader.owner)
     await reopen_signal(trader.db, request.signal_id)
     outcomes = await all_at_once(trader, request, book)
     assert (outcomes.count(Committed()), outcomes.count(AlreadyCommitted())) == (1, 4)
     assert await trader.db.fetchval("select rejection ->> 'code' from signals") == "NO_POSITION"
+
+
+async def test_whoever_was_fenced_commits_nothing(trader: Trader) -> None:
+    request = trader.request()
+    heir = Ownership(trader.db, node="heir")
+    assert await heir.fence(trader.owner)
+    with pytest.raises(Fenced):
+        await trader.commit(request, mark="m")
+    assert await counts(trader.db) == dict.fromkeys(TABLES, 0)
+    assert await trader.db.fetchval("select count(*) from signal_marks") == 0
+    await heir.take(trader.owner.mailbox)
+    assert await replace(trader, owner=heir.of(trader.owner.mailbox)).commit(request, mark="m") == Committed()
+
+
+async def test_a_fenced_process_is_not_even_told_what_was_committed(trader: Trader) -> None:
+    request = trader.request()
+    assert await trader.commit(request) == Committed()
+    assert await Ownership(trader.db, node="heir").fence(trader.owner)
+    with pytest.raises(Fenced):
+        await trader.commit(request)
+
+
+async def test_a_process_that_took_the_node_over_fences_the_one_before(trader: Trader) -> None:
+    successor = Ownership(trader.db, node=trader.owner.node)
+    await successor.take(trader.owner.mailbox)
+    with pytest.raises(Fenced):
+        await trader.commit(trader.request())
+    assert not await successor.fence(trader.owner)  # it was so already, and the successor is not touched
+    assert await replace(trader, owner=successor.of(trader.owner.mailbox)).commit(trader.request()) == Committed()
+
+
+async def test_a_fence_waits_for_a_commit_under_way(trader: Trader) -> None:
+    owner = trader.owner
+    async with trader.db.transaction() as connection:
+        held = await connection.fetchrow(
+            "select id from accounts where id = $1::text::uuid for update", trader.account_id
+        )
+        assert held is not None
+        commit = asyncio.ensure_future(trader.commit(trader.request(), book=await trader.book()))
+        await _until_waiting(trader.db)
+        fence = asyncio.ensure_future(Ownership(trader.db, node="heir").fence(owner))
+        await _until_waiting(trader.db, at_least=2)
+        assert not fence.done()
+    assert await commit == Committed()
+    assert await fence
+    assert (await counts(trader.db))["orders"] == 1
+
+
+async def test_a_commit_that_waits_for_a_fence_is_refused(trader: Trader) -> None:
+    async with trader.db.transaction() as connection:
+        await connection.execute("update mailbox_owners set epoch = epoch + 1")
+        commit = asyncio.ensure_future(trader.commit(trader.request(), book=await trader.book()))
+        await _until_waiting(trader.db)
+    with pytest.raises(Fenced):
+        await commit
+    assert await counts(trader.db) == dict.fromkeys(TABLES, 0)

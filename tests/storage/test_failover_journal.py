@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.storage.conftest import Breakable
+from tests.storage.support import own
 from tests.storage.test_journals import BOX, LETTER, append
 from trendedge.runtime.errors import JournalUnavailable
 from trendedge.runtime.journal import Announcement, Appended, Duplicate, Unique
@@ -22,13 +23,28 @@ NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 class Watched:
     """A journal over both stores, and what it said about itself."""
 
-    def __init__(self, redis: RedisStore, database: Database, node: str = "a") -> None:
+    redis: RedisJournal
+    journal: FailoverJournal
+
+    def __init__(self) -> None:
         self.told: list[bool] = []
         self._changed = asyncio.Event()
-        self.redis = RedisJournal(redis, node=node, doubt_s=0)
-        self.journal = FailoverJournal(
-            self.redis, PostgresJournal(database, node=node, doubt_s=0), speaker=redis, on_change=self._on_change
-        )
+
+    @classmethod
+    async def open(cls, redis: RedisStore, database: Database, *, down: Database | None = None) -> "Watched":
+        """:param down: a PostgreSQL that the journal cannot reach, while the node was given its epoch by `database`"""
+        watched = cls()
+        own_ = await own(database, redis, BOX, doubt_s=0, on_change=watched._on_change)
+        watched.redis, watched.journal = own_.redis, own_.both
+        if down is not None:
+            watched.journal = FailoverJournal(
+                own_.redis,
+                PostgresJournal(down, ownership=own_.ownership, doubt_s=0),
+                speaker=redis,
+                ownership=own_.ownership,
+                on_change=watched._on_change,
+            )
+        return watched
 
     def _on_change(self, degraded: bool) -> None:
         self.told.append(degraded)
@@ -51,7 +67,7 @@ class Watched:
 @pytest.fixture
 async def watched(own_redis: Breakable, database: Database) -> AsyncIterator[Watched]:
     async with open_redis(own_redis.url) as redis:
-        yield Watched(redis, database)
+        yield await Watched.open(redis, database)
 
 
 async def until[T](wanted: T, look: Callable[[], Awaitable[T]]) -> None:
@@ -114,10 +130,10 @@ async def test_a_duplicate_is_seen_while_redis_is_down(watched: Watched, own_red
     assert await watched.journal.append(BOX, b"2", unique=Unique("m", "2", 60)) == Duplicate("1")
 
 
-async def test_with_both_down_the_append_says_so_and_names_both(own_redis: Breakable) -> None:
+async def test_with_both_down_the_append_says_so_and_names_both(own_redis: Breakable, database: Database) -> None:
     await own_redis.stop()
-    async with open_redis(own_redis.url) as redis, open_database(NOWHERE) as database:
-        journal = Watched(redis, database).journal
+    async with open_redis(own_redis.url) as redis, open_database(NOWHERE) as down:
+        journal = (await Watched.open(redis, database, down=down)).journal
         for _ in range(2):
             with pytest.raises(JournalUnavailable, match=r"Redis|PostgreSQL") as caught:
                 await journal.append(BOX, b"x")
@@ -126,9 +142,9 @@ async def test_with_both_down_the_append_says_so_and_names_both(own_redis: Break
             await journal.recover(BOX)
 
 
-async def test_redis_is_tried_again_at_once_when_postgresql_fails_too(own_redis: Breakable) -> None:
-    async with open_redis(own_redis.url) as redis, open_database(NOWHERE) as database:
-        watched = Watched(redis, database)
+async def test_redis_is_tried_again_at_once_when_postgresql_fails_too(own_redis: Breakable, database: Database) -> None:
+    async with open_redis(own_redis.url) as redis, open_database(NOWHERE) as down:
+        watched = await Watched.open(redis, database, down=down)
         await own_redis.stop()
         with pytest.raises(JournalUnavailable):
             await watched.journal.append(BOX, b"x")
@@ -144,7 +160,7 @@ async def test_recovery_reads_the_store_that_is_up_and_adoption_brings_the_rest(
     await own_redis.stop()
     await append(watched.journal, b"in postgres")
     async with open_redis(own_redis.url) as redis:
-        successor = Watched(redis, database)
+        successor = await Watched.open(redis, database)
         assert [entry.payload for entry in await successor.journal.recover(BOX)] == [b"in postgres"]
         await own_redis.start()
         async with successor.running():
@@ -181,16 +197,19 @@ async def test_an_append_without_an_answer_is_found_and_delivered(watched: Watch
     assert await watched.redis.adopt(BOX) == []
 
 
-async def test_a_message_costs_two_commands_and_looking_for_orphans_one(redis_store: RedisStore) -> None:
-    journal = RedisJournal(redis_store, node="a")
+async def test_a_message_costs_two_commands_and_looking_for_orphans_one(
+    redis_store: RedisStore, database: Database
+) -> None:
+    journal = (await own(database, redis_store, BOX)).redis
     await journal.settle(BOX, await append(journal, b"the server learns the scripts"))
+    await journal.adopt(BOX)
     await redis_store.command("CONFIG", "RESETSTAT")
     entry_id = await append(journal, b"x", Unique("m", "1", 60))
     await journal.settle(BOX, entry_id, announce=[Announcement("ws:trades:u", b"{}")])
     assert await sent(redis_store) == {"evalsha": 2}
     await redis_store.command("CONFIG", "RESETSTAT")
     assert await journal.adopt(BOX) == []
-    assert await sent(redis_store) == {"smembers": 1}
+    assert await sent(redis_store) == {"evalsha": 1}
 
 
 async def sent(redis: RedisStore) -> dict[str, int]:
@@ -201,8 +220,8 @@ async def sent(redis: RedisStore) -> dict[str, int]:
     return {name: calls[name] for name in calls if name in {"evalsha", "eval", "smembers", "exists", "script|load"}}
 
 
-async def test_the_server_may_forget_the_scripts(redis_store: RedisStore) -> None:
-    journal = RedisJournal(redis_store, node="a")
+async def test_the_server_may_forget_the_scripts(redis_store: RedisStore, database: Database) -> None:
+    journal = (await own(database, redis_store, BOX)).redis
     entry_id = await append(journal, b"x")
     await redis_store.command("SCRIPT", "FLUSH")
     await journal.settle(BOX, entry_id)
@@ -210,7 +229,7 @@ async def test_the_server_may_forget_the_scripts(redis_store: RedisStore) -> Non
 
 
 async def test_announcements_are_published_with_the_settlement(redis_store: RedisStore, database: Database) -> None:
-    journal = Watched(redis_store, database).journal
+    journal = (await Watched.open(redis_store, database)).journal
     async with redis_store.listen("ws:*") as published:
         await journal.settle(BOX, await append(journal, b"x"), announce=[Announcement("ws:trades:u", b"\x00{}")])
         async with asyncio.timeout(10):
@@ -218,7 +237,12 @@ async def test_announcements_are_published_with_the_settlement(redis_store: Redi
     assert (message.channel, message.payload) == ("ws:trades:u", b"\x00{}")
 
 
-async def test_appending_leaves_a_lease_and_a_mark_with_their_times(redis_store: RedisStore) -> None:
-    await append(RedisJournal(redis_store, node="a"), b"x", Unique("digest", "signal", 60))
-    assert 0 < await redis_store.command("TTL", "lease:a") <= 30
+async def test_appending_leaves_a_lease_and_a_mark_with_their_times(
+    redis_store: RedisStore, database: Database
+) -> None:
+    await append((await own(database, redis_store, BOX)).redis, b"x", Unique("digest", "signal", 60))
+    now_s, _ = await redis_store.command("TIME")
+    epoch, _, ends_ms = (await redis_store.command("HGET", f"owners:{BOX}", "a")).partition(b":")
+    assert epoch == b"1"
+    assert 0 < int(ends_ms) / 1000 - int(now_s) <= 31
     assert 0 < await redis_store.command("TTL", "dedup:webhook:digest") <= 60

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from tests.storage.support import end_lease, own
+from trendedge.runtime.errors import Fenced
 from trendedge.runtime.journal import Appended, Buried, DeadLetter, Duplicate, Journal, Unique
 from trendedge.runtime.simulation import MemoryJournal, MemoryServer
-from trendedge.storage.failover_journal import FailoverJournal
-from trendedge.storage.postgres import Database
-from trendedge.storage.postgres_journal import PostgresJournal
+from trendedge.storage.ownership import Ownership
+from trendedge.storage.postgres import Database, open_database
 from trendedge.storage.redis import RedisStore
 from trendedge.storage.redis_journal import RedisJournal
 
@@ -28,24 +29,23 @@ class Stores:
     kind: str
     memory: MemoryServer = field(default_factory=MemoryServer)
 
-    def journal(self, node: str = "a") -> Journal:
-        """A journal as a process with this node id would open it."""
-        in_redis, in_postgres = RedisJournal(self.redis, node=node), PostgresJournal(self.database, node=node)
+    async def journal(self, node: str = "a") -> Journal:
+        """A journal as a process with this node id would open it, with an epoch of its own."""
+        journals = await own(self.database, self.redis, BOX, node)
         match self.kind:
             case "redis":
-                return in_redis
+                return journals.redis
             case "postgres":
-                return in_postgres
+                return journals.postgres
             case "memory":
                 return MemoryJournal(self.memory, node=node)
             case _:
-                return FailoverJournal(in_redis, in_postgres, speaker=self.redis)
+                return journals.both
 
     async def end_lease(self, node: str) -> None:
         """What happens 30 s after the node's last sign of life."""
         self.memory.end_lease(node)
-        await self.redis.command("DEL", f"lease:{node}")
-        await self.database.execute("delete from mailbox_nodes where node = $1", node)
+        await end_lease(self.redis, self.database, BOX, node)
 
 
 @pytest.fixture(params=["redis", "postgres", "failover", "memory"])
@@ -60,40 +60,40 @@ async def append(journal: Journal, payload: bytes, unique: Unique | None = None)
 
 
 async def test_what_was_appended_is_recovered_by_the_next_process_of_the_node_oldest_first(stores: Stores) -> None:
-    first = stores.journal()
+    first = await stores.journal()
     for number in range(12):
         await append(first, b"%d" % number)
-    recovered = await stores.journal().recover(BOX)
+    recovered = await (await stores.journal()).recover(BOX)
     assert [entry.payload for entry in recovered] == [b"%d" % number for number in range(12)]
 
 
 async def test_any_bytes_come_back_as_they_were(stores: Stores) -> None:
     payload = bytes(range(256)) * 40
-    await append(stores.journal(), payload)
-    assert [entry.payload for entry in await stores.journal().recover(BOX)] == [payload]
+    await append(await stores.journal(), payload)
+    assert [entry.payload for entry in await (await stores.journal()).recover(BOX)] == [payload]
 
 
 async def test_a_settled_entry_is_gone_and_settling_twice_is_harmless(stores: Stores) -> None:
-    journal = stores.journal()
+    journal = await stores.journal()
     gone, kept = await append(journal, b"gone"), await append(journal, b"kept")
     await journal.settle(BOX, gone)
     await journal.settle(BOX, gone)
-    assert [entry.entry_id for entry in await stores.journal().recover(BOX)] == [kept]
+    assert [entry.entry_id for entry in await (await stores.journal()).recover(BOX)] == [kept]
 
 
 async def test_a_recovered_entry_can_be_settled(stores: Stores) -> None:
-    await append(stores.journal(), b"x")
-    journal = stores.journal()
+    await append(await stores.journal(), b"x")
+    journal = await stores.journal()
     (entry,) = await journal.recover(BOX)
     await journal.settle(BOX, entry.entry_id)
-    assert await stores.journal().recover(BOX) == []
+    assert await (await stores.journal()).recover(BOX) == []
 
 
 async def test_attempts_are_counted_across_processes(stores: Stores) -> None:
-    await append(stores.journal(), b"x")
+    await append(await stores.journal(), b"x")
     counts = []
     for _ in range(3):
-        journal = stores.journal()
+        journal = await stores.journal()
         (entry,) = await journal.recover(BOX)
         counts.append(entry.attempts)
         await journal.begin(BOX, entry.entry_id)
@@ -101,41 +101,42 @@ async def test_attempts_are_counted_across_processes(stores: Stores) -> None:
 
 
 async def test_reading_the_mail_is_no_attempt_at_it(stores: Stores) -> None:
-    await append(stores.journal(), b"x")
-    counts = [[entry.attempts for entry in await stores.journal().recover(BOX)] for _ in range(3)]
+    await append(await stores.journal(), b"x")
+    counts = [[entry.attempts for entry in await (await stores.journal()).recover(BOX)] for _ in range(3)]
     assert counts == [[0], [0], [0]]
 
 
 async def test_mailboxes_do_not_mix(stores: Stores) -> None:
-    journal = stores.journal()
-    await journal.append("one", b"1")
-    await journal.append("two", b"2")
-    assert [entry.payload for entry in await stores.journal().recover("two")] == [b"2"]
+    journal = await stores.journal()
+    for mailbox, payload in (("one", b"1"), ("two", b"2")):
+        await journal.recover(mailbox)
+        await journal.append(mailbox, payload)
+    assert [entry.payload for entry in await (await stores.journal()).recover("two")] == [b"2"]
     assert await journal.count("one") == (1, 0)
 
 
 async def test_a_taken_mark_gives_back_the_first_value_and_writes_nothing(stores: Stores) -> None:
-    journal = stores.journal()
+    journal = await stores.journal()
     await append(journal, b"first", Unique("mark", "signal-1", 60))
     assert await journal.append(BOX, b"second", unique=Unique("mark", "signal-2", 60)) == Duplicate("signal-1")
     assert await journal.count(BOX) == (1, 0)
 
 
 async def test_a_mark_outlives_the_settlement_of_its_entry(stores: Stores) -> None:
-    journal = stores.journal()
+    journal = await stores.journal()
     await journal.settle(BOX, await append(journal, b"first", Unique("mark", "1", 60)))
     assert await journal.append(BOX, b"second", unique=Unique("mark", "2", 60)) == Duplicate("1")
 
 
 async def test_an_append_repeated_after_a_lost_reply_is_the_same_entry(stores: Stores) -> None:
-    journal, mark = stores.journal(), Unique("mark", "signal-1", 60)
+    journal, mark = await stores.journal(), Unique("mark", "signal-1", 60)
     entry_id = await append(journal, b"x", mark)
     assert await append(journal, b"x", mark) == entry_id
     assert await journal.count(BOX) == (1, 0)
 
 
 async def test_of_many_appends_at_once_with_one_mark_one_wins_and_all_learn_who(stores: Stores) -> None:
-    journal = stores.journal()
+    journal = await stores.journal()
     outcomes = await asyncio.gather(
         *(journal.append(BOX, b"%d" % n, unique=Unique("mark", str(n), 60)) for n in range(20))
     )
@@ -146,62 +147,62 @@ async def test_of_many_appends_at_once_with_one_mark_one_wins_and_all_learn_who(
 
 
 async def test_burying_moves_an_entry_to_the_dead_letters_once(stores: Stores) -> None:
-    journal = stores.journal()
+    journal = await stores.journal()
     entry_id = await append(journal, b"x")
     await journal.bury(BOX, entry_id, b"x", LETTER)
     await journal.bury(BOX, entry_id, b"x", LETTER)
     assert await journal.count(BOX) == (0, 1)
-    assert await stores.journal().recover(BOX) == []
+    assert await (await stores.journal()).recover(BOX) == []
 
 
 async def test_the_mail_of_a_living_node_is_left_alone(stores: Stores) -> None:
-    await append(stores.journal("a"), b"x")
-    other = stores.journal("b")
+    await append(await stores.journal("a"), b"x")
+    other = await stores.journal("b")
     assert await other.recover(BOX) == []
     assert await other.adopt(BOX) == []
-    assert len(await stores.journal("a").recover(BOX)) == 1
+    assert len(await (await stores.journal("a")).recover(BOX)) == 1
 
 
 async def test_the_mail_of_a_dead_node_is_adopted_with_its_attempts_and_in_order(stores: Stores) -> None:
-    dead = stores.journal("a")
+    dead = await stores.journal("a")
     for number in range(3):
         await append(dead, b"%d" % number)
-    again = stores.journal("a")
+    again = await stores.journal("a")
     for entry in await again.recover(BOX):
         await again.begin(BOX, entry.entry_id)
     await stores.end_lease("a")
-    heir = stores.journal("b")
+    heir = await stores.journal("b")
     adopted = await heir.adopt(BOX)
     assert [(entry.payload, entry.attempts) for entry in adopted] == [(b"0", 1), (b"1", 1), (b"2", 1)]
-    assert await stores.journal("a").recover(BOX) == []
+    assert await (await stores.journal("a")).recover(BOX) == []
     for entry in adopted:
         await heir.settle(BOX, entry.entry_id)
     assert await heir.count(BOX) == (0, 0)
 
 
 async def test_of_two_adopters_at_once_exactly_one_gets_each_entry(stores: Stores) -> None:
-    dead = stores.journal("a")
+    dead = await stores.journal("a")
     for number in range(30):
         await append(dead, b"%d" % number)
     await stores.end_lease("a")
-    shares = await asyncio.gather(*(stores.journal(node).adopt(BOX) for node in "bcde"))
+    shares = await asyncio.gather(*[(await stores.journal(node)).adopt(BOX) for node in "bcde"])
     got = sorted(int(entry.payload) for share in shares for entry in share)
     assert got == list(range(30))
 
 
 async def test_what_was_adopted_can_be_adopted_again_when_the_heir_dies_too(stores: Stores) -> None:
-    await append(stores.journal("a"), b"x")
+    await append(await stores.journal("a"), b"x")
     await stores.end_lease("a")
-    assert len(await stores.journal("b").recover(BOX)) == 1
-    assert await stores.journal("c").adopt(BOX) == []
+    assert len(await (await stores.journal("b")).recover(BOX)) == 1
+    assert await (await stores.journal("c")).adopt(BOX) == []
     await stores.end_lease("b")
-    assert [entry.payload for entry in await stores.journal("c").adopt(BOX)] == [b"x"]
+    assert [entry.payload for entry in await (await stores.journal("c")).adopt(BOX)] == [b"x"]
 
 
 async def test_a_looking_adopter_does_not_get_what_it_already_has(stores: Stores) -> None:
-    journal = stores.journal("b")
+    journal = await stores.journal("b")
     await append(journal, b"mine")
-    await append(stores.journal("a"), b"theirs")
+    await append(await stores.journal("a"), b"theirs")
     await stores.end_lease("a")
     assert [entry.payload for entry in await journal.adopt(BOX)] == [b"theirs"]
     assert await journal.adopt(BOX) == []
@@ -223,17 +224,17 @@ async def letters(journal: Journal, limit: int = 50) -> list[Buried]:
 @pytest.mark.parametrize("limit", [1, 3, 50])
 async def test_dead_letters_of_all_processes_are_shown_newest_first_page_by_page(stores: Stores, limit: int) -> None:
     for number in range(7):
-        await bury(stores.journal("ab"[number % 2]), b"%d" % number)
-    found = await letters(stores.journal("c"), limit)
+        await bury(await stores.journal("ab"[number % 2]), b"%d" % number)
+    found = await letters(await stores.journal("c"), limit)
     assert [one.payload for one in found] == [b"6", b"5", b"4", b"3", b"2", b"1", b"0"]
     assert [one.buried_at for one in found] == sorted((one.buried_at for one in found), reverse=True)
 
 
 async def test_a_dead_letter_tells_what_was_said_of_it(stores: Stores) -> None:
-    journal = stores.journal()
+    journal = await stores.journal()
     await bury(journal, b"\xff\x00x")
     [listed] = await letters(journal)
-    found = await stores.journal("b").dead_letter(BOX, listed.dead_id)
+    found = await (await stores.journal("b")).dead_letter(BOX, listed.dead_id)
     assert found == listed
     assert (found.payload, found.letter.cause, found.letter.traceback) == (b"\xff\x00x", LETTER.cause, LETTER.traceback)
     assert (found.letter.attempts, set(found.letter.facts)) == (3, {"key"})
@@ -241,39 +242,40 @@ async def test_a_dead_letter_tells_what_was_said_of_it(stores: Stores) -> None:
 
 
 async def test_a_replayed_letter_is_an_entry_of_whoever_replays_it_without_its_attempts(stores: Stores) -> None:
-    first = stores.journal("a")
+    first = await stores.journal("a")
     await append(first, b"x")
-    again = stores.journal("a")
+    again = await stores.journal("a")
     [entry] = await again.recover(BOX)
     await again.begin(BOX, entry.entry_id)
     await again.bury(BOX, entry.entry_id, b"x", LETTER)
     [letter] = await letters(again)
-    journal = stores.journal("b")
+    journal = await stores.journal("b")
     replayed = await journal.replay(BOX, letter.dead_id)
     assert replayed is not None
     assert replayed.payload == b"x"
     assert await journal.count(BOX) == (1, 0)
-    [recovered] = await stores.journal("b").recover(BOX)
+    journal = await stores.journal("b")
+    [recovered] = await journal.recover(BOX)
     assert (recovered.entry_id, recovered.payload, recovered.attempts) == (replayed.entry_id, b"x", 0)
     await journal.settle(BOX, replayed.entry_id)
     assert await journal.count(BOX) == (0, 0)
 
 
 async def test_what_was_replayed_is_adopted_when_whoever_replayed_it_dies(stores: Stores) -> None:
-    await bury(stores.journal("a"), b"x")
-    [letter] = await letters(stores.journal("a"))
-    await stores.journal("b").replay(BOX, letter.dead_id)
-    heir = stores.journal("c")
+    await bury(await stores.journal("a"), b"x")
+    [letter] = await letters(await stores.journal("a"))
+    await (await stores.journal("b")).replay(BOX, letter.dead_id)
+    heir = await stores.journal("c")
     assert await heir.adopt(BOX) == []  # b holds a lease
     await stores.end_lease("b")
     assert [entry.payload for entry in await heir.adopt(BOX)] == [b"x"]
 
 
 async def test_of_many_replays_and_discards_at_once_one_has_the_letter(stores: Stores) -> None:
-    journal = stores.journal()
+    journal = await stores.journal()
     await bury(journal, b"x")
     [letter] = await letters(journal)
-    replays = [stores.journal(node).replay(BOX, letter.dead_id) for node in "abcdef"]
+    replays = [(await stores.journal(node)).replay(BOX, letter.dead_id) for node in "abcdef"]
     discards = [journal.discard(BOX, letter.dead_id) for _ in range(3)]
     results = await asyncio.gather(*replays, *discards)
     assert len([one for one in results if one]) == 1
@@ -282,7 +284,7 @@ async def test_of_many_replays_and_discards_at_once_one_has_the_letter(stores: S
 
 
 async def test_a_discarded_letter_is_gone(stores: Stores) -> None:
-    journal = stores.journal()
+    journal = await stores.journal()
     for payload in (b"kept", b"gone"):
         await bury(journal, payload)
     newest, oldest = await letters(journal)
@@ -298,7 +300,7 @@ async def test_a_discarded_letter_is_gone(stores: Stores) -> None:
     ["", "x", "1:", "1:x", "2:5", "3:5-5", "1:5-5-5", "1:-1--1", "0-0", "1:0-0", "2:0-0", "²-²", f"1:{10**40}-1"],
 )
 async def test_what_is_no_dead_letters_id_finds_none(stores: Stores, nonsense: str) -> None:
-    journal = stores.journal()
+    journal = await stores.journal()
     await bury(journal, b"x")
     assert await journal.dead_letter(BOX, nonsense) is None
     assert await journal.replay(BOX, nonsense) is None
@@ -308,15 +310,15 @@ async def test_what_is_no_dead_letters_id_finds_none(stores: Stores, nonsense: s
 
 
 async def test_an_entry_tells_its_age(stores: Stores) -> None:
-    await append(stores.journal(), b"x")
+    await append(await stores.journal(), b"x")
     await asyncio.sleep(0.05)
-    [entry] = await stores.journal().recover(BOX)
+    [entry] = await (await stores.journal()).recover(BOX)
     assert 0.05 <= entry.age_s + 0.001 < 60
 
 
 async def test_dead_letters_of_both_stores_are_put_in_order(database: Database, redis_store: RedisStore) -> None:
-    in_redis, in_postgres = RedisJournal(redis_store, node="a"), PostgresJournal(database, node="a")
-    both = FailoverJournal(in_redis, in_postgres, speaker=redis_store)
+    journals = await own(database, redis_store, BOX)
+    in_redis, in_postgres, both = journals.redis, journals.postgres, journals.both
     for number in range(8):
         await bury((in_redis, in_postgres)[number % 2], b"%d" % number)
         await asyncio.sleep(0.002)
@@ -331,9 +333,7 @@ async def test_dead_letters_of_both_stores_are_put_in_order(database: Database, 
 async def test_dead_letters_of_one_millisecond_in_both_stores_are_all_shown_once(
     database: Database, redis_store: RedisStore
 ) -> None:
-    both = FailoverJournal(
-        RedisJournal(redis_store, node="a"), PostgresJournal(database, node="a"), speaker=redis_store
-    )
+    both = (await own(database, redis_store, BOX)).both
     fields = ("cause", "c", "traceback", "t", "attempts", 1, "facts", "{}")
     for number in range(3):
         await redis_store.command("XADD", f"mailbox:dead:{BOX}", f"1700000000000-{number}", "p", f"r{number}", *fields)
@@ -346,3 +346,144 @@ async def test_dead_letters_of_one_millisecond_in_both_stores_are_all_shown_once
     for limit in (1, 2, 50):
         found = await letters(both, limit)
         assert [one.payload for one in found] == [b"p2", b"p1", b"p0", b"r2", b"r1", b"r0"]
+
+
+LEASED = pytest.mark.parametrize("stores", ["redis", "postgres", "failover"], indirect=True)
+"""Those that know epochs."""
+
+
+async def fenced(stores: Stores) -> tuple[Journal, Journal, str]:
+    """A journal whose lease ran out while it slept, the heir of its mail, and the entry that was its own."""
+    sleeper = await stores.journal("a")
+    entry_id = await append(sleeper, b"x")
+    await stores.end_lease("a")
+    return sleeper, await stores.journal("b"), entry_id
+
+
+@LEASED
+async def test_a_lease_that_ran_out_does_nothing_by_itself(stores: Stores) -> None:
+    sleeper, heir, entry_id = await fenced(stores)
+    other = await append(sleeper, b"y")
+    await sleeper.settle(BOX, entry_id)
+    assert await sleeper.adopt(BOX) == []
+    await sleeper.settle(BOX, other)
+    assert await heir.adopt(BOX) == []
+
+
+@LEASED
+async def test_a_node_without_mail_is_never_fenced(stores: Stores) -> None:
+    sleeper, heir, entry_id = await fenced(stores)
+    await sleeper.settle(BOX, entry_id)
+    await stores.end_lease("a")
+    assert await heir.adopt(BOX) == []
+    assert await heir.recover(BOX) == []
+    await sleeper.settle(BOX, await append(sleeper, b"y"))
+
+
+@LEASED
+async def test_whoever_was_fenced_changes_nothing_any_more(stores: Stores) -> None:
+    sleeper, heir, entry_id = await fenced(stores)
+    [adopted] = await heir.adopt(BOX)
+    for act in (
+        sleeper.append(BOX, b"late"),
+        sleeper.append(BOX, b"late", unique=Unique("m", "1", 60)),
+        sleeper.settle(BOX, entry_id),
+        sleeper.settle(BOX, adopted.entry_id),
+        sleeper.bury(BOX, entry_id, b"x", LETTER),
+        sleeper.bury(BOX, adopted.entry_id, b"x", LETTER),
+        sleeper.begin(BOX, entry_id),
+        sleeper.begin(BOX, adopted.entry_id),
+        sleeper.adopt(BOX),
+    ):
+        with pytest.raises(Fenced):
+            await act
+    assert await heir.count(BOX) == (1, 0)
+    assert await sleeper.count(BOX) == (0, 0)
+    # The mark that came with the refused append is free.
+    assert isinstance(await heir.append(BOX, b"y", unique=Unique("m", "2", 60)), Appended)
+    successor = await stores.journal("b")
+    assert [(entry.payload, entry.attempts) for entry in await successor.recover(BOX)] == [(b"x", 0), (b"y", 0)]
+
+
+@LEASED
+async def test_a_fenced_node_replays_no_dead_letter(stores: Stores) -> None:
+    sleeper, heir, _ = await fenced(stores)
+    await bury(sleeper, b"dead")
+    [letter] = await letters(sleeper)
+    await stores.end_lease("a")
+    await heir.adopt(BOX)
+    with pytest.raises(Fenced):
+        await sleeper.replay(BOX, letter.dead_id)
+    assert await heir.count(BOX) == (1, 1)
+
+
+@LEASED
+async def test_whoever_was_fenced_recovers_what_is_left_and_works_on_with_a_new_epoch(stores: Stores) -> None:
+    sleeper, heir, _ = await fenced(stores)
+    [adopted] = await heir.adopt(BOX)
+    with pytest.raises(Fenced):
+        await sleeper.append(BOX, b"late")
+    assert await sleeper.recover(BOX) == []
+    entry_id = await append(sleeper, b"later")
+    await heir.settle(BOX, adopted.entry_id)
+    assert await heir.count(BOX) == (0, 0)
+    await sleeper.settle(BOX, entry_id)
+    assert await sleeper.count(BOX) == (0, 0)
+
+
+@LEASED
+async def test_mail_that_comes_back_to_its_first_owner_is_delivered_again(stores: Stores) -> None:
+    first, second, _ = await fenced(stores)
+    await second.adopt(BOX)
+    with pytest.raises(Fenced):
+        await first.append(BOX, b"late")
+    assert await first.recover(BOX) == []
+    await stores.end_lease("b")
+    assert [entry.payload for entry in await first.adopt(BOX)] == [b"x"]
+
+
+@LEASED
+async def test_a_process_makes_an_earlier_one_of_its_node_stale(stores: Stores) -> None:
+    earlier = await stores.journal("a")
+    entry_id = await append(earlier, b"x")
+    later = await stores.journal("a")
+    assert [entry.payload for entry in await later.recover(BOX)] == [b"x"]
+    for act in (earlier.append(BOX, b"y"), earlier.settle(BOX, entry_id)):
+        with pytest.raises(Fenced):
+            await act
+    assert await later.count(BOX) == (1, 0)
+
+
+@LEASED
+async def test_an_adopter_that_was_fenced_itself_gets_nothing(stores: Stores) -> None:
+    sleeper, heir, _ = await fenced(stores)
+    await heir.adopt(BOX)
+    third = await stores.journal("c")
+    await append(third, b"z")
+    await stores.end_lease("c")
+    with pytest.raises(Fenced):
+        await sleeper.adopt(BOX)
+    assert [entry.payload for entry in await heir.adopt(BOX)] == [b"z"]
+
+
+@LEASED
+async def test_mail_of_more_than_one_page_is_adopted_in_order(stores: Stores) -> None:
+    dead = await stores.journal("a")
+    for number in range(1_100):
+        await append(dead, b"%d" % number)
+    await stores.end_lease("a")
+    heir = await stores.journal("b")
+    assert [int(entry.payload) for entry in await heir.adopt(BOX)] == list(range(1_100))
+    assert await heir.count(BOX) == (1_100, 0)
+
+
+async def test_without_postgresql_nobody_is_fenced_and_adoption_waits(
+    database: Database, redis_store: RedisStore
+) -> None:
+    await append((await own(database, redis_store, BOX, "a")).redis, b"x")
+    await end_lease(redis_store, database, BOX, "a")
+    async with open_database("postgresql://nobody@127.0.0.1:1/nothing") as down:
+        cut_off = RedisJournal(redis_store, ownership=Ownership(down, node="b"))
+        assert await cut_off.adopt(BOX) == []
+        await cut_off.settle(BOX, await append(cut_off, b"its own mail is taken and settled"))
+    assert [entry.payload for entry in await (await own(database, redis_store, BOX, "c")).redis.adopt(BOX)] == [b"x"]

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import httpx
 
+from tests.storage.support import own
 from tests.system.envelope import error_of
 from tests.system.listener import listening
 from tests.system.person import Person
@@ -20,7 +21,6 @@ from trendedge.domain.alerts import parse_alert
 from trendedge.runtime import Appended, DeadLetter
 from trendedge.storage.postgres import open_database
 from trendedge.storage.redis import open_redis
-from trendedge.storage.redis_journal import RedisJournal
 
 OPERATOR = {"X-API-Key": OPERATOR_KEY}
 EXECUTOR = "/ops/actors/trendedge/trading/executor"
@@ -134,8 +134,8 @@ async def dead_letter(product: Product, person: Person) -> str:
         signal=alert.signal,
         raw=alert.raw,
     )
-    async with open_redis(product.redis_url) as redis:
-        journal = RedisJournal(redis, node=uuid4().hex)
+    async with open_redis(product.redis_url) as redis, open_database(product.database_url, pool_size=1) as database:
+        journal = (await own(database, redis, EXECUTOR_MAILBOX, node=uuid4().hex)).redis
         payload = encode_execute(message)
         entry = await journal.append(EXECUTOR_MAILBOX, payload)
         assert isinstance(entry, Appended)

@@ -25,6 +25,7 @@ class ExecutionStore(Protocol):
     ) -> Outcome:
         """Store all that a signal led to, or nothing, atomically; `before` is the book that was decided on.
 
+        :raises Fenced: the signal is another process's by now, which executes it in this one's stead
         :raises UnknownAccount: the account does not exist (any more)
         """
         ...

@@ -10,8 +10,6 @@ from trendedge.runtime import DurableRef, JournalUnavailable, Service, ServiceCo
 
 log = structlog.get_logger("trendedge.journal")
 
-ADOPT_EVERY_S = 60.0
-"""One Redis command each time: 1,440 a day, of the 3,000 that idling may cost."""
 SETTLED_S = 6.0
 """Seconds after which an append whose answer never came is old enough to be adopted (`storage.pending.DOUBT_S`)."""
 
@@ -44,7 +42,7 @@ class JournalKeeper(Service):
         executor: DurableRef[Any],
         bell: Bell,
         *,
-        every_s: float = ADOPT_EVERY_S,
+        every_s: float,
         settled_s: float = SETTLED_S,
     ) -> None:
         self._keep = keep

@@ -17,6 +17,7 @@ from trendedge.runtime.entity import Entity
 from trendedge.runtime.errors import (
     ActorStopped,
     DeadlineExceeded,
+    Fenced,
     IntensityExceeded,
     MailboxFull,
     MessageDropped,
@@ -79,6 +80,7 @@ class Cell:
         self._retry = retry
         self.intensity = intensity
         self._recovered = False
+        self._disowned = 0
         self._room: deque[asyncio.Future[None]] | None = None
         """Senders that wait for room; None until there is one."""
         self._tasks: asyncio.TaskGroup | None = None
@@ -103,7 +105,17 @@ class Cell:
                     await self.log.flush()
                 tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
+            if group.subgroup(Fenced) is not None:
+                self._disown()
             raise first_error(group) from None
+
+    def _disown(self) -> None:
+        """Another process has adopted the mail: what is in memory is not ours any more. The restart recovers."""
+        log.error("mailbox fenced", alert="mailbox_fenced", actor=self.path, forgotten=self.depth)
+        self._disowned += 1
+        self.close()
+        if self.log is not None:
+            self.log.forget()
 
     def request_stop(self) -> None:
         """Finish the message in hand (with `drain`, all that wait), then end. Overtakes all mail."""
@@ -214,18 +226,22 @@ class Cell:
         if self.depth >= self.spec.capacity:
             raise MailboxFull(self.path, self.spec.capacity)
         self.depth += 1
+        disowned = self._disowned
         try:
             outcome = await self.log.append(message, unique)
-        except BaseException:
+        except BaseException as error:
             self._release()
+            if isinstance(error, Fenced):
+                self.log.lose(error)
             raise
         if isinstance(outcome, Duplicate):
             self._release()
             return outcome
         envelope = Envelope(message, enqueued_at=self.now())
         envelope.entry_id = outcome.entry_id
-        if self._ending():
-            self._release()  # the next process finds it in the journal
+        if self._ending() or disowned != self._disowned:
+            self._release()
+            self.log.known.pop(outcome.entry_id, None)  # the next incarnation or process finds it in the journal
         else:
             self._admit(envelope)
         return outcome
@@ -315,6 +331,8 @@ class Cell:
 
     async def failed(self, entity: Entity, envelope: Envelope, error: Exception) -> None:
         """A handler crashed: leave the message at the head of its line with a delay, or give it up."""
+        if isinstance(error, Fenced):
+            return  # it says nothing about the message, which is another process's by now
         self.stats.failed += 1
         entity.culprit = describe(envelope.message)
         self.stats.last_failure = f"{describe(envelope.message)}: {type(error).__name__}: {error}"
@@ -366,7 +384,11 @@ class Cell:
         """Deliver what became ours since the start; answers how many messages that were."""
         if self.log is None or not self._recovered or self._ending():
             return 0
-        envelopes = await self.log.adopt(self._retry.max_deliveries, now=self.now())
+        try:
+            envelopes = await self.log.adopt(self._retry.max_deliveries, now=self.now())
+        except Fenced as error:
+            self.log.lose(error)
+            return 0
         for envelope in envelopes:
             self._admit(envelope)
             self.depth += 1
@@ -380,7 +402,11 @@ class Cell:
             raise ActorStopped(self.path)
         if self.depth >= self.spec.capacity:
             raise MailboxFull(self.path, self.spec.capacity)
-        envelope = await self.log.replay(dead_id, now=self.now())
+        try:
+            envelope = await self.log.replay(dead_id, now=self.now())
+        except Fenced as error:
+            self.log.lose(error)
+            raise
         if self._ending():
             self.log.known.pop(envelope.entry_id or "", None)  # the next incarnation finds it in the journal
             return
@@ -414,6 +440,8 @@ class Cell:
         while True:
             try:
                 await entity.run()
+            except Fenced:
+                raise
             except Exception as error:
                 self._count_restart(entity, error)
                 await asyncio.sleep(0)  # a retry without a delay must not keep the loop from everybody else

@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from trendedge.runtime.errors import JournalUnavailable, UnknownDeadLetter, UnreadableDeadLetter
+from trendedge.runtime.errors import Fenced, JournalUnavailable, UnknownDeadLetter, UnreadableDeadLetter
 from trendedge.runtime.journal import Announcement, Appended, Buried, DeadLetter, Duplicate, Entry, Journal, Unique
 from trendedge.runtime.mailbox import Envelope
 
@@ -42,6 +42,7 @@ class DurableLog:
         self._at = durability
         self._settlements: deque[tuple[str, tuple[Announcement, ...]]] = deque()
         self._wake = asyncio.Event()
+        self._lost: Fenced | None = None
         self.known: dict[str, float] = {}
         """Entries that are in memory or being settled: recovery must not deliver them a second time. With the loop's
         time of their append, oldest first."""
@@ -178,6 +179,8 @@ class DurableLog:
         envelope.recovered = False  # further attempts of this process are counted in memory
         try:
             await self._at.journal.begin(self._at.mailbox, envelope.entry_id)
+        except Fenced:
+            raise
         except JournalUnavailable as error:
             log.warning("attempt not counted", mailbox=self._at.mailbox, error=str(error))
 
@@ -190,6 +193,8 @@ class DurableLog:
         await self._tell_outcome(envelope.message, letter)
         try:
             await self._bury(envelope.entry_id, self._at.encode(envelope.message), letter)
+        except Fenced as fenced:
+            self.lose(fenced)
         except JournalUnavailable as unavailable:
             log.error("dead letter not stored", mailbox=self._at.mailbox, error=str(unavailable))
 
@@ -214,10 +219,15 @@ class DurableLog:
         self._wake.set()
 
     async def run_settlements(self) -> None:
-        """Work off settlements, one at a time and in order, until cancelled."""
+        """Work off settlements, one at a time and in order, until cancelled.
+
+        :raises Fenced: the mailbox is another process's by now
+        """
         while True:
             await self._wake.wait()
             await self.flush()
+            if self._lost is not None:
+                raise self._lost
 
     async def flush(self) -> None:
         """Settle all that is due."""
@@ -226,7 +236,22 @@ class DurableLog:
             entry_id, announce = self._settlements.popleft()
             try:
                 await self._at.journal.settle(self._at.mailbox, entry_id, announce=announce)
+            except Fenced as fenced:
+                self.lose(fenced)
+                return
             except JournalUnavailable as error:
                 # It stays in the journal and is delivered again after a restart; the handler's effect is idempotent.
                 log.warning("settlement postponed", mailbox=self._at.mailbox, error=str(error))
             self.known.pop(entry_id, None)
+
+    def lose(self, error: Fenced) -> None:
+        """Another process owns the mailbox by now: the incarnation is to end, which `run_settlements` sees to."""
+        self._lost = error
+        self._wake.set()
+
+    def forget(self) -> None:
+        """Know of nothing any more. What is committed and not settled comes again, here or elsewhere: harmless."""
+        self.known.clear()
+        self._settlements.clear()
+        self._lost = None
+        self._wake.clear()

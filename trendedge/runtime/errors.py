@@ -156,6 +156,17 @@ class FailedElsewhere(RuntimeFault):
     """An error of a worker process that cannot be pickled: its type and text; its traceback is a note."""
 
 
+class Fenced(JournalUnavailable):
+    """Another process has adopted this mailbox's mail: what was asked for has not been done, and changed nothing.
+
+    The mailbox has to forget what it holds in memory and to recover, which makes it an owner again.
+    """
+
+    def __init__(self, mailbox: str, epoch: int) -> None:
+        super().__init__(f"mailbox {mailbox}", f"epoch {epoch} was fenced by another process")
+        self.mailbox, self.epoch = mailbox, epoch
+
+
 class StartFailed(RuntimeFault):
     """A child did not become ready."""
 

@@ -76,7 +76,18 @@ class Buried:
 
 
 class Journal(Protocol):
-    """All methods raise `JournalUnavailable` when the store cannot be reached; nothing is then known to be written."""
+    """All methods raise `JournalUnavailable` when the store cannot be reached; nothing is then known to be written.
+
+    **Ownership.** Several processes may share a journal; the entries of a mailbox are each owned by one. An owner has
+    an *epoch*, which `recover` takes for it, and a *lease*, which holds as long as it says that it is alive. A lease
+    that has run out does nothing by itself: its owner goes on, and renews it. But then another process may `adopt` its
+    entries: it first *fences* the owner (whose epoch is old from that moment on), and only then moves them.
+
+    What a fenced owner still does is refused: `append`, `settle`, `bury`, `begin`, `adopt` and `replay` raise `Fenced`
+    and change nothing; and so must the store that its handlers commit to, in the transaction of the commit. The way
+    back is to forget everything of the mailbox that is in memory (its entries are somebody else's) and to `recover`,
+    which takes a new epoch and gives what nobody had adopted yet. A mailbox does that by itself (`Cell`).
+    """
 
     async def append(self, mailbox: str, payload: bytes, *, unique: Unique | None = None) -> Appended | Duplicate:
         """Remember a message. When this returns `Appended`, a crash no longer loses it."""
@@ -91,7 +102,7 @@ class Journal(Protocol):
         ...
 
     async def recover(self, mailbox: str) -> list[Entry]:
-        """All unsettled entries that this process owns, oldest first."""
+        """Own the mailbox, with a new epoch if it is not owned already; all its unsettled entries, oldest first."""
         ...
 
     async def begin(self, mailbox: str, entry_id: str) -> None:

@@ -6,6 +6,8 @@ So nothing here reads what it wrote; instead each part depends on rows that an e
     fence   the account's row, locked, if it still has the version that the decision was made on. Whoever comes second
             waits here for the first, and PostgreSQL then looks at the version again: it has changed, so no row.
     mark    the dedup mark, if nobody else had it within the last minute, or is ours already (redelivery)
+    owner   the right to commit at all: the epoch of the process that has the message in hand. Locked until the end, so
+            that whoever fences the process waits for this statement, or this statement sees the fence.
     gate    the signal, inserted. Everything else joins it: no gate, no rows, and the statement has changed nothing.
 
 A signal that has its outcome already (`known`) stops all of it, so a redelivery changes nothing either. One that is
@@ -16,9 +18,12 @@ row one finds it so.
 COMMIT = """
 with known as (
     select from signals where id = $1 and status <> 'accepted'
+), owner as (
+    select from mailbox_owners where mailbox = $9 and node = $10 and epoch = $11
+    for share
 ), fence as (
     select id, user_id from accounts
-    where id = $3 and user_id = $2 and version = $4 and not exists (select from known)
+    where id = $3 and user_id = $2 and version = $4 and not exists (select from known) and exists (select from owner)
     for no key update
 ), mark as (
     insert into signal_marks as held (mark, signal_id, marked_at)
@@ -140,6 +145,7 @@ with known as (
 select
     exists (select from gate) as committed,
     exists (select from known) as known,
+    exists (select from owner) as owned,
     exists (select from fence) as fenced,
     exists (select from accounts where id = $3 and user_id = $2) as account_exists,
     (select signal_id from signal_marks where mark = $5) as holder

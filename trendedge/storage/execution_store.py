@@ -3,8 +3,10 @@
 from datetime import datetime
 
 from trendedge.domain.execution import Book, Execution, ExecutionRequest, LastPrice
+from trendedge.runtime.errors import Fenced
 from trendedge.storage.events import StoredEvent, select_events_of_signal
 from trendedge.storage.executions import Outcome, Trace, commit_execution, load_book
+from trendedge.storage.ownership import Ownership
 from trendedge.storage.postgres import Database
 from trendedge.storage.prices import select_last_price
 
@@ -12,10 +14,13 @@ from trendedge.storage.prices import select_last_price
 class PostgresExecutions:
     """The execution store (`actors.execution_store.ExecutionStore`) on PostgreSQL."""
 
-    __slots__ = ("_database",)
+    __slots__ = ("_database", "_mailbox", "_ownership")
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, ownership: Ownership, *, mailbox: str) -> None:
+        """:param mailbox: whose messages lead to the executions: only its owner may commit"""
         self._database = database
+        self._ownership = ownership
+        self._mailbox = mailbox
 
     async def load_book(self, account_id: str) -> Book:
         """As `executions.load_book`."""
@@ -24,8 +29,17 @@ class PostgresExecutions:
     async def commit(
         self, request: ExecutionRequest, execution: Execution, *, before: Book, mark: str | None, trace: Trace
     ) -> Outcome:
-        """As `executions.commit_execution`."""
-        return await commit_execution(self._database, request, execution, before=before, mark=mark, trace=trace)
+        """As `executions.commit_execution`.
+
+        :raises Fenced: the mail is another process's by now
+        """
+        owner = self._ownership.of(self._mailbox)
+        try:
+            return await commit_execution(
+                self._database, request, execution, before=before, mark=mark, trace=trace, owner=owner
+            )
+        except Fenced as error:
+            raise self._ownership.lost(owner) from error
 
     async def last_price(self, *, user_id: str, root: str, since: datetime) -> LastPrice | None:
         """As `prices.select_last_price`."""

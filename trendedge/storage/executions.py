@@ -8,9 +8,11 @@ from trendedge.domain.execution import Book, Execution, ExecutionRequest
 from trendedge.domain.positions import Position
 from trendedge.domain.signals import Direction
 from trendedge.domain.trades import Trade, TradeStatus
+from trendedge.runtime.errors import Fenced
 from trendedge.storage.errors import StoreUnavailable, UnknownAccount
 from trendedge.storage.execution_rows import Trace, encode
 from trendedge.storage.execution_sql import COMMIT, OUTCOME, REOPEN, WHY_NOT
+from trendedge.storage.ownership import Owner
 from trendedge.storage.postgres import STORE, Database, Row
 from trendedge.storage.values import as_uuid
 
@@ -60,12 +62,21 @@ type Outcome = Committed | AlreadyCommitted | DuplicateMark | StaleBook
 
 
 async def commit_execution(
-    db: Database, request: ExecutionRequest, execution: Execution, *, before: Book, mark: str | None, trace: Trace
+    db: Database,
+    request: ExecutionRequest,
+    execution: Execution,
+    *,
+    before: Book,
+    mark: str | None,
+    trace: Trace,
+    owner: Owner,
 ) -> Outcome:
     """Store all that a signal led to, or nothing, in one statement. A rejection is stored as well.
 
     :param before: the book on which `execution` was decided
     :param mark: the dedup mark to take along; None stores the signal whoever holds it, as a recorded duplicate
+    :param owner: who has the signal in hand
+    :raises Fenced: the signal is another process's by now, which commits in its stead; nothing was written
     :raises UnknownAccount: the account, or its user, does not exist (any more); trying again does not help
     :raises StoreUnavailable: nothing is known to be stored; commit again
     """
@@ -78,11 +89,16 @@ async def commit_execution(
         request.received_at,
         MARK_TTL_S,
         encode(request, execution, trace),
+        owner.mailbox,
+        owner.node,
+        owner.epoch,
     )
     async with db.connection() as connection:
         row = _one(await connection.fetchrow(COMMIT, *args))
         if row["committed"]:
             return Committed()
+        if not row["owned"]:
+            raise Fenced(owner.mailbox, owner.epoch)
         if row["fenced"]:
             # The mark was lost, or the same signal was stored while this statement waited. What the winner wrote may
             # be younger than what this statement could see.

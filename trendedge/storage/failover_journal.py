@@ -7,9 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from trendedge.runtime.errors import JournalUnavailable
+from trendedge.runtime.errors import Fenced, JournalUnavailable
 from trendedge.runtime.journal import Announcement, Appended, Buried, DeadLetter, Duplicate, Entry, Journal, Unique
 from trendedge.storage.errors import StoreUnavailable
+from trendedge.storage.ownership import Ownership
+from trendedge.storage.pending import journal_unavailable
 
 PROBE_S = 1.0
 """How often a store that is down is tried again."""
@@ -61,11 +63,13 @@ class FailoverJournal:
         second: LeasedJournal,
         *,
         speaker: Speaker,
+        ownership: Ownership,
         on_change: Callable[[bool], None] = lambda degraded: None,
     ) -> None:
         self._first = _Side("1:", first)
         self._second = _Side("2:", second)
         self._speaker = speaker
+        self._ownership = ownership
         self._on_change = on_change
         self._work = asyncio.Event()
         self._degraded = False
@@ -80,22 +84,31 @@ class FailoverJournal:
         near, far = (self._second, self._first) if self._degraded else (self._first, self._second)
         try:
             return await self._append(near, mailbox, payload, unique)
+        except Fenced:
+            raise  # the other store would say the same
         except JournalUnavailable as error:
             cause = error
         try:
             return await self._append(far, mailbox, payload, unique)
+        except Fenced:
+            raise
         except JournalUnavailable as error:
             stores, reasons = f"{cause.store} and {error.store}", f"{cause.reason}; {error.reason}"
             raise JournalUnavailable(stores, reasons) from error
 
     async def settle(self, mailbox: str, entry_id: str, *, announce: Sequence[Announcement] = ()) -> None:
-        """Forget an entry. Never fails: what its store cannot do now is remembered, and done when it is back."""
+        """Forget an entry. What its store cannot do now is remembered, and done when it is back.
+
+        :raises Fenced: it is another process's by now, which settles it
+        """
         side, own_id = self._side(entry_id)
         if side is self._second:
             await self._announce(announce)
         if not (side is self._first and self._degraded):
             try:
                 await side.journal.settle(mailbox, own_id, announce=announce)
+            except Fenced:
+                raise
             except JournalUnavailable:
                 self._learn(side, down=True)
             else:
@@ -116,8 +129,10 @@ class FailoverJournal:
     async def recover(self, mailbox: str) -> list[Entry]:
         """The unsettled entries of both stores, oldest first; of one when the other is down (`adopt` brings the rest).
 
-        :raises JournalUnavailable: both are down
+        :raises JournalUnavailable: both are down; or PostgreSQL is, and the mailbox is not this process's (any more)
         """
+        with journal_unavailable():
+            await self._ownership.take(mailbox)
         return await self._gather(lambda side: side.journal.recover(mailbox))
 
     async def adopt(self, mailbox: str) -> list[Entry]:
@@ -196,6 +211,8 @@ class FailoverJournal:
             mailbox, own_id, announce = side.owed[0]
             try:
                 await side.journal.settle(mailbox, own_id, announce=announce)
+            except Fenced:
+                pass  # whoever adopted the entry finds it committed, and settles it
             except JournalUnavailable:
                 self._learn(side, down=True)
                 return
@@ -204,6 +221,8 @@ class FailoverJournal:
     async def _append(self, side: _Side, mailbox: str, payload: bytes, unique: Unique | None) -> Appended | Duplicate:
         try:
             outcome = await side.journal.append(mailbox, payload, unique=unique)
+        except Fenced:
+            raise
         except JournalUnavailable:
             self._learn(side, down=True)
             raise
@@ -224,6 +243,8 @@ class FailoverJournal:
         for side in (self._first, self._second):
             try:
                 answers.append((side, await question(side)))
+            except Fenced:
+                raise
             except JournalUnavailable as error:
                 failure = error
                 self._learn(side, down=True)

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 
 from trendedge.runtime.errors import JournalUnavailable
 from trendedge.storage.errors import StoreUnavailable
-from trendedge.storage.node import HEARTBEAT_S
+from trendedge.storage.node import DEFAULT_TIMES, LeaseTimes
 
 DOUBT_S = 5.0
 """Age at which an append has surely been answered or given up: well over the time-outs of the clients."""
@@ -17,8 +17,9 @@ DOUBT_S = 5.0
 class Pending:
     """The unsettled entries of one process in one store, by mailbox."""
 
-    def __init__(self, *, doubt_s: float = DOUBT_S) -> None:
+    def __init__(self, *, doubt_s: float = DOUBT_S, times: LeaseTimes = DEFAULT_TIMES) -> None:
         self.doubt_s = doubt_s
+        self.times = times
         self._entries: defaultdict[str, set[str]] = defaultdict(set)
         self._in_doubt: dict[str, float] = {}
         self._renewed_at: defaultdict[str, float] = defaultdict(lambda: float("-inf"))
@@ -33,6 +34,11 @@ class Pending:
         """The entry is settled or buried."""
         self._entries[mailbox].discard(entry_id)
 
+    def forget_all(self, mailbox: str) -> None:
+        """The mailbox was lost: what is still ours will be read anew."""
+        self._entries.pop(mailbox, None)
+        self._renewed_at.pop(mailbox, None)
+
     def entries(self, mailbox: str) -> set[str]:
         """Ids of the unsettled entries."""
         return self._entries[mailbox]
@@ -43,8 +49,12 @@ class Pending:
         try:
             yield
         except BaseException:
-            self._in_doubt[mailbox] = time.monotonic()
+            self.doubt(mailbox)
             raise
+
+    def doubt(self, mailbox: str) -> None:
+        """The store may hold entries that we do not know of."""
+        self._in_doubt[mailbox] = time.monotonic()
 
     def in_doubt(self, mailbox: str) -> bool:
         """The store may hold entries that this process never heard of."""
@@ -57,22 +67,22 @@ class Pending:
 
     def lease_due(self, mailbox: str) -> bool:
         """It is time to renew the lease along with whatever is sent next."""
-        return time.monotonic() - self._renewed_at[mailbox] >= HEARTBEAT_S / 2
+        return time.monotonic() - self._renewed_at[mailbox] >= self.times.heartbeat_s / 2
 
     def renewed(self, mailbox: str, at: float) -> None:
         """The lease was renewed by a command sent `at` (monotonic seconds)."""
         self._renewed_at[mailbox] = at
 
     async def beat(self, renew: Callable[[str], Awaitable[None]]) -> None:
-        """Call `renew` for each mailbox with unsettled mail about every `HEARTBEAT_S`, until cancelled."""
+        """Call `renew` for each mailbox with unsettled mail about every heartbeat, until cancelled."""
         while True:
             await self._mail.wait()
-            await asyncio.sleep(HEARTBEAT_S)
+            await asyncio.sleep(self.times.heartbeat_s)
             busy = [mailbox for mailbox, entries in self._entries.items() if entries]
             if not busy:
                 self._mail.clear()
             for mailbox in filter(self.lease_due, busy):
-                with suppress(JournalUnavailable):  # appends and settlements say so; the next beat tries again
+                with suppress(JournalUnavailable):  # Appends, settlements and looks say so; the next beat tries again.
                     await renew(mailbox)
 
 

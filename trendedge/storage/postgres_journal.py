@@ -5,10 +5,12 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from trendedge.runtime.errors import JournalUnavailable
 from trendedge.runtime.journal import Announcement, Appended, Buried, DeadLetter, Duplicate, Entry, Unique
-from trendedge.storage.node import LEASE_S
+from trendedge.storage.errors import StoreUnavailable
+from trendedge.storage.ownership import Owner, Ownership
 from trendedge.storage.pending import DOUBT_S, Pending, journal_unavailable
 from trendedge.storage.postgres import STORE, Database, Row
 from trendedge.storage.values import storable
@@ -26,21 +28,34 @@ class PostgresJournal:
     those that `commit_execution` checks, so that a duplicate of what was traded already is seen at the door as well.
     """
 
-    def __init__(self, database: Database, *, node: str, doubt_s: float = DOUBT_S) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        ownership: Ownership,
+        doubt_s: float = DOUBT_S,
+    ) -> None:
         self._database = database
-        self._node = node
-        self._pending = Pending(doubt_s=doubt_s)
+        self._ownership = ownership
+        self._pending = Pending(doubt_s=doubt_s, times=ownership.times)
+        self._lease_s = ownership.times.lease_s
 
     async def append(self, mailbox: str, payload: bytes, *, unique: Unique | None = None) -> Appended | Duplicate:
         """Remember a message; with `unique`, only if nobody else holds the mark. One transaction."""
+        owner = self._ownership.of(mailbox)
         begun, renew = time.monotonic(), self._pending.lease_due(mailbox)
         mark, value, ttl_s = (unique.mark, unique.value, unique.ttl_s) if unique else (None, None, 0)
-        lease_s = LEASE_S if renew else 0
+        lease_s = self._lease_s if renew else 0.0
         with self._pending.doubting(mailbox):
             async with _answered():
-                row = await self._database.fetchrow(_APPEND, mailbox, self._node, payload, mark, value, ttl_s, lease_s)
+                row = await self._database.fetchrow(_APPEND, *_key(owner), payload, mark, value, ttl_s, lease_s)
                 if row is None:
+                    raise StoreUnavailable(STORE, "a statement that gives one row gave none")
+                if row["id"] is None and row["owned"]:
                     return Duplicate(await self._database.fetchval(_MARK, mark) or "")
+            # As a new owner, all was read again meanwhile: only the store knows whose this entry is by now.
+            if not row["owned"] or owner != self._ownership.of(mailbox):
+                raise self._ownership.lost(owner)
         if renew:
             self._pending.renewed(mailbox, begun)
         entry_id = _entry_id(row)
@@ -49,29 +64,28 @@ class PostgresJournal:
 
     async def settle(self, mailbox: str, entry_id: str, *, announce: Sequence[Announcement] = ()) -> None:
         """Forget an entry. Whoever wants the announcements to be heard has to publish them elsewhere."""
-        async with _answered():
-            await self._database.execute(_SETTLE, mailbox, _row_id(entry_id))
+        await self._act(_SETTLE, mailbox, _row_id(entry_id))
         self._pending.forget(mailbox, entry_id)
 
     async def bury(self, mailbox: str, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
         """Move an entry to the dead letters."""
         texts = (storable(letter.cause), storable(letter.traceback))
         facts = {storable(name): storable(fact) for name, fact in letter.facts.items()}
-        async with _answered():
-            await self._database.execute(_BURY, mailbox, _row_id(entry_id), payload, *texts, letter.attempts, facts)
+        await self._act(_BURY, mailbox, _row_id(entry_id), payload, *texts, letter.attempts, facts)
         self._pending.forget(mailbox, entry_id)
 
     async def begin(self, mailbox: str, entry_id: str) -> None:
         """Count one attempt at a recovered entry."""
-        async with _answered():
-            await self._database.execute(_BEGIN, mailbox, _row_id(entry_id))
+        await self._act(_BEGIN, mailbox, _row_id(entry_id))
 
     async def recover(self, mailbox: str) -> list[Entry]:
         """All unsettled entries of this node and of nodes whose lease ran out, oldest first."""
         with self._pending.doubting(mailbox), journal_unavailable():
+            await self._ownership.take(mailbox)
+            self._pending.forget_all(mailbox)
             await self._renew_lease(mailbox)
             await self._adopt_from_the_dead(mailbox)
-            rows = await self._database.fetch(_ALL, mailbox, self._node)
+            rows = await self._database.fetch(_ALL, mailbox, self._ownership.node)
         return self._delivered(mailbox, rows)
 
     async def adopt(self, mailbox: str) -> list[Entry]:
@@ -84,14 +98,14 @@ class PostgresJournal:
             moved = await self._adopt_from_the_dead(mailbox)
             if not moved and not self._pending.in_doubt(mailbox):
                 return []
-            rows = await self._database.fetch(_NEW, mailbox, self._node, known, moved, self._pending.doubt_s)
+            rows = await self._database.fetch(_NEW, mailbox, self._ownership.node, known, moved, self._pending.doubt_s)
         self._pending.settle_doubt(mailbox)
         return self._delivered(mailbox, rows)
 
     async def count(self, mailbox: str) -> tuple[int, int]:
         """(unsettled of this node, dead of all nodes)."""
         async with _answered():
-            row = await self._database.fetchrow(_COUNT, mailbox, self._node)
+            row = await self._database.fetchrow(_COUNT, mailbox, self._ownership.node)
         return (0, 0) if row is None else (row["pending"], row["dead"])
 
     async def dead_letters(self, mailbox: str, *, after: str | None = None, limit: int = 50) -> list[Buried]:
@@ -116,11 +130,15 @@ class PostgresJournal:
         place = _place(dead_id)
         if place is None:
             return None
-        begun = time.monotonic()
+        begun, owner = time.monotonic(), self._ownership.of(mailbox)
         with self._pending.doubting(mailbox):
             async with _answered():
-                row = await self._database.fetchrow(_REPLAY, mailbox, *place, self._node, LEASE_S)
-        if row is None:
+                row = await self._database.fetchrow(_REPLAY, *_key(owner), *place, self._lease_s)
+                if row is None:
+                    raise StoreUnavailable(STORE, "a statement that gives one row gave none")
+            if not row["owned"]:
+                raise self._ownership.lost(owner)
+        if row["id"] is None:
             return None
         self._pending.renewed(mailbox, begun)
         entry = Entry(_entry_id(row), row["payload"])
@@ -141,20 +159,36 @@ class PostgresJournal:
 
     async def _renew_lease(self, mailbox: str) -> None:
         begun = time.monotonic()
-        async with _answered():
-            await self._database.execute(_RENEW, self._node, LEASE_S)
+        await self._act(_RENEW, mailbox, self._lease_s)
         self._pending.renewed(mailbox, begun)
 
     async def _adopt_from_the_dead(self, mailbox: str) -> list[int]:
         """Make the entries of nodes without a lease ours; their ids."""
-        nodes = await self._database.fetch(_DEAD_NODES, mailbox, self._node)
-        if not nodes:
-            return []
-        # First our own: nobody may take from us what we are about to take.
-        await self._renew_lease(mailbox)
-        # By name, and not by lease once more: a row that another adopter took meanwhile no longer matches.
-        rows = await self._database.fetch(_ADOPT, mailbox, self._node, [row["node"] for row in nodes])
-        return [row["id"] for row in rows]
+        us = self._ownership.of(mailbox)
+        dead = await self._database.fetch(_LOOK, *_key(us))
+        if any(row["node"] == us.node for row in dead):
+            raise self._ownership.lost(us)
+        moved: list[int] = []
+        for row in dead:
+            # First our own lease: nobody may take from us what we are about to take. And before theirs is touched,
+            # they are fenced: what they have in hand either is committed by now, or will not be.
+            await self._renew_lease(mailbox)
+            if await self._ownership.fence(Owner(mailbox, row["node"], row["epoch"])):
+                # By name, and not by lease once more: a row that another adopter took meanwhile no longer matches.
+                taken = await self._database.fetch(_ADOPT, *_key(us), row["node"])
+                moved += [entry["id"] for entry in taken]
+        return moved
+
+    async def _act(self, statement: str, mailbox: str, *args: Any) -> None:
+        """Run a statement on behalf of the owner.
+
+        :raises Fenced: it is none any more, and nothing was changed
+        """
+        owner = self._ownership.of(mailbox)
+        async with _answered():
+            owned = await self._database.fetchval(statement, *_key(owner), *args)
+        if not owned:
+            raise self._ownership.lost(owner)
 
     def _delivered(self, mailbox: str, rows: list[Row]) -> list[Entry]:
         entries = [
@@ -175,6 +209,10 @@ async def _answered() -> AsyncGenerator[None]:
                 yield
     except TimeoutError as error:
         raise JournalUnavailable(STORE, f"no answer within {_ANSWER_S:g} s") from error
+
+
+def _key(owner: Owner) -> tuple[str, str, int]:
+    return owner.mailbox, owner.node, owner.epoch
 
 
 def _entry_id(row: Row) -> str:
@@ -203,40 +241,64 @@ def _row_id(entry_id: str) -> int:
     return int(entry_id.partition("-")[2])
 
 
-_APPEND = """
-    with taken as (
+# Each statement on behalf of an owner begins with its mailbox, node and epoch, and answers whether it (still) is one.
+_OWNER = "owner as (select from mailbox_owners where mailbox = $1 and node = $2 and epoch = $3)"
+_OWNED = "select exists (select from owner) as owned"
+_APPEND = f"""
+    with {_OWNER}, taken as (
         insert into signal_marks as held (mark, signal_id, marked_at)
-        select $4::text, $5::text, now() where $4 is not null
+        select $5::text, $6::text, now() from owner where $5 is not null
         on conflict (mark) do update set
             signal_id = excluded.signal_id,
             marked_at = case when held.signal_id = excluded.signal_id then held.marked_at else excluded.marked_at end
         where held.signal_id = excluded.signal_id
-            or abs(extract(epoch from excluded.marked_at - held.marked_at)) >= $6::int
+            or abs(extract(epoch from excluded.marked_at - held.marked_at)) >= $7::int
         returning mark
     ), lease as (
-        insert into mailbox_nodes (node, lease_until)
-        select $2, now() + make_interval(secs => $7::int) where $7 > 0
-        on conflict (node) do update set lease_until = excluded.lease_until
+        update mailbox_owners set lease_until = now() + make_interval(secs => $8::float)
+        where mailbox = $1 and node = $2 and epoch = $3 and $8 > 0
+    ), entry as (
+        insert into mailbox_entries (mailbox, node, payload, unique_value)
+        select $1, $2, $4, $6 from owner where $5 is null or exists (select from taken)
+        on conflict (mailbox, unique_value) do update set node = excluded.node
+        returning id, created_at
     )
-    insert into mailbox_entries (mailbox, node, payload, unique_value)
-    select $1, $2, $3, $5 where $4 is null or exists (select from taken)
-    on conflict (mailbox, unique_value) do update set node = excluded.node
-    returning id, created_at
-"""
+    {_OWNED}, entry.id, entry.created_at from (values (1)) as one left join entry on true
+"""  # noqa: S608 - made of constants
 _MARK = "select signal_id from signal_marks where mark = $1"
-_SETTLE = "delete from mailbox_entries where mailbox = $1 and id = $2"
-_BURY = """
-    with gone as (delete from mailbox_entries where mailbox = $1 and id = $2 returning mailbox)
-    insert into dead_letters (mailbox, payload, cause, traceback, attempts, facts)
-    select mailbox, $3, $4, $5, $6, $7 from gone
+_SETTLE = f"""
+    with {_OWNER}, gone as (
+        delete from mailbox_entries where mailbox = $1 and node = $2 and id = $4 and exists (select from owner)
+    ) {_OWNED}
+"""  # noqa: S608 - made of constants
+_BURY = f"""
+    with {_OWNER}, gone as (
+        delete from mailbox_entries where mailbox = $1 and node = $2 and id = $4 and exists (select from owner)
+        returning mailbox
+    ), buried as (
+        insert into dead_letters (mailbox, payload, cause, traceback, attempts, facts)
+        select mailbox, $5, $6, $7, $8, $9 from gone
+    ) {_OWNED}
+"""  # noqa: S608 - made of constants
+# The others that own entries and no lease; ourselves, when we are fenced.
+_LOOK = """
+    select entry.node, owner.epoch from (select distinct node from mailbox_entries where mailbox = $1) as entry
+    join mailbox_owners as owner on owner.mailbox = $1 and owner.node = entry.node
+    where entry.node <> $2 and (lease_until is null or lease_until <= now())
+    union all
+    select node, epoch from mailbox_owners where mailbox = $1 and node = $2 and epoch <> $3
 """
-_DEAD_NODES = """
-    select distinct node from mailbox_entries as entry
-    where mailbox = $1 and node <> $2
-        and not exists (select from mailbox_nodes where node = entry.node and lease_until > now())
+_ADOPT = """
+    update mailbox_entries set node = $2 where mailbox = $1 and node = $4
+        and exists (select from mailbox_owners where mailbox = $1 and node = $2 and epoch = $3)
+    returning id
 """
-_ADOPT = "update mailbox_entries set node = $2 where mailbox = $1 and node = any($3::text[]) returning id"
-_BEGIN = "update mailbox_entries set attempts = attempts + 1 where mailbox = $1 and id = $2"
+_BEGIN = f"""
+    with {_OWNER}, begun as (
+        update mailbox_entries set attempts = attempts + 1
+        where mailbox = $1 and node = $2 and id = $4 and exists (select from owner)
+    ) {_OWNED}
+"""  # noqa: S608 - made of constants
 _ALL = """
     select id, payload, attempts, created_at, extract(epoch from now() - created_at)::float as age_s
     from mailbox_entries where mailbox = $1 and node = $2
@@ -262,17 +324,21 @@ _THIS_ONE = f"mailbox = $1 and {_BURIED_AT} = $2::timestamptz and id = $3::bigin
 _DEAD_LETTER = f"{_LETTER} where {_THIS_ONE}"
 _DISCARD = f"delete from dead_letters where {_THIS_ONE}"  # noqa: S608 - made of constants
 _REPLAY = f"""
-    with taken as (
-        delete from dead_letters where {_THIS_ONE} returning payload
+    with {_OWNER}, taken as (
+        delete from dead_letters
+        where mailbox = $1 and {_BURIED_AT} = $4::timestamptz and id = $5::bigint and exists (select from owner)
+        returning payload
     ), lease as (
-        insert into mailbox_nodes (node, lease_until)
-        select $4, now() + make_interval(secs => $5::int) from taken
-        on conflict (node) do update set lease_until = excluded.lease_until
+        update mailbox_owners set lease_until = now() + make_interval(secs => $6::float)
+        from taken where mailbox_owners.mailbox = $1 and node = $2 and epoch = $3
+    ), entry as (
+        insert into mailbox_entries (mailbox, node, payload) select $1, $2, payload from taken
+        returning id, payload, created_at
     )
-    insert into mailbox_entries (mailbox, node, payload) select $1, $4, payload from taken
-    returning id, payload, created_at
+    {_OWNED}, entry.id, entry.payload, entry.created_at from (values (1)) as one left join entry on true
 """  # noqa: S608 - made of constants
 _RENEW = """
-    insert into mailbox_nodes (node, lease_until) values ($1, now() + make_interval(secs => $2::int))
-    on conflict (node) do update set lease_until = excluded.lease_until
+    update mailbox_owners set lease_until = now() + make_interval(secs => $4::float)
+    where mailbox = $1 and node = $2 and epoch = $3
+    returning true
 """

@@ -8,12 +8,17 @@ from itertools import batched
 from typing import Any
 
 import orjson
+import structlog
+from redis.exceptions import ResponseError
 
 from trendedge.runtime.journal import Announcement, Appended, Buried, DeadLetter, Duplicate, Entry, Unique
 from trendedge.storage import redis_scripts as scripts
-from trendedge.storage.node import LEASE_S
+from trendedge.storage.errors import StoreUnavailable
+from trendedge.storage.ownership import Owner, Ownership
 from trendedge.storage.pending import DOUBT_S, Pending, journal_unavailable
 from trendedge.storage.redis import Argument, RedisStore, Script
+
+log = structlog.get_logger("trendedge.journal")
 
 _ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 _PAGE = 500
@@ -27,24 +32,34 @@ class RedisJournal:
     """
 
     def __init__(
-        self, redis: RedisStore, *, node: str, mark_prefix: str = "dedup:webhook:", doubt_s: float = DOUBT_S
+        self,
+        redis: RedisStore,
+        *,
+        ownership: Ownership,
+        mark_prefix: str = "dedup:webhook:",
+        doubt_s: float = DOUBT_S,
     ) -> None:
         self._redis = redis
-        self._node = node
+        self._ownership = ownership
         self._mark_prefix = mark_prefix
-        self._pending = Pending(doubt_s=doubt_s)
+        self._pending = Pending(doubt_s=doubt_s, times=ownership.times)
+        self._lease_ms = round(ownership.times.lease_s * 1000)
         self._counted: set[str] = set()
 
     async def append(self, mailbox: str, payload: bytes, *, unique: Unique | None = None) -> Appended | Duplicate:
         """Remember a message; with `unique`, only if nobody else holds the mark. One command."""
+        owner = self._ownership.of(mailbox)
         begun, renew = time.monotonic(), self._pending.lease_due(mailbox)
-        keys = [_stream(mailbox, self._node), _lease(self._node), _nodes(mailbox)]
-        args: list[Argument] = [payload, self._node, LEASE_S if renew else 0]
+        keys = [_stream(owner), _owners(mailbox)]
+        args: list[Argument] = [owner.node, self._lease_ms, int(renew), payload]
         if unique is not None:
             keys.append(self._mark_prefix + unique.mark)
             args += [unique.value, unique.ttl_s]
         with self._pending.doubting(mailbox):
-            taken, text = await self._run(scripts.APPEND, keys, args)
+            taken, text = await self._act(scripts.APPEND, owner, keys, args)
+            if owner != self._ownership.of(mailbox):
+                # Read again meanwhile, as a new owner: only the store knows whose this entry is by now.
+                raise self._ownership.lost(owner)
         if not taken:
             return Duplicate(text.decode())
         if renew:
@@ -54,13 +69,14 @@ class RedisJournal:
 
     async def settle(self, mailbox: str, entry_id: str, *, announce: Sequence[Announcement] = ()) -> None:
         """Forget an entry and publish the announcements, in one command."""
-        keys = [_stream(mailbox, self._node)]
+        owner = self._ownership.of(mailbox)
+        keys = [_stream(owner), _owners(mailbox)]
         if entry_id in self._counted:
-            keys.append(_attempts(mailbox, self._node))
-        args: list[Argument] = [entry_id]
+            keys.append(_attempts(owner))
+        args: list[Argument] = [owner.node, entry_id]
         for announcement in announce:
             args += [announcement.channel, announcement.payload]
-        await self._run(scripts.SETTLE, keys, args)
+        await self._act(scripts.SETTLE, owner, keys, args)
         self._forget(mailbox, entry_id)
 
     async def bury(self, mailbox: str, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
@@ -72,19 +88,21 @@ class RedisJournal:
             "attempts": letter.attempts,
             "facts": orjson.dumps(letter.facts),
         }
-        keys = [_stream(mailbox, self._node), _attempts(mailbox, self._node), _dead(mailbox)]
-        await self._run(scripts.BURY, keys, [entry_id, *(word for pair in fields.items() for word in pair)])
+        owner = self._ownership.of(mailbox)
+        keys = [_stream(owner), _owners(mailbox), _attempts(owner), _dead(mailbox)]
+        words = [word for pair in fields.items() for word in pair]
+        await self._act(scripts.BURY, owner, keys, [owner.node, entry_id, *words])
         self._forget(mailbox, entry_id)
 
     async def begin(self, mailbox: str, entry_id: str) -> None:
         """Count one attempt at a recovered entry."""
-        with journal_unavailable():
-            await self._redis.command("HINCRBY", _attempts(mailbox, self._node), entry_id, 1)
+        owner = self._ownership.of(mailbox)
+        await self._act(scripts.BEGIN, owner, [_attempts(owner)], [entry_id])
 
     async def recover(self, mailbox: str) -> list[Entry]:
         """All unsettled entries of this node and of nodes whose lease ran out, oldest first."""
         with self._pending.doubting(mailbox):
-            await self._renew_lease(mailbox)
+            await self._join(mailbox)
             await self._adopt_from_the_dead(mailbox)
             found, now_ms = await self._read(mailbox)
             return await self._deliver(mailbox, found, now_ms)
@@ -107,7 +125,7 @@ class RedisJournal:
 
     async def count(self, mailbox: str) -> tuple[int, int]:
         """(unsettled of this node, dead of all nodes)."""
-        pending, dead = await self._run(scripts.COUNT, [_stream(mailbox, self._node), _dead(mailbox)], [])
+        pending, dead = await self._run(scripts.COUNT, [_stream(self._ownership.of(mailbox)), _dead(mailbox)], [])
         return int(pending), int(dead)
 
     async def dead_letters(self, mailbox: str, *, after: str | None = None, limit: int = 50) -> list[Buried]:
@@ -131,10 +149,10 @@ class RedisJournal:
         """Move a dead letter to this node's stream."""
         if not _ID.fullmatch(dead_id):
             return None
-        begun = time.monotonic()
-        keys = [_dead(mailbox), _stream(mailbox, self._node), _lease(self._node), _nodes(mailbox)]
+        begun, owner = time.monotonic(), self._ownership.of(mailbox)
+        keys = [_stream(owner), _owners(mailbox), _dead(mailbox)]
         with self._pending.doubting(mailbox):
-            moved = await self._run(scripts.REPLAY, keys, [dead_id, self._node, LEASE_S])
+            moved = await self._act(scripts.REPLAY, owner, keys, [owner.node, self._lease_ms, dead_id])
         if moved is None:
             return None
         self._pending.renewed(mailbox, begun)
@@ -154,36 +172,54 @@ class RedisJournal:
         await self._pending.beat(self._renew_lease)
 
     async def _renew_lease(self, mailbox: str) -> None:
-        begun = time.monotonic()
-        await self._run(scripts.RENEW, [_lease(self._node), _nodes(mailbox)], [self._node, LEASE_S])
+        begun, owner = time.monotonic(), self._ownership.of(mailbox)
+        await self._act(scripts.RENEW, owner, [_stream(owner), _owners(mailbox)], [owner.node, self._lease_ms])
+        self._pending.renewed(mailbox, begun)
+
+    async def _join(self, mailbox: str) -> None:
+        """Own the mailbox, and let the store know with which epoch."""
+        with journal_unavailable():
+            await self._ownership.take(mailbox)
+        self._pending.forget_all(mailbox)
+        begun, owner = time.monotonic(), self._ownership.of(mailbox)
+        args: list[Argument] = [owner.node, self._lease_ms, scripts.FENCE_TTL_S]
+        await self._act(scripts.JOIN, owner, [_stream(owner), _owners(mailbox)], args)
         self._pending.renewed(mailbox, begun)
 
     async def _adopt_from_the_dead(self, mailbox: str) -> int:
         """Move the entries of nodes without a lease to this node's stream; how many there were."""
-        with journal_unavailable():
-            nodes = await self._redis.command("SMEMBERS", _nodes(mailbox))
-        others = sorted(word.decode() for word in nodes if word.decode() != self._node)
-        if others:
-            # First our own: nobody may take from us what we are about to take.
-            await self._renew_lease(mailbox)
-        return sum([await self._adopt_from(mailbox, node) for node in others])
+        us = self._ownership.of(mailbox)
+        dead = await self._act(scripts.LOOK, us, [_owners(mailbox)], [us.node])
+        try:
+            return sum([await self._adopt_from(Owner(mailbox, node.decode(), epoch), us) for node, epoch in dead])
+        except StoreUnavailable as error:
+            # What was moved already is found when the mail is read next, as an append in doubt is.
+            self._pending.doubt(mailbox)
+            log.warning("adoption waits, nobody can be fenced", mailbox=mailbox, error=str(error))
+            return 0
 
-    async def _adopt_from(self, mailbox: str, node: str) -> int:
-        # The script looks at the lease and moves in one step: of two adopters, one gets each entry.
-        theirs = [_lease(node), _stream(mailbox, node), _attempts(mailbox, node)]
-        ours = [_stream(mailbox, self._node), _attempts(mailbox, self._node), _nodes(mailbox)]
+    async def _adopt_from(self, them: Owner, us: Owner) -> int:
+        """Fence first: what they have in hand either is committed by now, or will not be.
+
+        :raises StoreUnavailable: they could not be fenced, so their mail is not touched
+        """
+        if not await self._ownership.fence(them):
+            log.info("fenced before", mailbox=them.mailbox, node=them.node, epoch=them.epoch)
+        theirs = [_fence(them), _owners(us.mailbox), _stream(them), _attempts(them)]
+        args: list[Argument] = [us.node, self._lease_ms, them.node, them.epoch, scripts.FENCE_TTL_S, _PAGE]
         moved, left = 0, 1
         while left > 0:
-            taken, left = await self._run(scripts.ADOPT, [*theirs, *ours], [node, _PAGE])
-            moved += max(taken, 0)
+            taken, left = await self._act(scripts.ADOPT, us, [*theirs, _stream(us), _attempts(us)], args)
+            moved += taken
         return moved
 
     async def _read(self, mailbox: str) -> tuple[list["_Found"], int]:
         """The whole stream of this node, and the server's clock in milliseconds."""
+        owner = self._ownership.of(mailbox)
         found: list[_Found] = []
         start = "-"
         while True:
-            now_ms, *page = await self._run(scripts.READ, [_stream(mailbox, self._node)], [start, _PAGE])
+            now_ms, *page = await self._run(scripts.READ, [_stream(owner)], [start, _PAGE])
             found += [_Found(id.decode(), first.decode(), payload) for id, first, payload in page]
             if len(page) < _PAGE:
                 return found, now_ms
@@ -191,11 +227,12 @@ class RedisJournal:
 
     async def _deliver(self, mailbox: str, found: list["_Found"], now_ms: int) -> list[Entry]:
         """With the attempts that were begun at each, oldest first."""
+        owner = self._ownership.of(mailbox)
         found.sort(key=lambda entry: entry.age)
         entries: list[Entry] = []
         for page in batched(found, _PAGE):
             ids = [entry.id for entry in page]
-            attempts = await self._run(scripts.ATTEMPTS, [_attempts(mailbox, self._node)], ids)
+            attempts = await self._run(scripts.ATTEMPTS, [_attempts(owner)], ids)
             entries += [
                 Entry(one.id, one.payload, attempts=count, age_s=(now_ms - one.age[0]) / 1000)
                 for one, count in zip(page, attempts, strict=True)
@@ -208,6 +245,18 @@ class RedisJournal:
     def _forget(self, mailbox: str, entry_id: str) -> None:
         self._pending.forget(mailbox, entry_id)
         self._counted.discard(entry_id)
+
+    async def _act(self, script: Script, owner: Owner, keys: Sequence[str], args: Sequence[Argument]) -> Any:
+        """Run a script on behalf of an owner.
+
+        :raises Fenced: it is none any more, and nothing was changed
+        """
+        try:
+            return await self._run(script, [_fence(owner), *keys], [owner.epoch, *args])
+        except ResponseError as error:
+            if not str(error).startswith(scripts.FENCED):
+                raise
+            raise self._ownership.lost(owner) from error
 
     async def _run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
         with journal_unavailable():
@@ -246,21 +295,21 @@ def _buried(id: bytes, words: Sequence[bytes]) -> Buried:
     return Buried(id.decode(), fields[b"p"], letter, buried_at=int(id.partition(b"-")[0]) / 1000)
 
 
-def _stream(mailbox: str, node: str) -> str:
-    return f"mailbox:{mailbox}:{node}"
+def _stream(owner: Owner) -> str:
+    return f"mailbox:{owner.mailbox}:{owner.node}"
 
 
-def _attempts(mailbox: str, node: str) -> str:
-    return f"mailbox:attempts:{mailbox}:{node}"
+def _attempts(owner: Owner) -> str:
+    return f"mailbox:attempts:{owner.mailbox}:{owner.node}"
 
 
 def _dead(mailbox: str) -> str:
     return f"mailbox:dead:{mailbox}"
 
 
-def _lease(node: str) -> str:
-    return f"lease:{node}"
+def _owners(mailbox: str) -> str:
+    return f"owners:{mailbox}"
 
 
-def _nodes(mailbox: str) -> str:
-    return f"nodes:{mailbox}"
+def _fence(owner: Owner) -> str:
+    return f"fence:{owner.mailbox}:{owner.node}"

@@ -3,68 +3,169 @@
 A stream holds entries {p: payload} or, when adopted from another node, {p: payload, o: id that it had at first}.
 A mark holds the value of whoever took it and the id of its entry, on two lines. Attempts are counted in a hash beside
 the stream, which only recovery writes: the normal way of a message touches nothing but the stream.
+
+The hash of owners names each node whose stream has entries, and no other, with its epoch and the end of its lease in
+milliseconds of the server's clock, as `epoch:end`. So one command finds all that can be adopted, and nothing is done
+to a node without mail. Nothing trims a stream: an entry leaves it when it is settled, buried or adopted.
+
+Scripts on behalf of an owner begin with the same check: its epoch (ARGV[1]) against the lowest one that may still act
+(KEYS[1]), which is written by whoever fences it. That key is the second line: what counts is the epoch in PostgreSQL.
 """
 
 from trendedge.storage.redis import Script
 
-APPEND = Script("""
--- KEYS: stream, lease, nodes, [mark]   ARGV: payload, node, lease in s or 0, [value, ttl in s]
+FENCED = "FENCED"
+"""Begins the answer to an owner that is none any more: it changed nothing."""
+FENCE_TTL_S = 86_400
+"""A process that was away for longer is told so by PostgreSQL alone."""
+
+_OWNED = f"""
+local valid_from = redis.call('GET', KEYS[1])
+if valid_from and tonumber(valid_from) > tonumber(ARGV[1]) then
+    return redis.error_reply('{FENCED} valid from epoch ' .. valid_from)
+end
+"""
+_CLOCK = """
+local function now_ms()
+    local clock = redis.call('TIME')
+    return clock[1] * 1000 + math.floor(clock[2] / 1000)
+end
+"""
+_LEASE = (
+    _CLOCK
+    + """
+local function renew(owners, node, epoch, lease_ms)
+    redis.call('HSET', owners, node, epoch .. ':' .. string.format('%.0f', now_ms() + lease_ms))
+end
+"""
+)
+
+APPEND = Script(f"""
+-- KEYS: fence, stream, owners, [mark]   ARGV: epoch, node, lease in ms, renew or 0, payload, [value, ttl in s]
+{_OWNED}{_LEASE}
 if KEYS[4] then
     local held = redis.call('GET', KEYS[4])
     if held then
         local value, id = string.match(held, '^(.*)\\n(.-)$')
         -- Our own value: the append succeeded and its reply was lost on the way.
-        if value == ARGV[4] then return {1, id} end
-        return {0, value or held}
+        if value == ARGV[6] then return {{1, id}} end
+        return {{0, value or held}}
     end
 end
-local id = redis.call('XADD', KEYS[1], '*', 'p', ARGV[1])
-if KEYS[4] then redis.call('SET', KEYS[4], ARGV[4] .. '\\n' .. id, 'EX', ARGV[5]) end
-if ARGV[3] ~= '0' then
-    redis.call('SET', KEYS[2], '1', 'EX', ARGV[3])
-    redis.call('SADD', KEYS[3], ARGV[2])
+local id = redis.call('XADD', KEYS[2], '*', 'p', ARGV[5])
+if KEYS[4] then redis.call('SET', KEYS[4], ARGV[6] .. '\\n' .. id, 'EX', ARGV[7]) end
+if ARGV[4] ~= '0' or redis.call('HEXISTS', KEYS[3], ARGV[2]) == 0 then renew(KEYS[3], ARGV[2], ARGV[1], ARGV[3]) end
+return {{1, id}}
+""")
+
+SETTLE = Script(f"""
+-- KEYS: fence, stream, owners, [attempts]   ARGV: epoch, node, entry id, then channel and payload by turns
+{_OWNED}
+if redis.call('XDEL', KEYS[2], ARGV[3]) == 1 and redis.call('XLEN', KEYS[2]) == 0 then
+    redis.call('HDEL', KEYS[3], ARGV[2])
 end
-return {1, id}
-""")
-
-SETTLE = Script("""
--- KEYS: stream, [attempts]   ARGV: entry id, then channel and payload by turns
-redis.call('XDEL', KEYS[1], ARGV[1])
-if KEYS[2] then redis.call('HDEL', KEYS[2], ARGV[1]) end
-for i = 2, #ARGV, 2 do redis.call('PUBLISH', ARGV[i], ARGV[i + 1]) end
+if KEYS[4] then redis.call('HDEL', KEYS[4], ARGV[3]) end
+for i = 4, #ARGV, 2 do redis.call('PUBLISH', ARGV[i], ARGV[i + 1]) end
 return 1
 """)
 
-BURY = Script("""
--- KEYS: stream, attempts, dead   ARGV: entry id, then fields and values of the dead letter
+BURY = Script(f"""
+-- KEYS: fence, stream, owners, attempts, dead   ARGV: epoch, node, entry id, then fields and values of the dead letter
+{_OWNED}
 -- An entry that is gone was buried by a call whose reply was lost.
-if redis.call('XDEL', KEYS[1], ARGV[1]) == 0 then return 0 end
-redis.call('HDEL', KEYS[2], ARGV[1])
-redis.call('XADD', KEYS[3], '*', unpack(ARGV, 2))
+if redis.call('XDEL', KEYS[2], ARGV[3]) == 0 then return 0 end
+if redis.call('XLEN', KEYS[2]) == 0 then redis.call('HDEL', KEYS[3], ARGV[2]) end
+redis.call('HDEL', KEYS[4], ARGV[3])
+redis.call('XADD', KEYS[5], '*', unpack(ARGV, 4))
 return 1
 """)
 
-REPLAY = Script("""
--- KEYS: dead, stream, lease, nodes   ARGV: dead letter's id, node, lease in s   Answers the entry's id, or nothing.
-local found = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])
+BEGIN = Script(f"""
+-- KEYS: fence, attempts   ARGV: epoch, entry id
+{_OWNED}
+return redis.call('HINCRBY', KEYS[2], ARGV[2], 1)
+""")
+
+JOIN = Script(f"""
+-- KEYS: fence, stream, owners   ARGV: epoch, node, lease in ms, fence's ttl in s
+-- The newest owner of the node, as PostgreSQL said: older ones are refused from now on.
+{_LEASE}
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[4])
+if redis.call('XLEN', KEYS[2]) > 0 then renew(KEYS[3], ARGV[2], ARGV[1], ARGV[3]) end
+return 1
+""")
+
+RENEW = Script(f"""
+-- KEYS: fence, stream, owners   ARGV: epoch, node, lease in ms
+{_OWNED}{_LEASE}
+if redis.call('XLEN', KEYS[2]) > 0 then renew(KEYS[3], ARGV[2], ARGV[1], ARGV[3]) end
+return 1
+""")
+
+LOOK = Script(f"""
+-- KEYS: fence, owners   ARGV: epoch, node   Answers {{node, epoch}} of the others whose lease has run out.
+{_OWNED}{_CLOCK}
+local found, now, all = {{}}, now_ms(), redis.call('HGETALL', KEYS[2])
+for i = 1, #all, 2 do
+    local epoch, ends = string.match(all[i + 1], '^(%d+):(%d+)$')
+    if all[i] ~= ARGV[2] and tonumber(ends) <= now then found[#found + 1] = {{all[i], tonumber(epoch)}} end
+end
+return found
+""")
+
+ADOPT = Script(f"""
+-- KEYS: fence, their fence, owners, their stream, their attempts, our stream, our attempts
+-- ARGV: epoch, node, lease in ms, their node, their epoch, fence's ttl in s, most entries
+-- Answers {{moved, left}}. They are fenced in PostgreSQL, so a lease that they renew meanwhile counts for nothing.
+{_OWNED}{_LEASE}
+local held = redis.call('HGET', KEYS[3], ARGV[4])
+-- Another adopter had it all, or they came back with a new epoch.
+if not held or tonumber(string.match(held, '^%d+')) > tonumber(ARGV[5]) then return {{0, 0}} end
+local valid_from = tonumber(redis.call('GET', KEYS[2]) or 0)
+redis.call('SET', KEYS[2], string.format('%.0f', math.max(valid_from, ARGV[5] + 1)), 'EX', ARGV[6])
+local entries = redis.call('XRANGE', KEYS[4], '-', '+', 'COUNT', ARGV[7])
+for _, entry in ipairs(entries) do
+    local fields = {{}}
+    for i = 1, #entry[2], 2 do fields[entry[2][i]] = entry[2][i + 1] end
+    local id = redis.call('XADD', KEYS[6], '*', 'p', fields['p'], 'o', fields['o'] or entry[1])
+    local attempts = redis.call('HGET', KEYS[5], entry[1])
+    if attempts then
+        redis.call('HSET', KEYS[7], id, attempts)
+        redis.call('HDEL', KEYS[5], entry[1])
+    end
+    redis.call('XDEL', KEYS[4], entry[1])
+end
+if #entries > 0 then renew(KEYS[3], ARGV[2], ARGV[1], ARGV[3]) end
+local left = redis.call('XLEN', KEYS[4])
+if left == 0 then
+    redis.call('DEL', KEYS[4], KEYS[5])
+    redis.call('HDEL', KEYS[3], ARGV[4])
+end
+return {{#entries, left}}
+""")
+
+REPLAY = Script(f"""
+-- KEYS: fence, stream, owners, dead   ARGV: epoch, node, lease in ms, dead letter's id
+-- Answers {{entry's id, payload}}, or nothing.
+{_OWNED}{_LEASE}
+local found = redis.call('XRANGE', KEYS[4], ARGV[4], ARGV[4])
 if #found == 0 then return false end
-local fields = {}
+local fields = {{}}
 for i = 1, #found[1][2], 2 do fields[found[1][2][i]] = found[1][2][i + 1] end
 local id = redis.call('XADD', KEYS[2], '*', 'p', fields['p'])
-redis.call('XDEL', KEYS[1], ARGV[1])
-redis.call('SET', KEYS[3], '1', 'EX', ARGV[3])
-redis.call('SADD', KEYS[4], ARGV[2])
-return {id, fields['p']}
+redis.call('XDEL', KEYS[4], ARGV[4])
+renew(KEYS[3], ARGV[2], ARGV[1], ARGV[3])
+return {{id, fields['p']}}
 """)
 
-READ = Script("""
--- KEYS: stream   ARGV: first id, most entries   Answers {server's ms, {id, first id, payload}...}
-local clock = redis.call('TIME')
-local found = {clock[1] * 1000 + math.floor(clock[2] / 1000)}
+READ = Script(f"""
+-- KEYS: stream   ARGV: first id, most entries   Answers {{server's ms, {{id, first id, payload}}...}}
+{_CLOCK}
+local found = {{now_ms()}}
 for _, entry in ipairs(redis.call('XRANGE', KEYS[1], ARGV[1], '+', 'COUNT', ARGV[2])) do
-    local fields = {}
+    local fields = {{}}
     for i = 1, #entry[2], 2 do fields[entry[2][i]] = entry[2][i + 1] end
-    found[#found + 1] = {entry[1], fields['o'] or entry[1], fields['p']}
+    found[#found + 1] = {{entry[1], fields['o'] or entry[1], fields['p']}}
 end
 return found
 """)
@@ -74,37 +175,6 @@ ATTEMPTS = Script("""
 local attempts = {}
 for i, id in ipairs(ARGV) do attempts[i] = tonumber(redis.call('HGET', KEYS[1], id) or 0) end
 return attempts
-""")
-
-ADOPT = Script("""
--- KEYS: their lease, their stream, their attempts, our stream, our attempts, nodes
--- ARGV: their node, most entries   Answers {moved, left}; {-1, 0} when they are alive.
-if redis.call('EXISTS', KEYS[1]) == 1 then return {-1, 0} end
-local entries = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', ARGV[2])
-for _, entry in ipairs(entries) do
-    local fields = {}
-    for i = 1, #entry[2], 2 do fields[entry[2][i]] = entry[2][i + 1] end
-    local id = redis.call('XADD', KEYS[4], '*', 'p', fields['p'], 'o', fields['o'] or entry[1])
-    local attempts = redis.call('HGET', KEYS[3], entry[1])
-    if attempts then
-        redis.call('HSET', KEYS[5], id, attempts)
-        redis.call('HDEL', KEYS[3], entry[1])
-    end
-    redis.call('XDEL', KEYS[2], entry[1])
-end
-local left = redis.call('XLEN', KEYS[2])
-if left == 0 then
-    redis.call('DEL', KEYS[2], KEYS[3])
-    redis.call('SREM', KEYS[6], ARGV[1])
-end
-return {#entries, left}
-""")
-
-RENEW = Script("""
--- KEYS: lease, nodes   ARGV: node, lease in s
-redis.call('SET', KEYS[1], '1', 'EX', ARGV[2])
-redis.call('SADD', KEYS[2], ARGV[1])
-return 1
 """)
 
 COUNT = Script("""

@@ -1,0 +1,210 @@
+"""A mailbox whose mail another process has adopted forgets it, and comes back as an owner of what is left."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from tests.runtime.support import MemoryJournal, running
+from trendedge.runtime import (
+    Actor,
+    Announcement,
+    Appended,
+    ChildSpec,
+    DeadLetter,
+    Duplicate,
+    Durability,
+    DurableRef,
+    Entry,
+    Fenced,
+    MailboxSpec,
+    RetryPolicy,
+    Strategy,
+    SupervisorSpec,
+    Unique,
+)
+
+BOX = "executor"
+
+
+@dataclass
+class LeasedJournal(MemoryJournal):
+    """One process's side of a journal that several share."""
+
+    fenced: bool = False
+    fence_after_recovery: int = 0
+    recoveries: int = 0
+    adopted: dict[str, bytes] = field(default_factory=dict)
+    """What somebody else has taken."""
+
+    def take_away(self) -> None:
+        """Another process fences this one and adopts its mail."""
+        self.fenced = True
+        self.adopted, self.entries = self.entries, {}
+
+    def check(self) -> None:
+        if self.fenced:
+            raise Fenced(BOX, self.recoveries)
+
+    async def append(self, mailbox: str, payload: bytes, *, unique: Unique | None = None) -> Appended | Duplicate:
+        self.check()
+        return await super().append(mailbox, payload, unique=unique)
+
+    async def settle(self, mailbox: str, entry_id: str, *, announce: Sequence[Announcement] = ()) -> None:
+        self.check()
+        await super().settle(mailbox, entry_id, announce=announce)
+
+    async def bury(self, mailbox: str, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
+        self.check()
+        await super().bury(mailbox, entry_id, payload, letter)
+
+    async def begin(self, mailbox: str, entry_id: str) -> None:
+        self.check()
+        await super().begin(mailbox, entry_id)
+
+    async def adopt(self, mailbox: str) -> list[Entry]:
+        self.check()
+        return await super().adopt(mailbox)
+
+    async def recover(self, mailbox: str) -> list[Entry]:
+        self.fenced = False
+        self.recoveries += 1
+        found = await super().recover(mailbox)
+        if self.recoveries == self.fence_after_recovery:
+            self.take_away()
+        return found
+
+
+@dataclass
+class Floor:
+    """What the executor works with, and what it did."""
+
+    journal: LeasedJournal = field(default_factory=LeasedJournal)
+    done: list[str] = field(default_factory=list)
+    begun: list[str] = field(default_factory=list)
+    gate: anyio.Event = field(default_factory=anyio.Event)
+    """While it is closed the handler of a `wait` waits."""
+
+
+class Executor(Actor[str]):
+    """Commits to a store that knows the fence, as the real one does."""
+
+    def __init__(self, floor: Floor) -> None:
+        self._floor = floor
+
+    async def receive(self, message: str) -> None:
+        self._floor.begun.append(message)
+        if "wait" in message:
+            await self._floor.gate.wait()
+        if message.endswith("fail"):
+            raise ValueError(message)
+        self._floor.journal.check()
+        self._floor.done.append(message)
+
+
+def tree(floor: Floor, *, keyed: bool = True) -> tuple[DurableRef[str], SupervisorSpec]:
+    ref = DurableRef[str]("executor")
+    child = ChildSpec(
+        "executor",
+        lambda: Executor(floor),
+        ref,
+        mailbox=MailboxSpec(10, key=(lambda message: message[0]) if keyed else None),
+        retry=RetryPolicy(),
+        durability=Durability(floor.journal, BOX, str.encode, bytes.decode),
+    )
+    return ref, SupervisorSpec("root", [child], strategy=Strategy.REST_FOR_ONE)
+
+
+async def recovered(floor: Floor, times: int) -> None:
+    with anyio.fail_after(10):
+        while floor.journal.recoveries < times:  # noqa: ASYNC110 - the supervisor's backoff is real time
+            await anyio.sleep(0.01)
+
+
+@pytest.mark.parametrize("keyed", [True, False])
+async def test_a_refused_commit_ends_all_that_is_in_hand_and_the_mailbox_works_on(keyed: bool) -> None:
+    floor = Floor()
+    ref, spec = tree(floor, keyed=keyed)
+    async with running(spec):
+        for message in ("a wait", "a second", "b wait"):
+            await ref.tell(message)
+        await anyio.wait_all_tasks_blocked()
+        floor.journal.take_away()
+        floor.gate.set()
+        await recovered(floor, 2)
+        await ref.tell("a later")
+        await anyio.wait_all_tasks_blocked()
+    assert floor.done == ["a later"], "of the mail that was adopted nothing is done here"
+    assert sorted(floor.journal.adopted.values()) == [b"a second", b"a wait", b"b wait"]
+    assert floor.journal.dead == []
+    assert floor.journal.entries == {}
+
+
+async def test_a_refused_settlement_is_noticed_and_what_was_left_is_recovered() -> None:
+    floor = Floor()
+    ref, spec = tree(floor)
+    async with running(spec):
+        await ref.tell("a wait")
+        await anyio.wait_all_tasks_blocked()
+        # Committed, and fenced before it was settled.
+        floor.gate.set()
+        floor.journal.check = lambda: None  # type: ignore[method-assign]  # the commit came in time
+        await anyio.lowlevel.checkpoint()
+        del floor.journal.check
+        floor.journal.take_away()
+        floor.journal.entries = {"000009": b"c left"}
+        await recovered(floor, 2)
+        await anyio.wait_all_tasks_blocked()
+        assert ref.cell.log is not None
+        assert ref.cell.log.pending == 0
+    assert "c left" in floor.done
+
+
+async def test_a_refused_append_is_the_senders_to_repeat_and_the_next_one_is_taken() -> None:
+    floor = Floor()
+    ref, spec = tree(floor)
+    async with running(spec):
+        floor.journal.take_away()
+        with pytest.raises(Fenced):
+            await ref.tell("a one")
+        await recovered(floor, 2)
+        await ref.tell("a one")
+        await anyio.wait_all_tasks_blocked()
+        assert ref.cell.depth == 0
+    assert floor.done == ["a one"]
+
+
+async def test_an_idle_mailbox_learns_of_the_fence_when_it_looks_for_orphans() -> None:
+    floor = Floor()
+    ref, spec = tree(floor)
+    async with running(spec):
+        floor.journal.take_away()
+        assert await ref.adopt() == 0
+        await recovered(floor, 2)
+        await ref.tell("a one")
+        await anyio.wait_all_tasks_blocked()
+    assert floor.done == ["a one"]
+
+
+async def test_a_recovered_message_that_is_no_longer_ours_is_not_begun() -> None:
+    floor = Floor(LeasedJournal(entries={"000001": b"a one", "000002": b"b two"}, fence_after_recovery=1))
+    _, spec = tree(floor)
+    async with running(spec):
+        await recovered(floor, 2)
+        await anyio.wait_all_tasks_blocked()
+    assert floor.begun == []
+
+
+async def test_a_message_that_cannot_be_buried_any_more_is_left_to_its_new_owner() -> None:
+    floor = Floor()
+    ref, spec = tree(floor)
+    async with running(spec):
+        await ref.tell("a wait fail")
+        await anyio.wait_all_tasks_blocked()
+        floor.journal.take_away()
+        floor.gate.set()
+        await recovered(floor, 2)
+    assert floor.journal.dead == []
+    assert list(floor.journal.adopted.values()) == [b"a wait fail"]
