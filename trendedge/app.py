@@ -31,7 +31,7 @@ from trendedge.settings import Settings
 from trendedge.storage.execution_store import PostgresExecutions
 from trendedge.storage.failover_journal import FailoverJournal
 from trendedge.storage.node import LeaseTimes, open_node
-from trendedge.storage.ownership import Ownership
+from trendedge.storage.ownership import PostgresOwnership
 from trendedge.storage.postgres import Database, open_database
 from trendedge.storage.postgres_journal import PostgresJournal
 from trendedge.storage.redis import RedisStore, open_redis
@@ -50,7 +50,7 @@ class Stores:
     redis: RedisStore
     journal: FailoverJournal
     bell: Bell
-    ownership: Ownership
+    ownership: PostgresOwnership
 
 
 @asynccontextmanager
@@ -64,7 +64,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             open_database(settings.database_url, pool_size=settings.database_connections)
         )
         redis = await stack.enter_async_context(open_redis(settings.redis_url))
-        ownership = Ownership(database, node=node, times=times)
+        ownership = PostgresOwnership(database, node=node, times=times)
         journal = FailoverJournal(
             RedisJournal(redis, ownership=ownership),
             PostgresJournal(database, ownership=ownership),

@@ -23,7 +23,7 @@ from trendedge.runtime import (
     Supervisor,
     SupervisorSpec,
 )
-from trendedge.storage.ownership import Ownership
+from trendedge.storage.ownership import PostgresOwnership
 from trendedge.storage.postgres import Database, open_database
 from trendedge.storage.redis import RedisStore, open_redis
 from trendedge.storage.redis_journal import RedisJournal
@@ -68,7 +68,7 @@ async def durable(servers: Mapping[str, str], count: int, seconds: float) -> Dur
 
 def _journal(redis: RedisStore, database: Database) -> RedisJournal:
     """As a process of its own opens it."""
-    return RedisJournal(redis, ownership=Ownership(database, node="bench"))
+    return RedisJournal(redis, ownership=PostgresOwnership(database, node="bench"))
 
 
 async def _append(journal: RedisJournal, count: int) -> float:

@@ -23,7 +23,7 @@ from trendedge.runtime import Service, ServiceContext, Supervisor
 from trendedge.storage.api_keys import insert_api_key
 from trendedge.storage.execution_store import PostgresExecutions
 from trendedge.storage.failover_journal import FailoverJournal
-from trendedge.storage.ownership import Ownership
+from trendedge.storage.ownership import PostgresOwnership
 from trendedge.storage.postgres import Database
 from trendedge.storage.postgres_journal import PostgresJournal
 from trendedge.storage.redis import RedisStore
@@ -82,7 +82,7 @@ async def make_owner(database: Database, email: str = "trader@example.test") -> 
 async def desk(database: Database, redis: RedisStore, *, node: str = "test-node") -> AsyncIterator[Desk]:
     """Run the tree as the product does."""
     at, sockets = Addresses.fresh(), Sockets()
-    ownership = Ownership(database, node=node)
+    ownership = PostgresOwnership(database, node=node)
     journal = FailoverJournal(
         RedisJournal(redis, ownership=ownership),
         PostgresJournal(database, ownership=ownership),

@@ -20,7 +20,7 @@ from trendedge.domain.alerts import parse_alert
 from trendedge.storage.accounts import update_account_settings
 from trendedge.storage.executions import load_book
 from trendedge.storage.halt import set_halt
-from trendedge.storage.ownership import Ownership
+from trendedge.storage.ownership import PostgresOwnership
 from trendedge.storage.postgres import Database
 from trendedge.storage.redis import RedisStore
 from trendedge.storage.redis_journal import RedisJournal
@@ -112,7 +112,7 @@ async def test_a_message_that_a_dead_process_left_is_executed_once_and_told(
 ) -> None:
     owner = await make_owner(database)
     command = command_for(owner)
-    before = RedisJournal(redis_store, ownership=Ownership(database, node="test-node"))
+    before = RedisJournal(redis_store, ownership=PostgresOwnership(database, node="test-node"))
     for _ in range(2):
         await before.append(EXECUTOR_MAILBOX, encode_execute(command))
     async with desk(database, redis_store) as place:
@@ -203,7 +203,7 @@ async def test_a_signal_that_killed_three_processes_is_dead_and_its_owner_can_re
 ) -> None:
     owner = await make_owner(database)
     command = command_for(owner)
-    journal = RedisJournal(redis_store, ownership=Ownership(database, node="test-node"))
+    journal = RedisJournal(redis_store, ownership=PostgresOwnership(database, node="test-node"))
     await journal.append(EXECUTOR_MAILBOX, encode_execute(command))
     (entry,) = await journal.recover(EXECUTOR_MAILBOX)
     for _ in range(2):  # the first attempt of the three was made by the process that took the message
@@ -218,7 +218,7 @@ async def test_a_signal_that_killed_three_processes_is_dead_and_its_owner_can_re
 async def test_an_account_that_vanished_holds_nobody_up(database: Database, redis_store: RedisStore) -> None:
     owner = await make_owner(database)
     lost = replace(command_for(owner), account_id="00000000-0000-4000-8000-000000000000")
-    journal = RedisJournal(redis_store, ownership=Ownership(database, node="test-node"))
+    journal = RedisJournal(redis_store, ownership=PostgresOwnership(database, node="test-node"))
     await journal.append(EXECUTOR_MAILBOX, encode_execute(lost))
     async with desk(database, redis_store) as place:
         receipt = await place.post(**BUY)
@@ -231,7 +231,7 @@ async def test_an_account_that_vanished_holds_nobody_up(database: Database, redi
 async def test_mail_of_a_dead_node_is_delivered_when_the_bell_rings(at_the_desk: Desk, redis_store: RedisStore) -> None:
     command = command_for(at_the_desk.owner)
     database = at_the_desk.database
-    dead = RedisJournal(redis_store, ownership=Ownership(database, node="dead-node"))
+    dead = RedisJournal(redis_store, ownership=PostgresOwnership(database, node="dead-node"))
     await dead.append(EXECUTOR_MAILBOX, encode_execute(command))
     await end_lease(redis_store, database, EXECUTOR_MAILBOX, "dead-node")
     at_the_desk.bell.ring()

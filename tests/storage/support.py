@@ -10,9 +10,10 @@ from uuid import uuid4
 from trendedge.domain.execution import Book, ExecutionRequest, decide
 from trendedge.domain.signals import Action, Dialect, Signal
 from trendedge.domain.symbols import Symbol
+from trendedge.runtime.ownership import Owner
 from trendedge.storage.executions import Outcome, Trace, commit_execution, load_book
 from trendedge.storage.failover_journal import FailoverJournal
-from trendedge.storage.ownership import Owner, Ownership
+from trendedge.storage.ownership import PostgresOwnership
 from trendedge.storage.pending import DOUBT_S
 from trendedge.storage.postgres import Database
 from trendedge.storage.postgres_journal import PostgresJournal
@@ -46,7 +47,7 @@ class Journals:
     redis: RedisJournal
     postgres: PostgresJournal
     both: FailoverJournal
-    ownership: Ownership
+    ownership: PostgresOwnership
 
 
 async def own(
@@ -59,7 +60,7 @@ async def own(
     on_change: Callable[[bool], None] = lambda degraded: None,
 ) -> Journals:
     """Open the journals as a process with this node id does, and own the mailbox."""
-    ownership = Ownership(database, node=node)
+    ownership = PostgresOwnership(database, node=node)
     await ownership.take(mailbox)
     in_redis = RedisJournal(redis, ownership=ownership, doubt_s=doubt_s)
     in_postgres = PostgresJournal(database, ownership=ownership, doubt_s=doubt_s)
@@ -91,7 +92,7 @@ class Trader:
     async def join(cls, db: Database, email: str = "trader@example.com") -> "Trader":
         user = await ensure_user(db, email=email)
         account_id = await db.fetchval("select id from accounts where user_id = $1::text::uuid", user.id)
-        ownership = Ownership(db, node=str(uuid4()))
+        ownership = PostgresOwnership(db, node=str(uuid4()))
         await ownership.take(EXECUTOR)
         return cls(db, user.id, str(account_id), ownership.of(EXECUTOR))
 

@@ -25,7 +25,7 @@ from trendedge.storage.executions import (
     load_book,
     reopen_signal,
 )
-from trendedge.storage.ownership import Ownership
+from trendedge.storage.ownership import PostgresOwnership
 from trendedge.storage.postgres import Database
 from trendedge.storage.trades import list_trades
 
@@ -315,7 +315,7 @@ async def test_of_commits_that_leave_the_account_as_it_is_one_gives_the_outcome_
 
 async def test_whoever_was_fenced_commits_nothing(trader: Trader) -> None:
     request = trader.request()
-    heir = Ownership(trader.db, node="heir")
+    heir = PostgresOwnership(trader.db, node="heir")
     assert await heir.fence(trader.owner)
     with pytest.raises(Fenced):
         await trader.commit(request, mark="m")
@@ -328,13 +328,13 @@ async def test_whoever_was_fenced_commits_nothing(trader: Trader) -> None:
 async def test_a_fenced_process_is_not_even_told_what_was_committed(trader: Trader) -> None:
     request = trader.request()
     assert await trader.commit(request) == Committed()
-    assert await Ownership(trader.db, node="heir").fence(trader.owner)
+    assert await PostgresOwnership(trader.db, node="heir").fence(trader.owner)
     with pytest.raises(Fenced):
         await trader.commit(request)
 
 
 async def test_a_process_that_took_the_node_over_fences_the_one_before(trader: Trader) -> None:
-    successor = Ownership(trader.db, node=trader.owner.node)
+    successor = PostgresOwnership(trader.db, node=trader.owner.node)
     await successor.take(trader.owner.mailbox)
     with pytest.raises(Fenced):
         await trader.commit(trader.request())
@@ -351,7 +351,7 @@ async def test_a_fence_waits_for_a_commit_under_way(trader: Trader) -> None:
         assert held is not None
         commit = asyncio.ensure_future(trader.commit(trader.request(), book=await trader.book()))
         await _until_waiting(trader.db)
-        fence = asyncio.ensure_future(Ownership(trader.db, node="heir").fence(owner))
+        fence = asyncio.ensure_future(PostgresOwnership(trader.db, node="heir").fence(owner))
         await _until_waiting(trader.db, at_least=2)
         assert not fence.done()
     assert await commit == Committed()

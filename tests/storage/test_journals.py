@@ -11,7 +11,7 @@ from tests.storage.support import end_lease, own
 from trendedge.runtime.errors import Fenced
 from trendedge.runtime.journal import Appended, Buried, DeadLetter, Duplicate, Journal, Unique
 from trendedge.runtime.simulation import MemoryJournal, MemoryServer
-from trendedge.storage.ownership import Ownership
+from trendedge.storage.ownership import PostgresOwnership
 from trendedge.storage.postgres import Database, open_database
 from trendedge.storage.redis import RedisStore
 from trendedge.storage.redis_journal import RedisJournal
@@ -483,7 +483,7 @@ async def test_without_postgresql_nobody_is_fenced_and_adoption_waits(
     await append((await own(database, redis_store, BOX, "a")).redis, b"x")
     await end_lease(redis_store, database, BOX, "a")
     async with open_database("postgresql://nobody@127.0.0.1:1/nothing") as down:
-        cut_off = RedisJournal(redis_store, ownership=Ownership(down, node="b"))
+        cut_off = RedisJournal(redis_store, ownership=PostgresOwnership(down, node="b"))
         assert await cut_off.adopt(BOX) == []
         await cut_off.settle(BOX, await append(cut_off, b"its own mail is taken and settled"))
     assert [entry.payload for entry in await (await own(database, redis_store, BOX, "c")).redis.adopt(BOX)] == [b"x"]

@@ -6,7 +6,7 @@ from trendedge.domain.execution import Book, Execution, ExecutionRequest, LastPr
 from trendedge.runtime.errors import Fenced
 from trendedge.storage.events import StoredEvent, select_events_of_signal
 from trendedge.storage.executions import Outcome, Trace, commit_execution, load_book
-from trendedge.storage.ownership import Ownership
+from trendedge.storage.ownership import PostgresOwnership
 from trendedge.storage.postgres import Database
 from trendedge.storage.prices import select_last_price
 
@@ -16,7 +16,7 @@ class PostgresExecutions:
 
     __slots__ = ("_database", "_mailbox", "_ownership")
 
-    def __init__(self, database: Database, ownership: Ownership, *, mailbox: str) -> None:
+    def __init__(self, database: Database, ownership: PostgresOwnership, *, mailbox: str) -> None:
         """:param mailbox: whose messages lead to the executions: only its owner may commit"""
         self._database = database
         self._ownership = ownership

@@ -9,10 +9,10 @@ from trendedge.domain.positions import Position
 from trendedge.domain.signals import Direction
 from trendedge.domain.trades import Trade, TradeStatus
 from trendedge.runtime.errors import Fenced
+from trendedge.runtime.ownership import Owner
 from trendedge.storage.errors import StoreUnavailable, UnknownAccount
 from trendedge.storage.execution_rows import Trace, encode
 from trendedge.storage.execution_sql import COMMIT, OUTCOME, REOPEN, WHY_NOT
-from trendedge.storage.ownership import Owner
 from trendedge.storage.postgres import STORE, Database, Row
 from trendedge.storage.values import as_uuid
 

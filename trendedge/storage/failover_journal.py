@@ -9,8 +9,8 @@ from typing import Protocol
 
 from trendedge.runtime.errors import Fenced, JournalUnavailable
 from trendedge.runtime.journal import Announcement, Appended, Buried, DeadLetter, Duplicate, Entry, Journal, Unique
+from trendedge.runtime.ownership import Ownership
 from trendedge.storage.errors import StoreUnavailable
-from trendedge.storage.ownership import Ownership
 from trendedge.storage.pending import journal_unavailable
 
 PROBE_S = 1.0

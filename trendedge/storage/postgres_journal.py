@@ -9,8 +9,9 @@ from typing import Any
 
 from trendedge.runtime.errors import JournalUnavailable
 from trendedge.runtime.journal import Announcement, Appended, Buried, DeadLetter, Duplicate, Entry, Unique
+from trendedge.runtime.ownership import Owner
 from trendedge.storage.errors import StoreUnavailable
-from trendedge.storage.ownership import Owner, Ownership
+from trendedge.storage.ownership import PostgresOwnership
 from trendedge.storage.pending import DOUBT_S, Pending, journal_unavailable
 from trendedge.storage.postgres import STORE, Database, Row
 from trendedge.storage.values import storable
@@ -32,7 +33,7 @@ class PostgresJournal:
         self,
         database: Database,
         *,
-        ownership: Ownership,
+        ownership: PostgresOwnership,
         doubt_s: float = DOUBT_S,
     ) -> None:
         self._database = database

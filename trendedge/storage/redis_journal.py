@@ -12,9 +12,10 @@ import structlog
 from redis.exceptions import ResponseError
 
 from trendedge.runtime.journal import Announcement, Appended, Buried, DeadLetter, Duplicate, Entry, Unique
+from trendedge.runtime.ownership import Owner
 from trendedge.storage import redis_scripts as scripts
 from trendedge.storage.errors import StoreUnavailable
-from trendedge.storage.ownership import Owner, Ownership
+from trendedge.storage.ownership import PostgresOwnership
 from trendedge.storage.pending import DOUBT_S, Pending, journal_unavailable
 from trendedge.storage.redis import Argument, RedisStore, Script
 
@@ -35,7 +36,7 @@ class RedisJournal:
         self,
         redis: RedisStore,
         *,
-        ownership: Ownership,
+        ownership: PostgresOwnership,
         mark_prefix: str = "dedup:webhook:",
         doubt_s: float = DOUBT_S,
     ) -> None:

@@ -1,0 +1,69 @@
+"""Who owns a mailbox's entries: a node with an epoch, of which one place, the registry, knows the newest.
+
+Whoever adopts the mail of another node first fences it: the epoch in the registry is counted up, and whatever commits
+an effect looks at it in its own transaction. A process that was away for longer than its lease (stopped, swapped out,
+cut off) therefore commits nothing any more, whatever it still has in memory.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from trendedge.runtime.errors import Fenced
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """One incarnation of a node's ownership of a mailbox."""
+
+    mailbox: str
+    node: str
+    epoch: int
+    """Counts up with each process of the node, and with each fence. 0 owns nothing."""
+
+
+class Ownership(ABC):
+    """The epochs of one process, one a mailbox.
+
+    They are its own until somebody says `lost`, which is told by whichever statement or script was refused first.
+    """
+
+    def __init__(self, *, node: str) -> None:
+        self.node = node
+        self._epochs: dict[str, int] = {}
+        self._lost: set[str] = set()
+
+    def of(self, mailbox: str) -> Owner:
+        """What a statement or script has to prove: the owner as far as this process knows."""
+        return Owner(mailbox, self.node, self._epochs.get(mailbox, 0))
+
+    async def take(self, mailbox: str) -> bool:
+        """Own the mailbox with a new epoch, unless it is owned already; whether there was a new epoch.
+
+        To be called before anything of the mailbox is in memory: what was read under an older epoch may be somebody
+        else's by now. Raises the registry's own error when it cannot be reached, for nobody else gives epochs.
+        """
+        if mailbox in self._epochs and mailbox not in self._lost:
+            return False
+        self._epochs[mailbox] = await self.next_epoch(mailbox)
+        self._lost.discard(mailbox)
+        return True
+
+    def lost(self, owner: Owner) -> Fenced:
+        """The error for what `owner` was refused; the next `take` gets a new epoch."""
+        if owner == self.of(owner.mailbox):
+            self._lost.add(owner.mailbox)
+        return Fenced(owner.mailbox, owner.epoch)
+
+    @abstractmethod
+    async def next_epoch(self, mailbox: str) -> int:
+        """Count up this node's epoch in the registry."""
+
+    @abstractmethod
+    async def fence(self, owner: Owner) -> bool:
+        """See to it that neither this owner nor an older one of the node commits anything from now on.
+
+        Waits for commits under way: when this returns, an effect of theirs is either visible or will never be. Raises
+        the registry's own error when it cannot be reached: nobody may touch the owner's mail yet.
+
+        :returns: False when it was so already, because somebody else fenced it or the node came back
+        """
