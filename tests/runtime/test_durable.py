@@ -330,6 +330,42 @@ async def test_mail_of_a_dead_process_is_adopted_while_this_one_runs() -> None:
     assert journal.settled == ["1"]
 
 
+class NoGraves(MemoryJournal):
+    """A journal whose store is down whenever something is to be buried."""
+
+    async def bury(self, mailbox: str, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
+        raise JournalUnavailable("graves", "down")
+
+
+async def test_what_cannot_be_buried_now_is_buried_later_and_holds_up_nothing_that_was_adopted_with_it() -> None:
+    journal, done = MemoryJournal(), list[str]()
+    ref, spec = tree(journal, done)
+    async with running(spec):
+        journal.orphans = [Entry("1", b"a|killer", 2), Entry("2", b"a|orphan", 1)]
+        journal.bury = NoGraves().bury  # type: ignore[method-assign]
+        assert await ref.adopt() == 1
+        await anyio.wait_all_tasks_blocked()
+        assert done == ["orphan"]
+        assert (ref.cell.log is not None and ref.cell.log.pending, journal.dead) == (1, [])
+        del journal.bury
+        assert await ref.adopt() == 0
+    assert [(payload, letter.attempts) for payload, letter in journal.dead] == [(b"a|killer", 3)]
+    assert journal.entries == {}
+
+
+async def test_a_message_that_failed_for_good_is_buried_when_its_store_is_back() -> None:
+    journal, done = MemoryJournal(), list[str]()
+    ref, spec = tree(journal, done)
+    async with running(spec):
+        journal.bury = NoGraves().bury  # type: ignore[method-assign]
+        await ref.tell(Order("a", "poison"))
+        await ref.tell(Order("a", "buy"))
+        await until(lambda: done == ["buy"])
+        del journal.bury
+        await ref.adopt()
+    assert [(payload, letter.attempts) for payload, letter in journal.dead] == [(b"a|poison", 3)]
+
+
 async def test_an_attempt_is_counted_when_a_recovered_message_is_begun_and_not_before() -> None:
     journal = MemoryJournal(entries={"000001": b"a|needs store", "000002": b"a|buy"})
     ref, spec = tree(journal, [])

@@ -43,6 +43,8 @@ class DurableLog:
         self._settlements: deque[tuple[str, tuple[Announcement, ...]]] = deque()
         self._wake = asyncio.Event()
         self._lost: Fenced | None = None
+        self._unburied: dict[str, tuple[bytes, DeadLetter]] = {}
+        """Entries whose store could not be reached when they were to be buried."""
         self.known: dict[str, float] = {}
         """Entries that are in memory or being settled: recovery must not deliver them a second time. With the loop's
         time of their append, oldest first."""
@@ -87,7 +89,9 @@ class DurableLog:
         return await self._read(await self._at.journal.recover(self._at.mailbox), max_deliveries, now)
 
     async def adopt(self, max_deliveries: int, *, now: float) -> list[Envelope]:
-        """What became this process's own since the last look; otherwise as `recover`."""
+        """What became this process's own since the last look; otherwise as `recover`. Buries what is due."""
+        for entry_id, (payload, letter) in list(self._unburied.items()):
+            await self._bury(entry_id, payload, letter)
         return await self._read(await self._at.journal.adopt(self._at.mailbox), max_deliveries, now)
 
     async def _read(self, entries: list[Entry], max_deliveries: int, now: float) -> list[Envelope]:
@@ -96,6 +100,7 @@ class DurableLog:
         return [envelope for envelope in envelopes if envelope is not None]
 
     async def _decoded(self, entry: Entry, max_deliveries: int, now: float) -> Envelope | None:
+        self.known[entry.entry_id] = now - entry.age_s
         try:
             message = self._at.decode(entry.payload)
         except Exception as error:
@@ -108,14 +113,9 @@ class DurableLog:
             await self._tell_outcome(message, letter)
             await self._bury(entry.entry_id, entry.payload, letter)
             return None
-        envelope = self._delivered(entry, message, now)
-        envelope.recovered = True
-        return envelope
-
-    def _delivered(self, entry: Entry, message: Any, now: float) -> Envelope:
-        self.known[entry.entry_id] = now - entry.age_s
         envelope = Envelope(message, enqueued_at=now)
         envelope.entry_id = entry.entry_id
+        envelope.recovered = True
         return envelope
 
     def read(self, buried: Buried) -> Any:
@@ -147,7 +147,10 @@ class DurableLog:
             raise UnknownDeadLetter(dead_id)
         self.dead = max(0, self.dead - 1)
         log.warning("dead letter replayed", mailbox=self._at.mailbox, dead_id=dead_id, entry_id=entry.entry_id)
-        return self._delivered(entry, message, now)
+        self.known[entry.entry_id] = now - entry.age_s
+        envelope = Envelope(message, enqueued_at=now)
+        envelope.entry_id = entry.entry_id
+        return envelope
 
     async def discard(self, dead_id: str) -> None:
         """Remove a dead letter for good.
@@ -185,7 +188,7 @@ class DurableLog:
             log.warning("attempt not counted", mailbox=self._at.mailbox, error=str(error))
 
     async def bury(self, envelope: Envelope, error: Exception) -> None:
-        """Move a message that failed for good to the dead letters. While no store can be reached it stays pending."""
+        """Move a message that failed for good to the dead letters."""
         if envelope.entry_id is None:
             return
         text = "".join(traceback.format_exception(error))
@@ -195,8 +198,6 @@ class DurableLog:
             await self._bury(envelope.entry_id, self._at.encode(envelope.message), letter)
         except Fenced as fenced:
             self.lose(fenced)
-        except JournalUnavailable as unavailable:
-            log.error("dead letter not stored", mailbox=self._at.mailbox, error=str(unavailable))
 
     async def _tell_outcome(self, message: Any, letter: DeadLetter) -> None:
         if self._at.on_bury is None:
@@ -208,7 +209,19 @@ class DurableLog:
             log.error("outcome of a buried message not told", mailbox=self._at.mailbox, exc_info=error)
 
     async def _bury(self, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
-        await self._at.journal.bury(self._at.mailbox, entry_id, payload, letter)
+        """Move an entry to the dead letters. While its store cannot be reached it stays pending; `adopt` tries again.
+
+        :raises Fenced: it is another process's by now
+        """
+        try:
+            await self._at.journal.bury(self._at.mailbox, entry_id, payload, letter)
+        except Fenced:
+            raise
+        except JournalUnavailable as error:
+            self._unburied[entry_id] = payload, letter
+            log.error("dead letter not stored yet", mailbox=self._at.mailbox, entry_id=entry_id, error=str(error))
+            return
+        self._unburied.pop(entry_id, None)
         self.known.pop(entry_id, None)
         self.dead += 1
         log.error("message buried", mailbox=self._at.mailbox, entry_id=entry_id, cause=letter.cause)
@@ -252,6 +265,7 @@ class DurableLog:
     def forget(self) -> None:
         """Know of nothing any more. What is committed and not settled comes again, here or elsewhere: harmless."""
         self.known.clear()
+        self._unburied.clear()
         self._settlements.clear()
         self._lost = None
         self._wake.clear()
