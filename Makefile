@@ -2,7 +2,7 @@
 # PORT and HOST say where to listen, TRENDEDGE_HOME where to keep data, ARGS what else to tell pytest or the benchmark.
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test lint format bench lock clean ready
+.PHONY: help run dev test lint format bench simulate lock clean ready
 
 # The first Python 3 that works: pyenv's stand-in fails where it does not have the version that .python-version names.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 /usr/local/bin/python3 /usr/bin/python3; do \
@@ -12,7 +12,7 @@ COMPILE := .uv/bin/uv pip compile --quiet --universal --generate-hashes --no-ann
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r name text; do \
-		printf '%-12s %s\n' "$$name" "$$text"; done
+		printf '%-14s %s\n' "$$name" "$$text"; done
 
 run: ready ## set up and serve on http://127.0.0.1:8000
 	@exec $(VENV) -m trendedge serve --stop-with-parent
@@ -36,6 +36,9 @@ format: ready ## mend what a program can mend
 bench: ready ## start the product, load it, print a table
 	@$(VENV) -m benchmarks $(ARGS)
 	@[ -n "$(ARGS)" ] || exec $(VENV) -m benchmarks runtime
+
+simulate: ready ## run SEEDS=1000 seeds of the simulation, or SEED=123 with its trace
+	@exec $(VENV) -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000)) $(ARGS)
 
 lock: ready ## resolve the dependencies anew
 	$(COMPILE) --python-version 3.12 --all-extras pyproject.toml -o requirements-dev.lock

@@ -1,6 +1,7 @@
 """Intake: gives an alert its id and its account, and makes it durable before anybody is told that it was accepted."""
 
 import uuid
+from collections.abc import Callable
 from typing import ClassVar
 
 from trendedge.actors.keyring import KeyOwner
@@ -30,14 +31,15 @@ class Intake(Actor[ReceiveAlert]):
         ActorStopped,
     )
 
-    def __init__(self, executor: DurableRef[ExecuteSignal]) -> None:
+    def __init__(self, executor: DurableRef[ExecuteSignal], *, new_id: Callable[[], uuid.UUID] = uuid.uuid4) -> None:
         self._executor = executor
+        self._new_id = new_id
 
     async def receive(self, message: ReceiveAlert) -> Receipt:
         """Journal the alert for the executor, unless one with the same meaning came within the window."""
         signal = message.alert.signal
         command = ExecuteSignal(
-            signal_id=str(uuid.uuid4()),
+            signal_id=str(self._new_id()),
             user_id=message.owner.user_id,
             account_id=account_of(message.owner, signal),
             received_at=message.received_at,

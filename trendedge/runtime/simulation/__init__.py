@@ -4,8 +4,9 @@ The same seed gives the same run, to the last step. Nothing here knows of a part
 """
 
 from trendedge.runtime.simulation.errors import Deadlocked, Livelocked, NotSimulated, SimulationFault
-from trendedge.runtime.simulation.journal import MemoryJournal, MemoryServer
+from trendedge.runtime.simulation.journal import MemoryJournal, MemoryServer, Stored
 from trendedge.runtime.simulation.loop import SimulatedLoop
+from trendedge.runtime.simulation.ownership import MemoryOwnership, MemoryRegistry
 from trendedge.runtime.simulation.process import SimulatedProcess, current_process
 from trendedge.runtime.simulation.running import Run, simulate
 from trendedge.runtime.simulation.wire import Faults, FaultyWire, GoodWire, Wire
@@ -17,12 +18,15 @@ __all__ = [
     "GoodWire",
     "Livelocked",
     "MemoryJournal",
+    "MemoryOwnership",
+    "MemoryRegistry",
     "MemoryServer",
     "NotSimulated",
     "Run",
     "SimulatedLoop",
     "SimulatedProcess",
     "SimulationFault",
+    "Stored",
     "Wire",
     "current_process",
     "simulate",

@@ -1,21 +1,26 @@
 """A journal in memory that several simulated nodes share: one server, and one `MemoryJournal` for each process."""
 
 import asyncio
+import re
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from trendedge.runtime.errors import Fenced, JournalUnavailable
 from trendedge.runtime.journal import Announcement, Appended, Buried, DeadLetter, Duplicate, Entry, Unique
+from trendedge.runtime.ownership import Owner, Ownership
+from trendedge.runtime.simulation.ownership import MemoryOwnership, MemoryRegistry
 from trendedge.runtime.simulation.wire import GoodWire, Wire
 
 LEASE_S = 30.0
-HEARTBEAT_S = 10.0
 DOUBT_S = 5.0
 """Age at which an append has surely been answered or given up."""
 
 
-ID_DIGITS = 10
+_ID = re.compile(r"[0-9]{13}-[0-9]{6}")
+"""Milliseconds of the clock and a running number: in the order of the appends, as texts too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +32,21 @@ class Stored:
     origin: str
     """The id under which it was appended: it stays the same when another node adopts the entry."""
     appended_at: float
+    way: tuple[str, ...]
+    """The nodes whose it was, one after the other; the first has appended it."""
     attempts: int = 0
 
     @property
     def moved(self) -> bool:
         """It was adopted from another node."""
-        return self.entry_id != self.origin
+        return len(self.way) > 1
 
 
 @dataclass
 class MemoryServer:
     """What the processes share. Every method is one atomic step, as a script is in Redis.
+
+    Whatever is done on behalf of an owner that is none any more raises `Fenced` and changes nothing.
 
     `accepted`, `settled` and `buried` remember what happened to each entry, by the id under which it was appended: what
     was accepted is at any time settled, buried or in exactly one stream.
@@ -47,104 +56,150 @@ class MemoryServer:
     wall_clock: Callable[[], float] = time.time
     """Unix seconds, of which only dead letters tell."""
     lease_s: float = LEASE_S
+    registry: MemoryRegistry = field(default_factory=MemoryRegistry)
     streams: defaultdict[tuple[str, str], dict[str, Stored]] = field(default_factory=lambda: defaultdict(dict))
     """Unsettled entries by mailbox and node, oldest first."""
-    leases: dict[str, float] = field(default_factory=dict)
-    """When each node's lease runs out, seconds of `clock`."""
+    leases: dict[tuple[str, str], tuple[int, float]] = field(default_factory=dict)
+    """Epoch and end of the lease (seconds of `clock`) of each mailbox and node that has entries, and of no other."""
+    fences: dict[tuple[str, str], int] = field(default_factory=dict)
+    """The lowest epoch that may still act, by mailbox and node."""
     marks: dict[str, tuple[str, str, float]] = field(default_factory=dict)
     """Value, entry id and end of each dedup mark."""
-    accepted: list[str] = field(default_factory=list)
+    accepted: dict[str, Stored] = field(default_factory=dict)
+    """As they were when they were last moved."""
     settled: dict[str, None] = field(default_factory=dict)
     dead: defaultdict[str, dict[str, Buried]] = field(default_factory=lambda: defaultdict(dict))
     """Dead letters by mailbox and id, oldest first."""
     buried: dict[str, None] = field(default_factory=dict)
+    begun: Counter[str] = field(default_factory=Counter)
+    """Attempts that were counted, by the id under which the entry was appended."""
     published: list[Announcement] = field(default_factory=list)
     _number: int = 0
 
-    def append(self, mailbox: str, node: str, payload: bytes, unique: Unique | None) -> tuple[bool, str]:
+    def owned(self, owner: Owner) -> None:
+        """Where every act of an owner begins: raises `Fenced` for one that is none any more."""
+        if self.fences.get((owner.mailbox, owner.node), 0) > owner.epoch:
+            raise Fenced(owner.mailbox, owner.epoch)
+
+    def join(self, owner: Owner) -> None:
+        """The newest owner of the node: older ones are refused from now on."""
+        self.fences[owner.mailbox, owner.node] = owner.epoch
+        self.renew(owner)
+
+    def append(self, owner: Owner, payload: bytes, unique: Unique | None) -> tuple[bool, str]:
         """(True, entry id), or (False, the first value) when the mark is taken."""
-        self.renew(node)
+        self.owned(owner)
         if unique is not None:
             value, entry_id, ends = self.marks.get(unique.mark, ("", "", float("-inf")))
             if ends > self.clock():
                 return (True, entry_id) if value == unique.value else (False, value)
-        entry_id = self._add(mailbox, node, payload).entry_id
+        entry_id = self._add(owner, payload).entry_id
         if unique is not None:
             self.marks[unique.mark] = (unique.value, entry_id, self.clock() + unique.ttl_s)
         return True, entry_id
 
-    def settle(self, mailbox: str, node: str, entry_id: str, announce: Sequence[Announcement]) -> None:
+    def settle(self, owner: Owner, entry_id: str, announce: Sequence[Announcement]) -> None:
         """Forget an entry; what is gone already is only announced."""
-        stored = self.streams[mailbox, node].pop(entry_id, None)
+        self.owned(owner)
+        stored = self._remove(owner, entry_id)
         if stored is not None:
             self.settled[stored.origin] = None
         self.published.extend(announce)
 
-    def bury(self, mailbox: str, node: str, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
+    def bury(self, owner: Owner, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
         """Move an entry to the dead letters; nothing when it is gone."""
-        stored = self.streams[mailbox, node].pop(entry_id, None)
+        self.owned(owner)
+        stored = self._remove(owner, entry_id)
         if stored is not None:
             self.buried[stored.origin] = None
             dead_id = self._new_id()
-            self.dead[mailbox][dead_id] = Buried(dead_id, payload, letter, self.wall_clock())
+            self.dead[owner.mailbox][dead_id] = Buried(dead_id, payload, letter, self.wall_clock())
 
-    def begin(self, mailbox: str, node: str, entry_id: str) -> None:
+    def begin(self, owner: Owner, entry_id: str) -> None:
         """Count an attempt."""
-        stored = self.streams[mailbox, node].get(entry_id)
+        self.owned(owner)
+        stream = self.streams[owner.mailbox, owner.node]
+        stored = stream.get(entry_id)
         if stored is not None:
-            self.streams[mailbox, node][entry_id] = replace(stored, attempts=stored.attempts + 1)
+            self.begun[stored.origin] += 1
+            stream[entry_id] = replace(stored, attempts=stored.attempts + 1)
 
-    def read(self, mailbox: str, node: str) -> list[Stored]:
+    def read(self, owner: Owner) -> list[Stored]:
         """The unsettled entries of a node, in the order in which they were appended."""
-        return sorted(self.streams[mailbox, node].values(), key=lambda stored: stored.origin)
+        return sorted(self.streams[owner.mailbox, owner.node].values(), key=lambda stored: stored.origin)
 
-    def renew(self, node: str) -> None:
-        """The node is alive."""
-        self.leases[node] = self.clock() + self.lease_s
+    def renew(self, owner: Owner) -> None:
+        """The owner is alive; one without entries needs no lease."""
+        self.owned(owner)
+        place = owner.mailbox, owner.node
+        if self.streams[place]:
+            self.leases[place] = owner.epoch, self.clock() + self.lease_s
 
     def end_lease(self, node: str) -> None:
         """What happens when a node was not heard of for too long."""
-        self.leases.pop(node, None)
+        for place, (epoch, _) in self.leases.items():
+            if place[1] == node:
+                self.leases[place] = epoch, float("-inf")
 
-    def adopt(self, mailbox: str, node: str) -> int:
-        """Move the mail of nodes without a lease to this one; how many entries that were."""
-        self.renew(node)
-        moved = 0
-        for box, other in list(self.streams):
-            if box == mailbox and other != node and self.leases.get(other, 0.0) <= self.clock():
-                for stored in self.read(box, other):
-                    entry_id = self._new_id()
-                    self.streams[mailbox, node][entry_id] = replace(stored, entry_id=entry_id)
-                    moved += 1
-                del self.streams[box, other]
-        return moved
+    def look(self, owner: Owner) -> list[Owner]:
+        """The others whose lease has run out."""
+        self.owned(owner)
+        return [
+            Owner(mailbox, node, epoch)
+            for (mailbox, node), (epoch, ends) in self.leases.items()
+            if mailbox == owner.mailbox and node != owner.node and ends <= self.clock()
+        ]
 
-    def count(self, mailbox: str, node: str) -> tuple[int, int]:
+    def adopt(self, them: Owner, us: Owner) -> int:
+        """Take over the entries of an owner that was fenced in the registry; how many there were."""
+        self.owned(us)
+        place = them.mailbox, them.node
+        epoch, _ = self.leases.get(place, (0, 0.0))
+        if place not in self.leases or epoch > them.epoch:
+            return 0  # another adopter had it all, or they came back with a new epoch
+        self.fences[place] = max(self.fences.get(place, 0), them.epoch + 1)
+        theirs = self.read(them)
+        for stored in theirs:
+            mine = replace(stored, entry_id=self._new_id(), way=(*stored.way, us.node))
+            self.streams[us.mailbox, us.node][mine.entry_id] = self.accepted[mine.origin] = mine
+        del self.streams[place], self.leases[place]
+        self.renew(us)
+        return len(theirs)
+
+    def count(self, owner: Owner) -> tuple[int, int]:
         """(unsettled of this node, dead of all nodes)."""
-        return len(self.streams[mailbox, node]), len(self.dead[mailbox])
+        return len(self.streams[owner.mailbox, owner.node]), len(self.dead[owner.mailbox])
 
     def dead_letters(self, mailbox: str, after: str | None, limit: int) -> list[Buried]:
         """The newest first."""
-        if after is not None and not (after.isascii() and after.isdecimal() and len(after) == ID_DIGITS):
+        if after is not None and not _ID.fullmatch(after):
             return []
         newest_first = reversed(self.dead[mailbox].values())
         return [one for one in newest_first if after is None or one.dead_id < after][:limit]
 
-    def replay(self, mailbox: str, node: str, dead_id: str) -> Stored | None:
+    def replay(self, owner: Owner, dead_id: str) -> Stored | None:
         """Make an entry of a dead letter."""
-        self.renew(node)
-        letter = self.dead[mailbox].pop(dead_id, None)
-        return None if letter is None else self._add(mailbox, node, letter.payload)
+        self.owned(owner)
+        letter = self.dead[owner.mailbox].pop(dead_id, None)
+        return None if letter is None else self._add(owner, letter.payload)
 
-    def _add(self, mailbox: str, node: str, payload: bytes) -> Stored:
+    def _add(self, owner: Owner, payload: bytes) -> Stored:
         entry_id = self._new_id()
-        stored = self.streams[mailbox, node][entry_id] = Stored(entry_id, payload, entry_id, self.clock())
-        self.accepted.append(entry_id)
+        stored = Stored(entry_id, payload, entry_id, self.clock(), (owner.node,))
+        self.streams[owner.mailbox, owner.node][entry_id] = self.accepted[entry_id] = stored
+        self.renew(owner)
+        return stored
+
+    def _remove(self, owner: Owner, entry_id: str) -> Stored | None:
+        place = owner.mailbox, owner.node
+        stored = self.streams[place].pop(entry_id, None)
+        if not self.streams[place]:
+            self.leases.pop(place, None)
         return stored
 
     def _new_id(self) -> str:
         self._number += 1
-        return f"{self._number:0{ID_DIGITS}}"
+        return f"{int(self.clock() * 1000):013}-{self._number:06}"
 
 
 class MemoryJournal:
@@ -155,18 +210,24 @@ class MemoryJournal:
         server: MemoryServer | None = None,
         *,
         node: str = "a",
+        ownership: Ownership | None = None,
         wire: Wire | None = None,
         doubt_s: float = DOUBT_S,
     ) -> None:
+        """:param ownership: to be given when several journals of a process share the registry of one of them"""
         self.server = server or MemoryServer()
-        self.node = node
         self._wire = wire or GoodWire()
+        self.ownership = ownership or MemoryOwnership(self.server.registry, node=node, wire=self._wire)
         self._doubt_s = doubt_s
         self._known: defaultdict[str, set[str]] = defaultdict(set)
 
     async def append(self, mailbox: str, payload: bytes, *, unique: Unique | None = None) -> Appended | Duplicate:
         """As `Journal.append`."""
-        taken, text = await self._wire.call("append", lambda: self.server.append(mailbox, self.node, payload, unique))
+        owner = self.ownership.of(mailbox)
+        taken, text = await self._act(owner, "append", lambda: self.server.append(owner, payload, unique))
+        if owner != self.ownership.of(mailbox):
+            # Read again meanwhile, as a new owner: only the server knows whose this entry is by now.
+            raise self.ownership.lost(owner)
         if not taken:
             return Duplicate(text)
         self._known[mailbox].add(text)
@@ -174,32 +235,42 @@ class MemoryJournal:
 
     async def settle(self, mailbox: str, entry_id: str, *, announce: Sequence[Announcement] = ()) -> None:
         """As `Journal.settle`."""
-        await self._wire.call("settle", lambda: self.server.settle(mailbox, self.node, entry_id, announce))
+        owner = self.ownership.of(mailbox)
+        await self._act(owner, "settle", lambda: self.server.settle(owner, entry_id, announce))
         self._known[mailbox].discard(entry_id)
 
     async def bury(self, mailbox: str, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
         """As `Journal.bury`."""
-        await self._wire.call("bury", lambda: self.server.bury(mailbox, self.node, entry_id, payload, letter))
+        owner = self.ownership.of(mailbox)
+        await self._act(owner, "bury", lambda: self.server.bury(owner, entry_id, payload, letter))
         self._known[mailbox].discard(entry_id)
 
     async def begin(self, mailbox: str, entry_id: str) -> None:
         """As `Journal.begin`."""
-        await self._wire.call("begin", lambda: self.server.begin(mailbox, self.node, entry_id))
+        owner = self.ownership.of(mailbox)
+        await self._act(owner, "begin", lambda: self.server.begin(owner, entry_id))
 
     async def recover(self, mailbox: str) -> list[Entry]:
         """As `Journal.recover`."""
-        return self._deliver(mailbox, await self._wire.call("recover", lambda: self._take_over(mailbox)))
+        await self.ownership.take(mailbox)
+        self._known[mailbox].clear()
+        owner = self.ownership.of(mailbox)
+        await self._act(owner, "join", lambda: self.server.join(owner))
+        await self._adopt_from_the_dead(owner)
+        return self._deliver(mailbox, await self._act(owner, "read", lambda: self.server.read(owner)))
 
     async def adopt(self, mailbox: str) -> list[Entry]:
         """As `Journal.adopt`. A young entry that nobody here knows may be an append whose answer is just coming in."""
-        found = await self._wire.call("adopt", lambda: self._take_over(mailbox))
+        owner = self.ownership.of(mailbox)
+        await self._adopt_from_the_dead(owner)
+        found = await self._act(owner, "read", lambda: self.server.read(owner))
         now = self.server.clock()
         unknown = [stored for stored in found if stored.entry_id not in self._known[mailbox]]
         return self._deliver(mailbox, [s for s in unknown if s.moved or now - s.appended_at >= self._doubt_s])
 
     async def count(self, mailbox: str) -> tuple[int, int]:
         """As `Journal.count`."""
-        return await self._wire.call("count", lambda: self.server.count(mailbox, self.node))
+        return await self._wire.call("count", lambda: self.server.count(self.ownership.of(mailbox)))
 
     async def dead_letters(self, mailbox: str, *, after: str | None = None, limit: int = 50) -> list[Buried]:
         """As `Journal.dead_letters`."""
@@ -211,7 +282,8 @@ class MemoryJournal:
 
     async def replay(self, mailbox: str, dead_id: str) -> Entry | None:
         """As `Journal.replay`."""
-        stored = await self._wire.call("replay", lambda: self.server.replay(mailbox, self.node, dead_id))
+        owner = self.ownership.of(mailbox)
+        stored = await self._act(owner, "replay", lambda: self.server.replay(owner, dead_id))
         return None if stored is None else self._deliver(mailbox, [stored])[0]
 
     async def discard(self, mailbox: str, dead_id: str) -> bool:
@@ -220,14 +292,32 @@ class MemoryJournal:
         return gone is not None
 
     async def keep_lease(self) -> None:
-        """Say that the node is alive, until cancelled."""
+        """Say that the node is alive while it has unsettled mail, until cancelled."""
         while True:
-            await asyncio.sleep(HEARTBEAT_S)
-            self.server.renew(self.node)
+            await asyncio.sleep(self.server.lease_s / 3)
+            for mailbox in [mailbox for mailbox, known in self._known.items() if known]:
+                with suppress(JournalUnavailable):  # appends, settlements and looks say so
+                    await self._renew(self.ownership.of(mailbox))
 
-    def _take_over(self, mailbox: str) -> list[Stored]:
-        self.server.adopt(mailbox, self.node)
-        return self.server.read(mailbox, self.node)
+    async def _renew(self, owner: Owner) -> None:
+        await self._act(owner, "renew", lambda: self.server.renew(owner))
+
+    async def _adopt_from_the_dead(self, us: Owner) -> None:
+        for them in await self._act(us, "look", lambda: self.server.look(us)):
+            try:
+                await self.ownership.fence(them)
+            except JournalUnavailable:
+                return  # they could not be fenced, so their mail is not touched
+            await self._adopt_from(them, us)
+
+    async def _adopt_from(self, them: Owner, us: Owner) -> None:
+        await self._act(us, "adopt", lambda: self.server.adopt(them, us))
+
+    async def _act[T](self, owner: Owner, operation: str, effect: Callable[[], T]) -> T:
+        try:
+            return await self._wire.call(operation, effect)
+        except Fenced as error:
+            raise self.ownership.lost(owner) from error
 
     def _deliver(self, mailbox: str, found: list[Stored]) -> list[Entry]:
         self._known[mailbox].update(stored.entry_id for stored in found)

@@ -125,10 +125,14 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             self._ready.append(heapq.heappop(scheduled))  # type: ignore[attr-defined]  # of BaseEventLoop
         self._sort_ready()
 
+    def put_back(self, handles: list[events.Handle]) -> None:
+        """Let callbacks run that were taken out of the queue."""
+        self._ready.extend(handles)  # type: ignore[attr-defined]  # of BaseEventLoop
+
     @staticmethod
     def _may_run(handle: events.Handle) -> bool:
         process = owner(handle._context)  # type: ignore[attr-defined]  # of asyncio.Handle
-        return process is None or process.may_step()
+        return process is None or process.may_step(handle)
 
     def _name(self, handle: events.Handle, number: int) -> str:
         if number:
@@ -145,7 +149,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         return SimulatedProcess(self, name)
 
     def dispose(self) -> None:
-        """Close the loop, and what dead processes have left lying about."""
+        """Close the loop, and what dead processes have left lying about. Nothing of that comes into the trace."""
+        self.trace.close()
         for task in self.unfinished():
             task.discard()
         self._generators.clear()

@@ -19,6 +19,7 @@ class Trace:
         self.lines: list[str] = []
         self.counts: Counter[str] = Counter()
         """Notes by kind."""
+        self._open = True
         self._clock = clock
         self._hash = hashlib.blake2b(digest_size=16)
 
@@ -30,6 +31,8 @@ class Trace:
 
     def note(self, kind: str, text: str = "") -> None:
         """Something worth knowing: a fault, a commit, an acknowledgement."""
+        if not self._open:
+            return
         self.counts[kind] += 1
         self._hash.update(f"{kind}\x1f{text}\x1e".encode())
         if self.verbose:
@@ -37,8 +40,12 @@ class Trace:
 
     def comment(self, text: str) -> None:
         """A line for the reader that does not count towards the digest."""
-        if self.verbose:
+        if self.verbose and self._open:
             self.lines.append(f"{self._clock():14.6f}      # {text}")
+
+    def close(self) -> None:
+        """Take nothing any more."""
+        self._open = False
 
     def digest(self) -> str:
         """32 hexadecimal digits."""

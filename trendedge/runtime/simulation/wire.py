@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -63,6 +64,8 @@ class FaultyWire:
         self.faults = faults
         self.down = False
         """The store is switched off: every operation fails without an effect."""
+        self.failed: set[tuple[str, str]] = set()
+        """Operations that did not come to their end, with the name of the process that had called."""
         self._loop = loop
         self._store = store
         self._unavailable = unavailable
@@ -71,10 +74,13 @@ class FaultyWire:
         """As `Wire.call`."""
         fault = "down" if self.down else self._draw()
         if fault is not None:
-            process = current_process()
-            self._loop.trace.note(f"{self._store}.{fault}", f"{operation} {process.name if process else ''}")
+            caller = getattr(current_process(), "name", "")
+            self._loop.trace.note(f"{self._store}.{fault}", f"{operation} {caller}")
+            if fault != "slow":
+                self.failed.add((operation, caller))
         await self._travel(slow=fault == "slow")
         if self.down or fault == "refused":
+            self.failed.add((operation, getattr(current_process(), "name", "")))
             raise self._unavailable(self._store, fault or "down")
         if fault == "late":
             self._later(effect)
@@ -104,7 +110,12 @@ class FaultyWire:
     def _later(self, effect: Callable[[], object]) -> None:
         # The request has left the process: its death does not call it back.
         delay_s = self._loop.random.random() * self.faults.late_s
-        self._loop.outside.run(self._loop.call_later, delay_s, effect)
+        self._loop.outside.run(self._loop.call_later, delay_s, self._unheard, effect)
+
+    @staticmethod
+    def _unheard(effect: Callable[[], object]) -> None:
+        with suppress(Exception):  # what the store refuses is told to nobody any more
+            effect()
 
     async def _die(self) -> None:
         process = current_process()
