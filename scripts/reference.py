@@ -10,8 +10,13 @@ import enum
 import inspect
 import pathlib
 import re
+from typing import TYPE_CHECKING
 
 import trendedge.runtime as runtime
+import trendedge.runtime.simulation as simulation
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 TARGET = pathlib.Path(__file__).resolve().parents[1] / "docs" / "reference" / "runtime.md"
 
@@ -23,9 +28,20 @@ by `python scripts/reference.py`.
 """
 
 
+SIMULATION = """# Simulation
+
+Imported from `trendedge.runtime.simulation`, by tests. How `Actors` is used is shown in
+[Test an actor](../how-to/test-an-actor.md).
+"""
+
+
 def reference() -> str:
     """The page's text."""
-    return "\n".join([HEAD, *(_entry(name, getattr(runtime, name)) for name in sorted(runtime.__all__))])
+    return "\n".join([HEAD, *_entries(runtime), SIMULATION, *_entries(simulation)])
+
+
+def _entries(module: ModuleType) -> list[str]:
+    return [_entry(name, getattr(module, name)) for name in sorted(module.__all__)]
 
 
 def _entry(name: str, item: object) -> str:
@@ -66,6 +82,8 @@ def _value(value: object) -> str:
         return f"{type(value).__name__}.{value.name}"
     if dataclasses.is_dataclass(value):
         return f"{type(value).__name__}()"
+    if callable(value):
+        return str(getattr(value, "__qualname__", type(value).__name__)).rpartition(".")[2]
     return repr(value)
 
 

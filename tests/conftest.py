@@ -29,6 +29,8 @@ from trendedge.storage.migrate import upgrade
 from trendedge.storage.postgres import Database, open_database
 from trendedge.storage.redis import RedisStore, open_redis
 
+pytest_plugins = ["trendedge.runtime.simulation.pytest_plugin"]
+
 _UVLOOP = {"use_uvloop": True}
 _TEMPLATE = "template_migrated"
 _numbers = itertools.count(1)

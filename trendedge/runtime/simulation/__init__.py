@@ -3,6 +3,7 @@
 The same seed gives the same run, to the last step. Nothing here knows of a particular actor.
 """
 
+from trendedge.runtime.simulation.actors import Actors, Dead, Probe, Started, StartedDurable
 from trendedge.runtime.simulation.errors import Deadlocked, Livelocked, NotSimulated, SimulationFault
 from trendedge.runtime.simulation.journal import MemoryJournal, MemoryServer, Stored
 from trendedge.runtime.simulation.loop import SimulatedLoop
@@ -12,6 +13,8 @@ from trendedge.runtime.simulation.running import Run, simulate
 from trendedge.runtime.simulation.wire import Faults, FaultyWire, GoodWire, Wire
 
 __all__ = [
+    "Actors",
+    "Dead",
     "Deadlocked",
     "Faults",
     "FaultyWire",
@@ -22,10 +25,13 @@ __all__ = [
     "MemoryRegistry",
     "MemoryServer",
     "NotSimulated",
+    "Probe",
     "Run",
     "SimulatedLoop",
     "SimulatedProcess",
     "SimulationFault",
+    "Started",
+    "StartedDurable",
     "Stored",
     "Wire",
     "current_process",

@@ -125,6 +125,19 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             self._ready.append(heapq.heappop(scheduled))  # type: ignore[attr-defined]  # of BaseEventLoop
         self._sort_ready()
 
+    @property
+    def busy(self) -> bool:
+        """There is something to do before time may pass."""
+        due = self.next_timer()
+        waiting = self._callbacks or self._turns or self._ready  # type: ignore[attr-defined]  # of BaseEventLoop
+        return bool(waiting) or (due is not None and due <= self._now)
+
+    def next_timer(self) -> float | None:
+        """When time must jump to at the latest, seconds; None when no timer is set."""
+        scheduled: list[events.TimerHandle] = self._scheduled  # type: ignore[attr-defined]  # of BaseEventLoop
+        due = [handle.when() for handle in scheduled if not handle.cancelled() and _alive(handle)]
+        return min(due, default=None)
+
     def put_back(self, handles: list[events.Handle]) -> None:
         """Let callbacks run that were taken out of the queue."""
         self._ready.extend(handles)  # type: ignore[attr-defined]  # of BaseEventLoop

@@ -1,0 +1,244 @@
+"""The fixture `actors`, tested by using it."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import pytest
+import structlog
+
+from trendedge.runtime import (
+    Actor,
+    ActorRef,
+    ActorStopped,
+    Appended,
+    AskTimeout,
+    Duplicate,
+    MailboxSpec,
+    MessageRefused,
+    Request,
+    RetryPolicy,
+    StartFailed,
+    Unique,
+)
+from trendedge.runtime.simulation import Actors, Dead, NotSimulated
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Add:
+    number: int
+
+
+@dataclass(frozen=True)
+class Total(Request[int]):
+    pass
+
+
+@dataclass(frozen=True)
+class Told:
+    total: int
+
+
+class Sum(Actor[Add | Total]):
+    """Adds up, and tells a listener after a minute of silence."""
+
+    def __init__(self, listener: ActorRef[Told] | None = None) -> None:
+        self.total, self.listener = 0, listener
+
+    async def receive(self, message: Add | Total) -> int | None:
+        match message:
+            case Total():
+                return self.total
+            case Add(number) if number < 0:
+                raise ValueError(f"{number} is negative")
+            case Add(number):
+                self.total += number
+                log.info("added", number=number)
+                if self.listener is not None:
+                    await self.listener.tell(Told(self.total))
+        return None
+
+
+class Slow(Actor[str]):
+    """Needs a virtual minute for a message."""
+
+    def __init__(self) -> None:
+        self.cleaned: list[str] = []
+
+    async def receive(self, message: str) -> None:
+        await anyio.sleep(60)
+
+
+def test_a_message_is_handled_when_tell_returns_and_the_answer_is_there_when_ask_does(actors: Actors) -> None:
+    adder = actors.start(Sum)
+    adder.tell(Add(2))
+    adder.tell(Add(3))
+    assert adder.ask(Total()) == 5
+    assert (adder.handled, adder.mailbox, actors.now) == (3, [], 0)
+
+
+def test_time_passes_only_when_it_is_told_to(actors: Actors) -> None:
+    slow = actors.start(Slow)
+    before = time.monotonic()
+    slow.tell("a")
+    slow.tell("b")
+    actors.advance(59.9)
+    assert (slow.handled, slow.mailbox) == (0, ["a", "b"])
+    actors.advance(0.2)
+    assert (slow.handled, slow.mailbox) == (1, ["b"])
+    actors.expect(lambda: slow.handled == 2)
+    assert actors.now == 120
+    assert time.monotonic() - before < 30
+
+
+def test_an_expectation_that_is_not_met_says_what_happened_instead(actors: Actors) -> None:
+    adder = actors.start(Sum)
+    adder.tell(Add(1))
+    with pytest.raises(AssertionError, match=r"not within 5 s: it is 0 s, and the last log lines are \['added'\]"):
+        actors.expect(lambda: adder.handled == 2, within_s=5)
+
+
+def test_a_probe_stands_for_somebody_else(actors: Actors) -> None:
+    listener = actors.probe()
+    adder = actors.start(lambda: Sum(listener.ref))
+    adder.tell(Add(2))
+    adder.tell(Add(3))
+    listener.expect(Told(2))
+    assert listener.expect(Told).total == 5
+    listener.expect_nothing(for_s=3600)
+    adder.tell(Add(1))
+    with pytest.raises(AssertionError, match=r"expected Told\(total=7\), and Told\(total=6\) came"):
+        listener.expect(Told(7))
+    with pytest.raises(AssertionError, match="not within 60 s"):
+        listener.expect(Told)
+    adder.tell(Add(1))
+    with pytest.raises(AssertionError, match="expected nothing"):
+        listener.expect_nothing()
+
+
+def test_a_probe_answers_as_it_was_told_to(actors: Actors) -> None:
+    bank = actors.probe("bank")
+    bank.answer(Total, lambda request: 42)
+
+    class Customer(Actor[str]):
+        async def receive(self, message: str) -> None:
+            log.info("balance", amount=await bank.ref.ask(Total(), timeout_s=1))
+
+    actors.start(Customer).tell("look")
+    assert [line["amount"] for line in actors.log if line["event"] == "balance"] == [42]
+    bank.expect(Total())
+
+
+def test_what_is_given_up_is_among_the_dead_letters(actors: Actors) -> None:
+    adder = actors.start(Sum, name="sum", retry=RetryPolicy(delays_s=(5, 25)))
+    adder.tell(Add(-1))
+    adder.tell(Add(4))
+    assert (adder.failures, adder.mailbox, actors.dead_letters) == (1, [Add(-1), Add(4)], [])
+    actors.expect(lambda: bool(actors.dead_letters))
+    [dead] = actors.dead_letters
+    assert dead == Dead("test/sum", None, Add(-1), dead.error, 3)
+    assert str(dead.error) == "-1 is negative"
+    assert actors.now >= 30
+    assert adder.ask(Total()) == 4
+
+
+def test_a_suspended_actors_mailbox_can_be_looked_into(actors: Actors) -> None:
+    adder = actors.start(Sum, mailbox=MailboxSpec(key=lambda message: "even" if message.number % 2 == 0 else "odd"))
+    adder.suspend()
+    for number in range(4):
+        adder.tell(Add(number))
+    assert adder.mailbox == [Add(0), Add(2), Add(1), Add(3)]
+    adder.resume()
+    assert (adder.mailbox, adder.handled) == ([], 4)
+
+
+def test_a_kill_loses_what_is_in_memory_and_brings_back_what_is_journalled(actors: Actors) -> None:
+    in_memory, durable = actors.start(Slow, name="memory"), actors.start_durable(Slow, name="durable")
+    in_memory.tell("a")
+    assert isinstance(durable.tell("b"), Appended)
+    actors.advance(30)
+    actors.kill()
+    assert (in_memory.mailbox, durable.mailbox) == ([], ["b"])
+    actors.advance(59)
+    assert durable.handled == 0
+    actors.expect(lambda: durable.handled == 1)
+    actors.kill()
+    assert durable.mailbox == []
+
+
+def test_a_kill_runs_no_finally(actors: Actors) -> None:
+    cleaned = []
+
+    class Careful(Actor[str]):
+        async def receive(self, message: str) -> None:
+            try:
+                await anyio.sleep(60)
+            finally:
+                cleaned.append(message)
+
+    careful = actors.start_durable(Careful)
+    careful.tell("a")
+    actors.kill()
+    actors.advance(30)
+    assert cleaned == []
+    actors.stop()
+    assert cleaned == ["a"]
+
+
+def test_a_message_that_kills_the_process_three_times_is_dead(actors: Actors) -> None:
+    slow = actors.start_durable(Slow, name="slow")
+    slow.tell("killer")
+    for _ in range(3):
+        actors.kill()
+    assert slow.mailbox == []
+    [buried] = actors.server.dead["slow"].values()
+    assert buried.letter.attempts == 3
+
+
+def test_a_mark_is_taken_once(actors: Actors) -> None:
+    slow = actors.start_durable(Slow)
+    assert isinstance(slow.tell("a", unique=Unique("mark", "1", 60)), Appended)
+    assert slow.tell("a", unique=Unique("mark", "2", 60)) == Duplicate("1")
+    actors.advance(61)
+    assert isinstance(slow.tell("a", unique=Unique("mark", "3", 60)), Appended)
+
+
+def test_errors_reach_the_test(actors: Actors) -> None:
+    class Stillborn(Actor[str]):
+        async def on_start(self) -> None:
+            raise ValueError("no")
+
+    with pytest.raises(StartFailed, match="ValueError: no"):
+        actors.start(Stillborn)
+    adder = actors.start(Sum)
+    wrong: Any = "text"
+    with pytest.raises(MessageRefused):
+        adder.tell(wrong)
+    adder.suspend()
+    with pytest.raises(AskTimeout):
+        adder.ask(Total(), timeout_s=3)
+    assert actors.now == 3
+    actors.stop()
+    with pytest.raises(ActorStopped):
+        adder.tell(Add(1))
+
+
+def test_what_reaches_outside_is_refused(actors: Actors) -> None:
+    class Outside(Actor[str]):
+        async def receive(self, message: str) -> None:
+            await asyncio.open_connection("localhost", 1)
+
+    actors.start(Outside).tell("go")
+    [dead] = actors.dead_letters
+    assert isinstance(dead.error, NotSimulated)
+
+
+@pytest.mark.parametrize("number", range(300))
+def test_hundreds_of_these_cost_a_second_or_two(actors: Actors, number: int) -> None:
+    adder = actors.start(Sum)
+    adder.tell(Add(number))
+    assert adder.ask(Total()) == number

@@ -1,0 +1,424 @@
+"""Any actor under test, from plain code: a virtual clock, mailboxes to look into, dead letters and SIGKILL.
+
+The actors and their supervisor are the real ones; the event loop is the simulated one, so time passes only when a test
+says so. Every call works off all that can happen now before it returns. Use it through the pytest fixture `actors`.
+"""
+
+import pickle
+from collections.abc import Callable, Coroutine, Iterator, MutableMapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, NoReturn, overload
+
+import structlog
+
+from trendedge.runtime.actor import Actor
+from trendedge.runtime.breaker import BreakerSpec
+from trendedge.runtime.cell import Cell
+from trendedge.runtime.durable import Durability
+from trendedge.runtime.journal import Appended, Duplicate, Unique
+from trendedge.runtime.mailbox import MailboxSpec
+from trendedge.runtime.ref import ActorRef, DurableRef, Request
+from trendedge.runtime.retry import RetryPolicy
+from trendedge.runtime.simulation.boundary import sealed
+from trendedge.runtime.simulation.journal import MemoryJournal, MemoryServer
+from trendedge.runtime.simulation.loop import SimulatedLoop
+from trendedge.runtime.simulation.process import SimulatedProcess
+from trendedge.runtime.simulation.running import seeded
+from trendedge.runtime.specs import ChildSpec, Restart, SupervisorSpec
+from trendedge.runtime.supervisor import Supervisor
+
+STOP_S = 60.0
+"""Virtual seconds for the orderly stop at the end of a test."""
+_GIVEN_UP = "handler failed"
+"""The runtime's log line of a failed attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """A message that was given up."""
+
+    actor: str
+    key: str | None
+    message: Any
+    error: BaseException
+    attempts: int
+
+
+@dataclass(eq=False, slots=True)
+class _Life:
+    """One process, from its start to its end."""
+
+    process: SimulatedProcess
+    root: Supervisor
+    main: Any
+    """The task that runs the supervisor."""
+    mourned: bool = False
+    """The test has been told that the supervisor gave up."""
+
+
+class Actors:
+    """The actors of one test, in a simulated process of their own."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.loop = SimulatedLoop(seed)
+        self.log: list[dict[str, Any]] = []
+        """What the runtime and the actors have logged, with `event` and `level`."""
+        self.dead_letters: list[Dead] = []
+        """Messages that were given up by their retry policy, oldest first."""
+        self.server = MemoryServer(self.loop.time, self.loop.time)
+        """What the durable mailboxes are journalled in."""
+        self._specs: list[Callable[[], ChildSpec[Any]]] = []
+        self._failed: dict[int, Any] = {}
+        self._instances = 0
+        self._stack = ExitStack()
+        self._running: _Life | None = None
+
+    # -- the test's own life ------------------------------------------------------------------------------------
+
+    def __enter__(self) -> "Actors":
+        self._stack.enter_context(seeded(self.loop.random.getrandbits(32)))
+        self._stack.enter_context(self._logged())
+        self._begin()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            if not self._life.main.done():
+                self.stop()
+        finally:
+            self.loop.dispose()
+            self._stack.close()
+
+    # -- who takes part -----------------------------------------------------------------------------------------
+
+    def start[M](
+        self,
+        start: Callable[[], Actor[M]],
+        *,
+        name: str | None = None,
+        ref: ActorRef[M] | None = None,
+        mailbox: MailboxSpec = MailboxSpec(),
+        retry: RetryPolicy = RetryPolicy(),
+        breaker: BreakerSpec | None = None,
+        restart: Restart = Restart.PERMANENT,
+    ) -> "Started[M]":
+        """Start an actor under a supervisor; returns when it is ready.
+
+        :param start: as in `ChildSpec`: called afresh for each incarnation
+        :param name: the class's name if None
+        :param ref: an address that others know already
+        :raises StartFailed: `on_start` raised
+        """
+        name = name or self._name(start)
+        ref, watched = ref or ActorRef(name), self._watched(start)
+        self._add(
+            lambda: ChildSpec(name, watched, ref, restart, mailbox=mailbox, retry=retry, breaker=breaker),
+        )
+        return Started(self, ref)
+
+    def start_durable[M](
+        self,
+        start: Callable[[], Actor[M]],
+        *,
+        name: str | None = None,
+        encode: Callable[[M], bytes] = pickle.dumps,
+        decode: Callable[[bytes], M] = pickle.loads,
+        durability: Durability | None = None,
+        mailbox: MailboxSpec = MailboxSpec(),
+        retry: RetryPolicy = RetryPolicy(),
+        breaker: BreakerSpec | None = None,
+    ) -> "StartedDurable[M]":
+        """As `start`, with a journalled mailbox: what was told survives `kill`.
+
+        :param durability: instead of `encode` and `decode`, with a journal of the test's own
+        """
+        name = name or self._name(start)
+        ref, watched = DurableRef[M](name), self._watched(start)
+        self._add(
+            lambda: ChildSpec(
+                name,
+                watched,
+                ref,
+                mailbox=mailbox,
+                retry=retry,
+                durability=durability or Durability(self.journal(), name, encode, decode),
+                breaker=breaker,
+            )
+        )
+        return StartedDurable(self, ref)
+
+    def probe(self, name: str = "probe") -> "Probe":
+        """An actor that stands for somebody else: it keeps what it is told, and answers as it was told to."""
+        return Probe(self, name)
+
+    def journal(self) -> MemoryJournal:
+        """A view of the test's journal, as a process opens one."""
+        return MemoryJournal(self.server, node="test")
+
+    # -- time ---------------------------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> float:
+        """The virtual clock, in seconds since the test began; `asyncio`'s and `anyio`'s clock within the actors."""
+        return self.loop.time()
+
+    def settle(self) -> None:
+        """Work off all that can happen without time passing."""
+        self.advance(0.0)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass: every timer that comes due goes off, in its order."""
+        self._pass(seconds)
+        while self.loop.busy:
+            self._pass(0.0)
+
+    def _pass(self, seconds: float) -> None:
+        passed = self.loop.create_future()
+        self.loop.call_later(seconds, passed.set_result, None)
+        self.drive(passed)
+
+    def expect(self, true: Callable[[], bool], *, within_s: float = 60.0) -> None:
+        """Let time pass until something has become true.
+
+        :raises AssertionError: it has not after `within_s` virtual seconds
+        """
+        ends = self.now + within_s
+        self.settle()
+        while not true():
+            wakes = self.loop.next_timer()
+            if wakes is None or wakes > ends:
+                raise AssertionError(f"not within {within_s:g} s: {self._happened()}")
+            self.advance(wakes - self.now)
+
+    # -- what may happen to all of them -------------------------------------------------------------------------
+
+    def kill(self) -> None:
+        """SIGKILL, and the next process: no `finally` runs, memory is lost, what is journalled comes back.
+
+        Refs stay valid, and point at the new actors.
+        """
+        self._life.process.kill()
+        self._begin()
+        for make in self._specs:
+            spec = make()
+            spec.ref.cell.suspended = False  # the next process knows nothing of that
+            self._start(spec)
+
+    def stop(self) -> None:
+        """SIGTERM: stop all in good order, the last one first.
+
+        :raises AssertionError: it takes more than `STOP_S` virtual seconds
+        """
+        life = self._life
+        life.process.signal(life.root.request_stop)
+        self.expect(life.main.done, within_s=STOP_S)
+
+    def call(self, act: Callable[[], object]) -> None:
+        """Call something in the actors' process, and work off what comes of it."""
+        self._life.process.signal(act)
+        self.settle()
+
+    def run[T](self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine beside the actors, in their process, and give what it returns or raises."""
+        answer: T = self.drive(self._life.process.start(lambda: work, name="test"))
+        self.settle()
+        return answer
+
+    # -- how it is done -----------------------------------------------------------------------------------------
+
+    def drive(self, future: Any) -> Any:
+        """Run the loop until a future is done; raises what has ended the supervisor meanwhile, if anything has."""
+        with sealed():
+            answer = self.loop.run_until_complete(future)
+        life = self._running
+        if life is not None and not life.mourned and life.main.done() and life.main.exception() is not None:
+            life.mourned = True
+            raise life.main.exception()
+        return answer
+
+    @property
+    def _life(self) -> _Life:
+        if self._running is None:
+            raise RuntimeError("actors live within `with Actors() as actors:`")
+        return self._running
+
+    def _begin(self) -> None:
+        process, ready = self.loop.process("test"), self.loop.create_future()
+        root = Supervisor(SupervisorSpec("test", (), intensity=1_000_000))
+        main = process.start(lambda: root.run(lambda: ready.set_result(None)), name="root")
+        self._running = _Life(process, root, main)
+        self.drive(ready)
+
+    def _add(self, spec: Callable[[], ChildSpec[Any]]) -> None:
+        self._start(spec())
+        self._specs.append(spec)
+
+    def _start(self, spec: ChildSpec[Any]) -> None:
+        self.run(self._life.root.start_child(spec))
+
+    def _watched[M](self, start: Callable[[], Actor[M]]) -> Callable[[], Actor[M]]:
+        """Note over which message an actor failed: the log names its type alone."""
+
+        def start_watched() -> Actor[M]:
+            actor = start()
+            receive = actor.receive
+
+            async def note(message: M) -> Any:
+                try:
+                    return await receive(message)
+                except Exception as error:
+                    self._failed[id(error)] = message
+                    raise
+
+            actor.receive = note  # type: ignore[method-assign]
+            return actor
+
+        return start_watched
+
+    def _name(self, start: Callable[[], Any]) -> str:
+        self._instances += 1
+        return f"{getattr(start, '__name__', 'actor').strip('<>').lower()}-{self._instances}"
+
+    @contextmanager
+    def _logged(self) -> Iterator[None]:
+        def keep(_: Any, level: str, event: MutableMapping[str, Any]) -> NoReturn:
+            self.log.append({"level": level, **event})
+            if event.get("event") == _GIVEN_UP and event.get("retry_in_s") is None:
+                error = event["exc_info"]
+                message = self._failed.get(id(error))
+                self.dead_letters.append(Dead(event["actor"], event["key"], message, error, event["attempt"]))
+            raise structlog.DropEvent
+
+        before = structlog.get_config()
+        structlog.configure(processors=[structlog.contextvars.merge_contextvars, keep])
+        try:
+            yield
+        finally:
+            structlog.configure(**before)
+
+    def _happened(self) -> str:
+        told = [str(line.get("event")) for line in self.log[-5:]]
+        return f"it is {self.now:g} s, and the last log lines are {told}" if told else f"it is {self.now:g} s"
+
+
+class _Mailbox[M]:
+    """What both kinds of started actors have."""
+
+    def __init__(self, actors: Actors, ref: ActorRef[M] | DurableRef[M]) -> None:
+        self._actors = actors
+        self._ref = ref
+
+    @property
+    def _cell(self) -> Cell:
+        return self._ref.cell
+
+    @property
+    def path(self) -> str:
+        """Where it stands in the tree; what log lines call it."""
+        return self._cell.path
+
+    @property
+    def mailbox(self) -> list[M]:
+        """What waits, with the message in hand: oldest first within each key."""
+        return [envelope.message for entity in self._cell.entities.values() for envelope in entity.mail]
+
+    @property
+    def handled(self) -> int:
+        """Messages that were handled to the end."""
+        return self._cell.stats.handled
+
+    @property
+    def failures(self) -> int:
+        """Attempts that ended with an exception."""
+        return self._cell.stats.failed
+
+    def suspend(self) -> None:
+        """Take no message until `resume`: the mailbox fills, and can be looked into."""
+        self._cell.suspend()
+
+    def resume(self) -> None:
+        """Go on, and work off what waits."""
+        self._actors.call(self._cell.resume)
+
+
+class Started[M](_Mailbox[M]):
+    """An actor under test with a mailbox in memory."""
+
+    def __init__(self, actors: Actors, ref: ActorRef[M]) -> None:
+        super().__init__(actors, ref)
+        self.ref = ref
+        """Its address, for whoever is to write to it."""
+
+    def tell(self, message: M, *, deadline_s: float | None = None) -> None:
+        """As `ActorRef.tell`, and work off all that can happen now."""
+        self._actors.run(self.ref.tell(message, deadline_s=deadline_s))
+
+    def ask[R](self, request: Request[R], *, timeout_s: float = 60.0) -> R:
+        """As `ActorRef.ask`; as much virtual time passes as it takes."""
+        return self._actors.run(self.ref.ask(request, timeout_s=timeout_s))
+
+
+class StartedDurable[M](_Mailbox[M]):
+    """An actor under test with a journalled mailbox."""
+
+    def __init__(self, actors: Actors, ref: DurableRef[M]) -> None:
+        super().__init__(actors, ref)
+        self.ref = ref
+        """Its address, for whoever is to write to it."""
+
+    def tell(self, message: M, *, unique: Unique | None = None) -> Appended | Duplicate:
+        """As `DurableRef.tell`, and work off all that can happen now."""
+        return self._actors.run(self.ref.tell(message, unique=unique))
+
+
+class _Stand(Actor[Any]):
+    def __init__(self, received: list[Any], answers: dict[type, Callable[[Any], Any]]) -> None:
+        self._received, self._answers = received, answers
+
+    async def receive(self, message: Any) -> Any:
+        self._received.append(message)
+        answer = self._answers.get(type(message))
+        return None if answer is None else answer(message)
+
+
+class Probe:
+    """Stands for an actor that the one under test writes to or asks."""
+
+    def __init__(self, actors: Actors, name: str) -> None:
+        self.received: list[Any] = []
+        """All messages that came and were not yet expected, oldest first."""
+        self.ref = ActorRef[Any](name)
+        """Its address, to be given to the actor under test."""
+        self._actors = actors
+        self._answers: dict[type, Callable[[Any], Any]] = {}
+        actors.start(lambda: _Stand(self.received, self._answers), name=name, ref=self.ref)
+
+    def answer[R](self, request: type[Request[R]], how: Callable[[Any], R]) -> None:
+        """From now on, answer requests of this type with what `how` makes of them."""
+        self._answers[request] = how
+
+    @overload
+    def expect[M](self, message: type[M], *, within_s: float = 60.0) -> M: ...
+    @overload
+    def expect[M](self, message: M, *, within_s: float = 60.0) -> M: ...
+    def expect(self, message: Any, *, within_s: float = 60.0) -> Any:
+        """Take out the next message; time passes until there is one.
+
+        :param message: the message, or its type
+        :raises AssertionError: another one came, or none within `within_s` virtual seconds
+        """
+        self._actors.expect(lambda: bool(self.received), within_s=within_s)
+        came = self.received.pop(0)
+        if not (isinstance(came, message) if isinstance(message, type) else came == message):
+            raise AssertionError(f"expected {message!r}, and {came!r} came")
+        return came
+
+    def expect_nothing(self, *, for_s: float = 60.0) -> None:
+        """Let time pass.
+
+        :raises AssertionError: a message came, or was there already
+        """
+        self._actors.advance(for_s)
+        if self.received:
+            raise AssertionError(f"expected nothing, and {self.received!r} came")
