@@ -7,6 +7,7 @@ from typing import Any
 from tests.http.conftest import Stage
 from tests.http.support import OPERATOR_KEY, token_for
 from trendedge.http.app import create_app
+from trendedge.runtime import UnknownSchedule
 
 KEY = {"X-API-Key": OPERATOR_KEY}
 
@@ -21,6 +22,8 @@ class Planned:
         return [{"id": "purge", "trigger": "cron: 04:00", "runs": len(self.ran)}]
 
     async def run_now(self, id: str) -> None:
+        if id != "purge":
+            raise UnknownSchedule(id, ["purge"])
         self.ran.append(id)
 
 

@@ -14,6 +14,7 @@ from trendedge.runtime.errors import (
     JournalUnavailable,
     MailboxFull,
     UnknownDeadLetter,
+    UnknownSchedule,
     UnreadableDeadLetter,
 )
 from trendedge.storage.errors import InvalidCursor, StoreUnavailable, UnknownAccount
@@ -23,6 +24,7 @@ _ACTS: dict[type[Exception], tuple[Code, str]] = {
     UnknownActor: (Code.NOT_FOUND, "There is no such actor."),
     UnknownBreaker: (Code.NOT_FOUND, "There is no such breaker."),
     UnknownDeadLetter: (Code.NOT_FOUND, "There is no such dead letter."),
+    UnknownSchedule: (Code.NOT_FOUND, "There is no such schedule."),
     NotRestartable: (Code.CONFLICT, "This is the root of the tree: restart the process instead."),
     UnreadableDeadLetter: (Code.CONFLICT, "This dead letter cannot be read: a replay would only bury it again."),
     UnknownAccount: (Code.CONFLICT, "The account that this is for is gone."),

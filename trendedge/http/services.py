@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from trendedge.actors.keyring import KeyOwner
 from trendedge.actors.sockets import Subscriber
 from trendedge.http.limits import RateLimits
+from trendedge.runtime.errors import UnknownSchedule
 from trendedge.runtime.ref import Request
 from trendedge.storage.postgres import Database
 
@@ -130,7 +131,7 @@ class Schedules(Protocol):
         ...
 
     async def run_now(self, id: str) -> None:
-        """Post the schedule's message now; its next time stays as it is."""
+        """Post the schedule's message now; its next time stays as it is. Raises `UnknownSchedule`."""
         ...
 
 
@@ -143,7 +144,7 @@ class NoSchedules:
 
     async def run_now(self, id: str) -> None:
         """Never asked: there is none to ask for."""
-        raise LookupError(id)
+        raise UnknownSchedule(id, ())
 
 
 class Store(Protocol):

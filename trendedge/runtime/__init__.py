@@ -30,6 +30,7 @@ from trendedge.runtime.errors import (
     UnknownChild,
     UnknownDeadLetter,
     UnknownLane,
+    UnknownSchedule,
     UnreadableDeadLetter,
     WorkerDied,
 )
@@ -39,9 +40,11 @@ from trendedge.runtime.lanes import Cpu, Job, Lanes, LaneSpec, LanesService, cpu
 from trendedge.runtime.mailbox import MailboxSpec, Overflow
 from trendedge.runtime.ref import ActorRef, DurableRef, Request
 from trendedge.runtime.retry import RetryPolicy
+from trendedge.runtime.schedule import LastFires, Misfire, Schedules, ScheduleSpec, SchedulesService
 from trendedge.runtime.service import Service, ServiceContext
 from trendedge.runtime.specs import Backoff, ChildSpec, Restart, ServiceSpec, Strategy, SupervisorSpec
 from trendedge.runtime.supervisor import Supervisor
+from trendedge.runtime.trigger import Cron, Every
 
 __all__ = [
     "Actor",
@@ -60,6 +63,7 @@ __all__ = [
     "Context",
     "Controls",
     "Cpu",
+    "Cron",
     "DeadLetter",
     "DeadLetters",
     "DeadlineExceeded",
@@ -68,6 +72,7 @@ __all__ = [
     "Durability",
     "DurableRef",
     "Entry",
+    "Every",
     "FailedElsewhere",
     "Fenced",
     "Inspector",
@@ -82,10 +87,12 @@ __all__ = [
     "LaneTimeout",
     "Lanes",
     "LanesService",
+    "LastFires",
     "MailboxFull",
     "MailboxSpec",
     "MessageDropped",
     "MessageRefused",
+    "Misfire",
     "NotRestartable",
     "NotSuspendable",
     "Overflow",
@@ -93,6 +100,9 @@ __all__ = [
     "Restart",
     "RetryPolicy",
     "RuntimeFault",
+    "ScheduleSpec",
+    "Schedules",
+    "SchedulesService",
     "Service",
     "ServiceContext",
     "ServiceSpec",
@@ -108,6 +118,7 @@ __all__ = [
     "UnknownChild",
     "UnknownDeadLetter",
     "UnknownLane",
+    "UnknownSchedule",
     "UnreadableDeadLetter",
     "WorkerDied",
     "cpu",

@@ -144,6 +144,14 @@ class UnknownLane(RuntimeFault):
         self.lane = lane
 
 
+class UnknownSchedule(RuntimeFault):
+    """No schedule of this id is declared."""
+
+    def __init__(self, id: str, known: Iterable[str]) -> None:
+        super().__init__(f"no schedule {id!r}, only {', '.join(known) or 'none at all'}")
+        self.id = id
+
+
 class WorkerDied(RuntimeFault):
     """The worker process ended before the function had returned; `exitcode` is negative for a signal."""
 

@@ -1,0 +1,295 @@
+"""Schedules: messages that are posted by the clock. What comes of a message is the business of the actor that gets it.
+
+APScheduler knows when; what it runs is no function but a post into a mailbox, at once and in the event loop. So nothing
+that a schedule causes can overrun, pile up or fail here: that is what mailboxes, retry policies and lanes are for.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from typing import Any, Protocol, assert_never
+
+import anyio
+import anyio.lowlevel
+import structlog
+from apscheduler.executors.base import BaseExecutor
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from trendedge.runtime.errors import UnknownSchedule
+from trendedge.runtime.ref import ActorRef
+from trendedge.runtime.service import Service, ServiceContext
+from trendedge.runtime.trigger import TICK, Cron, Every, fires_between
+
+log = structlog.get_logger("trendedge.runtime")
+
+CLOCK_CHECK_S = 30.0
+"""Seconds after which the wall clock is looked at again: a timer does not notice that it was set, nor that the machine
+slept."""
+SAVE_S = 1.0
+"""Seconds for the last fires to be remembered at a stop."""
+
+_QUIET = logging.getLogger("trendedge.runtime.schedule.apscheduler")
+_QUIET.setLevel(logging.WARNING)  # it tells of each fire twice
+
+
+class Misfire(Enum):
+    """What is done with fires that were missed: the loop was busy, the machine slept, the process was down."""
+
+    SKIP = "skip"
+    """Nothing: the next one comes at its time."""
+    ONCE = "once"
+    """One message for all of them."""
+    ALL = "all"
+    """One message for each, in order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleSpec[M]:
+    """A schedule as data."""
+
+    id: str
+    when: Cron | Every
+    target: ActorRef[M]
+    message: Callable[[datetime], M]
+    """Makes the message, from the moment (UTC) for which it was due."""
+    misfire: Misfire = Misfire.SKIP
+    grace_s: float = 1.0
+    """A fire that comes later than this many seconds counts as missed."""
+
+
+class LastFires(Protocol):
+    """Remembers beyond the death of the process when each schedule was due last, or began. Neither method raises.
+
+    A process that dies between a post and `save` posts once more.
+    """
+
+    async def load(self) -> Mapping[str, datetime]:
+        """By the schedules' ids; empty when it cannot be told: then nothing is caught up with."""
+        ...
+
+    async def save(self, id: str, due: datetime) -> None:
+        """Remember it, unless a later one is remembered already."""
+        ...
+
+
+def chosen(misfire: Misfire, dues: Sequence[datetime], *, missed: int) -> Sequence[datetime]:
+    """Of the fires that are due together, the oldest first, those to post; the first `missed` of them are late."""
+    match misfire:
+        case Misfire.SKIP:
+            return dues[missed:]
+        case Misfire.ONCE:
+            return dues[-1:]
+        case Misfire.ALL:
+            return dues
+        case _:
+            assert_never(misfire)
+
+
+class _Schedule:
+    """One schedule, and what has become of it."""
+
+    def __init__(self, spec: ScheduleSpec[Any]) -> None:
+        self.spec = spec
+        self.last_due: datetime | None = None
+        self.last_run_at: datetime | None = None
+        self.last_outcome: str | None = None
+        self.runs = self.missed = self.refused = 0
+
+    def fire(self, dues: Sequence[datetime]) -> None:
+        """Do what the policy says with fires that are due now."""
+        late = datetime.now(UTC) - dues[-1] > timedelta(seconds=self.spec.grace_s)
+        missed = len(dues) if late else len(dues) - 1  # two are due together when the first was not seen in time
+        self.missed += missed
+        self.last_due = dues[-1]
+        if missed:
+            log.warning("schedule missed", schedule=self.spec.id, missed=missed, misfire=self.spec.misfire.value)
+        posts = chosen(self.spec.misfire, dues, missed=missed)
+        if not posts:
+            self.last_outcome = "skipped: missed"
+        for due in posts:
+            try:
+                self.post(due)
+            except Exception as error:  # of a full mailbox, of an actor that has ended, of whoever makes the message
+                log.error("schedule refused", alert="schedule_refused", schedule=self.spec.id, error=str(error))
+
+    def post(self, due: datetime) -> None:
+        """Post its message, and note how that went."""
+        self.last_run_at = datetime.now(UTC)
+        try:
+            self.spec.target.tell_nowait(self.spec.message(due.astimezone(UTC)))
+        except Exception as error:
+            self.refused += 1
+            self.last_outcome = f"refused: {type(error).__name__}: {error}"
+            raise
+        self.runs += 1
+        self.last_outcome = "posted"
+
+    def snapshot(self, *, running: bool, next_run_at: datetime | None) -> dict[str, Any]:
+        """For JSON."""
+        when = self.spec.when
+        return {
+            "id": self.spec.id,
+            "trigger": str(when),
+            "timezone": when.timezone if isinstance(when, Cron) else None,
+            "misfire": self.spec.misfire.value,
+            "target": self.spec.target.name,
+            "running": running,
+            "next_run_at": _text(next_run_at),
+            "last_run_at": _text(self.last_run_at),
+            "last_outcome": self.last_outcome,
+            "runs": self.runs,
+            "missed": self.missed,
+            "refused": self.refused,
+        }
+
+
+class Schedules:
+    """All schedules of a process. Made before the tree, valid through restarts, firing while a `SchedulesService` runs.
+
+    Each process has its own clock: two that run at the same time both post.
+    """
+
+    def __init__(self, specs: Sequence[ScheduleSpec[Any]], *, memory: LastFires | None = None) -> None:
+        """:param memory: without one, what was missed while the process was down is not known, and skipped"""
+        self._schedules = {spec.id: _Schedule(spec) for spec in specs}
+        if len(self._schedules) < len(specs):
+            raise ValueError("two schedules have the same id")
+        self._memory = memory
+        self._scheduler: AsyncIOScheduler | None = None
+        self._unsaved: dict[str, datetime] = {}
+        self._fired = anyio.Event()
+
+    def snapshot(self) -> list[dict[str, Any]]:
+        """All of them as an operator sees them, in the order of their declaration; times are RFC 3339 in UTC.
+
+        `runs` counts messages posted, `missed` fires that were late (whatever was done about them), `refused` posts
+        that failed; `last_outcome` is `posted`, `refused: ...`, `skipped: ...`, or None before the first.
+        """
+        shown = []
+        for id, schedule in self._schedules.items():
+            job = None if self._scheduler is None else self._scheduler.get_job(id)
+            next_run_at = None if job is None else job.next_run_time
+            shown.append(schedule.snapshot(running=job is not None, next_run_at=next_run_at))
+        return shown
+
+    async def run_now(self, id: str) -> None:
+        """Post the schedule's message now, also while no service runs; its next time stays as it is.
+
+        :raises UnknownSchedule: there is none of this id
+        :raises MailboxFull: the actor takes no more
+        :raises ActorStopped: the actor has ended for good
+        """
+        schedule = self._schedules.get(id)
+        if schedule is None:
+            raise UnknownSchedule(id, self._schedules)
+        schedule.post(datetime.now(UTC))
+
+    async def open(self) -> None:
+        """Catch up with what was missed, as each schedule's policy says, and fire from now on."""
+        for id, due in (await self._memory.load() if self._memory else {}).items():
+            schedule = self._schedules.get(id)
+            if schedule is not None and (schedule.last_due is None or schedule.last_due < due):
+                schedule.last_due = due
+        scheduler = AsyncIOScheduler(timezone=UTC, executors={"default": _Poster(self._fire)}, logger=_QUIET)
+        for id, schedule in self._schedules.items():
+            now = datetime.now(UTC)
+            if schedule.last_due is None:
+                self._note(id, schedule, now)
+            anchor = schedule.last_due or now
+            if missed := fires_between(schedule.spec.when, anchor, now):
+                self._fire(id, missed)
+            trigger = schedule.spec.when.trigger(anchor)
+            options = {"coalesce": False, "misfire_grace_time": None}  # the poster is to see all of them
+            next_run_at = trigger.get_next_fire_time(None, now + TICK)
+            scheduler.add_job(_posted_instead, trigger, id=id, name=id, next_run_time=next_run_at, **options)
+        scheduler.start()
+        self._scheduler = scheduler
+
+    async def close(self) -> None:
+        """Fire no more."""
+        scheduler, self._scheduler = self._scheduler, None
+        if scheduler is not None:
+            scheduler.shutdown(wait=False)
+            await anyio.lowlevel.checkpoint()  # it stops its timer in the loop's next turn
+
+    def look_at_the_clock(self) -> None:
+        """Fire what is due by the wall clock, whatever the timers believe."""
+        if self._scheduler is not None:
+            self._scheduler.wakeup()
+
+    async def save(self) -> None:
+        """Remember what has fired since the last time."""
+        unsaved, self._unsaved = self._unsaved, {}
+        for id, due in unsaved.items():
+            if self._memory is not None:
+                await self._memory.save(id, due)
+
+    async def keep_saving(self) -> None:
+        """As `save`, after each fire, for ever."""
+        while True:
+            await self._fired.wait()
+            self._fired = anyio.Event()
+            await self.save()
+
+    def _fire(self, id: str, dues: Sequence[datetime]) -> None:
+        schedule = self._schedules[id]
+        schedule.fire(dues)
+        self._note(id, schedule, dues[-1])
+
+    def _note(self, id: str, schedule: _Schedule, due: datetime) -> None:
+        schedule.last_due = self._unsaved[id] = due
+        self._fired.set()
+
+
+class SchedulesService(Service):
+    """Lets the schedules fire while it runs. Its place in the tree is behind the actors that they address."""
+
+    def __init__(self, schedules: Schedules) -> None:
+        self._schedules = schedules
+
+    async def run(self, context: ServiceContext) -> None:
+        """As `Service.run`. Nobody waits for the memory: it may be as far away as a database that is down."""
+        context.started()
+        try:
+            await self._schedules.open()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._schedules.keep_saving)
+                await self._until_stopping(context)
+                tasks.cancel_scope.cancel()
+        finally:
+            with anyio.move_on_after(SAVE_S, shield=True):
+                await self._schedules.close()
+                await self._schedules.save()
+
+    async def _until_stopping(self, context: ServiceContext) -> None:
+        while not context.stopping.is_set():
+            with anyio.move_on_after(CLOCK_CHECK_S):
+                await context.stopping.wait()
+            self._schedules.look_at_the_clock()
+
+
+class _Poster(BaseExecutor):  # type: ignore[misc]  # the library has no types
+    """What APScheduler hands due jobs to. Its own run a function in a task or a thread; this one posts, right here."""
+
+    def __init__(self, fire: Callable[[str, Sequence[datetime]], None]) -> None:
+        super().__init__()
+        self._fire = fire
+
+    def submit_job(self, job: Any, run_times: Sequence[datetime]) -> None:
+        """As `BaseExecutor.submit_job`, but no instance is counted: when this returns, it is over."""
+        self._do_submit_job(job, run_times)
+
+    def _do_submit_job(self, job: Any, run_times: Sequence[datetime]) -> None:
+        self._fire(job.id, run_times)
+
+
+def _posted_instead() -> None:
+    """APScheduler wants a function with each job; ours is never called."""
+
+
+def _text(moment: datetime | None) -> str | None:
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
