@@ -16,6 +16,7 @@ from trendedge.actors.hub import Hub, Subscription
 from trendedge.actors.intake import Intake
 from trendedge.actors.journal_keeper import Bell, JournalKeeper
 from trendedge.actors.keyring import Keyring, KeyringRefresh
+from trendedge.actors.lanes import DRAIN_S, LANES
 from trendedge.actors.pending import PendingSignals
 from trendedge.actors.replay import Rehearsal, revival
 from trendedge.actors.sockets import Sockets
@@ -24,7 +25,7 @@ from trendedge.http.app import create_app
 from trendedge.http.limits import RateLimits
 from trendedge.http.server import Bind, Front
 from trendedge.http.services import FrontSettings, Services, utc_now
-from trendedge.runtime import Controls, DeadLetters, Inspector, RuntimeFault, Supervisor
+from trendedge.runtime import Controls, DeadLetters, Inspector, Lanes, LanesService, RuntimeFault, Supervisor
 from trendedge.runtime.logs import configure_logs
 from trendedge.runtime.watchdog import LoopLag, Watchdog
 from trendedge.settings import Settings
@@ -125,6 +126,7 @@ def assemble(settings: Settings, stores: Stores) -> Supervisor:
     at = Addresses.fresh()
     keyring = Keyring(stores.database)
     lag = LoopLag()
+    lanes = Lanes(LANES)
     sockets = Sockets(per_user=settings.ws_max_connections_per_user)
     executions = PostgresExecutions(stores.database, stores.ownership, mailbox=EXECUTOR_MAILBOX)
     floor = Floor(store=executions, hub=at.hub, node=stores.ownership.node, clock=utc_now)
@@ -143,6 +145,7 @@ def assemble(settings: Settings, stores: Stores) -> Supervisor:
             tree=Inspector(root, lag),
             controls=Controls(root),
             dead_letters=DeadLetters(root),
+            lanes=lanes,
             rehearse=Rehearsal(stores.database, utc_now),
         )
         return Front(create_app(services), Bind(settings.host, settings.port), close_sockets=sockets.close_all)
@@ -150,6 +153,7 @@ def assemble(settings: Settings, stores: Stores) -> Supervisor:
     cast = Casting(
         watchdog=lambda: Watchdog(lambda: root, lag),
         keyring=lambda: KeyringRefresh(keyring),
+        lanes=lambda: LanesService(lanes, drain_s=DRAIN_S),
         hub=lambda: Hub(sockets),
         subscription=lambda: Subscription(stores.redis.listen, at.hub, node=stores.ownership.node, frame=event_frame),
         journal=lambda: JournalKeeper(

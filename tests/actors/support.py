@@ -95,6 +95,7 @@ async def desk(database: Database, redis: RedisStore, *, node: str = "test-node"
     cast = Casting(
         watchdog=NoDoor,
         keyring=lambda: KeyringRefresh(Keyring(database)),
+        lanes=NoDoor,
         hub=lambda: Hub(sockets),
         subscription=lambda: Subscription(redis.listen, at.hub, node=node, frame=event_frame),
         journal=lambda: JournalKeeper(journal.run, at.executor, bell, every_s=60),

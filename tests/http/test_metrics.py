@@ -1,8 +1,10 @@
 """What Prometheus scrapes, read by Prometheus' own parser."""
 
+import time
 import uuid
 from dataclasses import replace
 
+import anyio
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -14,12 +16,22 @@ from trendedge.http.app import Front, create_app
 from trendedge.http.request_counts import RequestCounts
 from trendedge.runtime import (
     Actor,
+    ActorRef,
+    ActorStopped,
     BreakerSpec,
     ChildSpec,
+    Cron,
     Durability,
     DurableRef,
+    Every,
     Inspector,
+    Lanes,
+    LaneSpec,
+    LanesService,
     RetryPolicy,
+    Schedules,
+    ScheduleSpec,
+    SchedulesService,
     ServiceSpec,
     SupervisorSpec,
 )
@@ -100,6 +112,39 @@ async def test_what_the_actors_count_can_be_scraped(stage: Stage) -> None:
     assert ("trendedge_actor_mailbox_depth", frozenset({("actor", "root/idle")})) not in samples
     assert of(samples, "process_resident_memory_bytes") > 1e6
     assert of(samples, "trendedge_info", version="0.0.0-test", environment="development") == 1
+
+
+async def test_lanes_and_schedules_can_be_scraped(stage: Stage) -> None:
+    lanes, ref = Lanes([LaneSpec("low", 2, 5, 60.0)]), ActorRef[str]("poisonable")
+    often = ScheduleSpec(id="often", when=Every(3600), target=ref, message=str)
+    never = ScheduleSpec(id="never", when=Cron("0 4 * * *", "UTC"), target=ActorRef[str]("nobody"), message=str)
+    schedules = Schedules([often, never])
+    children: list[ServiceSpec | ChildSpec[str]] = [
+        ServiceSpec("lanes", lambda: LanesService(lanes, drain_s=0)),
+        ChildSpec("poisonable", Poisonable, ref),
+        ServiceSpec("schedules", lambda: SchedulesService(schedules)),
+    ]
+    async with running(SupervisorSpec("root", children)) as root:
+        await until(lambda: all(one["running"] for one in schedules.snapshot()))
+        began = time.time()
+        await lanes.run("low", anyio.sleep, 0)
+        await lanes.submit("low", anyio.sleep, 60)
+        await until(lambda: lanes.snapshot()[0]["active"] == 1)
+        await schedules.run_now("often")
+        with pytest.raises(ActorStopped):
+            await schedules.run_now("never")
+        services = replace(stage.services, tree=Inspector(root), lanes=lanes, schedules=schedules)
+        samples = await scrape(create_app(services))
+    for name, expected in (("active", 1), ("concurrency", 2), ("pending", 0), ("pending_limit", 5)):
+        assert of(samples, f"trendedge_lane_{name}", lane="low") == expected, name
+    assert of(samples, "trendedge_lane_jobs_total", lane="low", outcome="done") == 1
+    assert of(samples, "trendedge_lane_jobs_total", lane="low", outcome="cancelled") == 0
+    assert 0 <= of(samples, "trendedge_lane_run_seconds", lane="low", quantile="0.5") < 60
+    assert of(samples, "trendedge_schedule_posts_total", schedule="often") == 1
+    assert of(samples, "trendedge_schedule_refused_total", schedule="never") == 1
+    assert of(samples, "trendedge_schedule_missed_total", schedule="never") == 0
+    assert 0 <= of(samples, "trendedge_schedule_last_run_timestamp_seconds", schedule="often") - began < 60
+    assert 3500 < of(samples, "trendedge_schedule_next_run_timestamp_seconds", schedule="often") - began < 3700
 
 
 async def test_requests_are_counted_by_method_and_status(stage: Stage) -> None:

@@ -39,6 +39,7 @@ async def test_an_operator_sees_the_tree(stage: Stage, headers: dict[str, str]) 
     assert [actor["path"] for actor in body["actors"]] == ["trendedge/trading/executor", "trendedge/front"]
     one = await client.get("/ops/actors/trendedge/trading/executor", headers=headers)
     assert (await one.get_json())["kind"] == "actor"
+    assert [lane["name"] for lane in body["lanes"]] == ["high", "default", "low", "notifications"]
     missing = await client.get("/ops/actors/trendedge/nobody", headers=headers)
     assert missing.status_code == 404
 

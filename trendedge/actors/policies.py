@@ -1,4 +1,7 @@
-"""Retry policies, one line each (PRD INF-FR-011)."""
+"""Retry policies, one line each (PRD INF-FR-011). A table's "max retries" is the number of its delays.
+
+Jitter only ever adds: no retry comes sooner than the table says.
+"""
 
 from trendedge.runtime import BreakerSpec, RetryPolicy
 from trendedge.storage.errors import StoreUnavailable, UnknownAccount
@@ -6,10 +9,25 @@ from trendedge.storage.errors import StoreUnavailable, UnknownAccount
 WEBHOOK_PROCESSING = RetryPolicy(
     delays_s=(5.0, 25.0, 125.0), jitter=0.1, outage=(StoreUnavailable,), hopeless=(UnknownAccount,)
 )
-"""A store that is down uses up no attempt: what was acknowledged waits for it, however long that takes."""
+"""A store that is down uses up no attempt: what was acknowledged waits for it, however long that takes. The table has
+no jitter here. Ours is for the end of an outage, lest the mail of all accounts comes for the connections at once."""
+
+BROKER_CALLS = RetryPolicy(delays_s=(2.0, 8.0, 32.0, 128.0, 512.0), jitter=0.25)
+"""Of calls that can be made again: an order whose outcome is unknown is looked up first, never sent again blindly."""
+
+TRENDLINE_SCAN = RetryPolicy(delays_s=(60.0, 60.0))
+"""After that the next schedule has it."""
+
+NOTIFICATION_DISPATCH = RetryPolicy(delays_s=(10.0, 60.0, 300.0))
+
+AI_TASK = RetryPolicy(delays_s=(0.0,))
+"""Once more, at once; then a person decides."""
 
 INTAKE = RetryPolicy()
-"""The sender waits for the answer, and repeats the alert itself when it gets none."""
+"""Not in the table: the sender waits for the answer, and repeats the alert itself when it gets none."""
+
+HOUSEKEEPING = RetryPolicy(delays_s=(60.0, 600.0, 3600.0), jitter=0.1)
+"""Not in the table: nobody waits for it, and the next night has it anyway."""
 
 
 class BrokerUnavailable(Exception):

@@ -46,6 +46,7 @@ class Casting:
 
     watchdog: Callable[[], Service]
     keyring: Callable[[], Service]
+    lanes: Callable[[], Service]
     hub: Callable[[], Actor[PushEvents]]
     subscription: Callable[[], Service]
     journal: Callable[[], Service]
@@ -65,6 +66,7 @@ def build_tree(cast: Casting, at: Addresses, *, journal: Journal) -> SupervisorS
         [
             ServiceSpec("watchdog", cast.watchdog),
             ServiceSpec("keyring", cast.keyring),
+            ServiceSpec("lanes", cast.lanes),
             _events(cast, at),
             _trading(cast, at, journal),
             ServiceSpec("front", cast.front, shutdown_s=5.0),

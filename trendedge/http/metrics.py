@@ -1,6 +1,7 @@
 """The process in Prometheus' terms, read at each scrape from what is counted anyway: nothing is counted twice."""
 
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
@@ -18,7 +19,7 @@ _BREAKER_STATES = ("closed", "open", "half_open")
 
 
 class ProcessMetrics(Collector):
-    """Everything of this process: its actors, mailboxes, journals, breakers, loop, sockets and requests.
+    """Everything of this process: its actors, mailboxes, journals, breakers, lanes, schedules, loop, sockets, requests.
 
     Has a registry of its own: the library's global one would make two applications of one process collide.
     """
@@ -41,6 +42,8 @@ class ProcessMetrics(Collector):
         yield from _of_actors(actors)
         yield from _of_journals([actor for actor in actors if actor["durable"] is not None])
         yield self._breakers()
+        yield from _of_lanes(self._services.lanes.snapshot())
+        yield from _of_schedules(self._services.schedules.snapshot())
         yield from self._process()
         yield self._answered()
 
@@ -130,10 +133,56 @@ def _of_actors(actors: list[Actor]) -> Iterator[Metric]:
     ):
         family = GaugeMetricFamily(f"trendedge_actor_{name}", help, labels=("actor", "quantile"))
         for actor in actors:
-            for percentile, quantile in _QUANTILES.items():
-                milliseconds = actor[field][percentile]
-                if milliseconds is not None:
-                    family.add_metric((actor["path"], quantile), milliseconds / 1000)
+            _add_quantiles(family, actor["path"], actor[field])
+        yield family
+
+
+_LANE = (
+    ("active", "active", "Jobs that run."),
+    ("concurrency", "concurrency", "Jobs that may run at once."),
+    ("pending", "pending", "Jobs that wait."),
+    ("pending_limit", "pending_limit", "Jobs that may wait; one more is refused."),
+    ("oldest_age_seconds", "oldest_age_s", "How long the first waiting job has waited; 0 without one."),
+)
+_OUTCOMES = ("done", "failed", "timed_out", "cancelled")
+_SCHEDULE = (
+    ("posts", "runs", "Messages that it has posted."),
+    ("missed", "missed", "Fires that were late, whatever was done about them."),
+    ("refused", "refused", "Posts that its actor did not take."),
+)
+
+
+def _of_lanes(lanes: list[dict[str, Any]]) -> Iterator[Metric]:
+    for name, field, help in _LANE:
+        family = GaugeMetricFamily(f"trendedge_lane_{name}", help, labels=("lane",))
+        for lane in lanes:
+            family.add_metric((lane["name"],), lane[field])
+        yield family
+    ended = CounterMetricFamily("trendedge_lane_jobs", "Jobs that have ended.", labels=("lane", "outcome"))
+    took = GaugeMetricFamily(
+        "trendedge_lane_run_seconds", "Time that a job ran, over the last 512.", labels=("lane", "quantile")
+    )
+    for lane in lanes:
+        for outcome in _OUTCOMES:
+            ended.add_metric((lane["name"], outcome), lane[outcome])
+        _add_quantiles(took, lane["name"], lane["run_ms"])
+    yield ended
+    yield took
+
+
+def _of_schedules(schedules: list[dict[str, Any]]) -> Iterator[Metric]:
+    for name, field, help in _SCHEDULE:
+        counter = CounterMetricFamily(f"trendedge_schedule_{name}", help, labels=("schedule",))
+        for schedule in schedules:
+            counter.add_metric((schedule["id"],), schedule[field])
+        yield counter
+    for name in ("last_run", "next_run"):
+        family = GaugeMetricFamily(
+            f"trendedge_schedule_{name}_timestamp_seconds", "Unix time; absent without one.", labels=("schedule",)
+        )
+        for schedule in schedules:
+            if (at := schedule[f"{name}_at"]) is not None:
+                family.add_metric((schedule["id"],), datetime.fromisoformat(at).timestamp())
         yield family
 
 
@@ -141,6 +190,13 @@ def _of_journals(actors: list[Actor]) -> Iterator[Metric]:
     for name, help, reading in _JOURNAL:
         family = GaugeMetricFamily(f"trendedge_journal_{name}", help, labels=("actor",))
         yield _filled(family, name, actors, reading)
+
+
+def _add_quantiles(family: GaugeMetricFamily, label: str, milliseconds: dict[str, float | None]) -> None:
+    for percentile, quantile in _QUANTILES.items():
+        value = milliseconds[percentile]
+        if value is not None:
+            family.add_metric((label, quantile), value / 1000)
 
 
 def _filled[F: (CounterMetricFamily, GaugeMetricFamily)](

@@ -123,6 +123,14 @@ class DeadLetters(Protocol):
         ...
 
 
+class Lanes(Protocol):
+    """Where actors hand off work."""
+
+    def snapshot(self) -> list[dict[str, Any]]:
+        """All of them, each with its `name`, ready for JSON."""
+        ...
+
+
 class Schedules(Protocol):
     """What runs by the clock."""
 
@@ -246,6 +254,7 @@ class Services:
     tree: Tree
     controls: Controls
     dead_letters: DeadLetters
+    lanes: Lanes
     rehearse: Callable[[Any], Awaitable[dict[str, Any]]]
     """What the replay of a dead letter's message would do now, as JSON."""
     schedules: Schedules = field(default_factory=NoSchedules)

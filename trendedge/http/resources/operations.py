@@ -11,15 +11,16 @@ from trendedge.http.services import Services
 
 
 def operations(services: Services, doors: Doors, trail: AuditTrail) -> Blueprint:
-    """`GET /ops/actors`, the supervision tree as a flat list, `GET /ops/actors/{path}`, one of it, and
-    `POST /ops/actors/{path}/suspend|resume|restart`, answered with what it is then like.
+    """`GET /ops/actors`, the supervision tree as a flat list, with the lanes beside it, `GET /ops/actors/{path}`, one
+    of the tree, and `POST /ops/actors/{path}/suspend|resume|restart`, answered with what it is then like.
     """
     blueprint = operator_blueprint("operations", doors, trail)
     controls = services.controls
 
     @blueprint.get("/actors")
     async def list_actors() -> Response:
-        return json_response({"actors": services.tree.actors(), "loop_lag_ms": services.tree.loop_lag_ms()})
+        tree, lanes = services.tree, services.lanes.snapshot()
+        return json_response({"actors": tree.actors(), "lanes": lanes, "loop_lag_ms": tree.loop_lag_ms()})
 
     @blueprint.get("/actors/<path:path>")
     async def show_actor(path: str) -> Response:
