@@ -7,7 +7,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from tests.runtime.support import MemoryJournal, running
+from tests.runtime.support import MemoryJournal, running, until
 from trendedge.runtime import (
     Actor,
     Announcement,
@@ -75,6 +75,17 @@ class LeasedJournal(MemoryJournal):
         if self.recoveries == self.fence_after_recovery:
             self.take_away()
         return found
+
+
+@dataclass
+class SlowJournal(LeasedJournal):
+    """Settles when it is told to."""
+
+    settling: anyio.Event = field(default_factory=anyio.Event)
+
+    async def settle(self, mailbox: str, entry_id: str, *, announce: Sequence[Announcement] = ()) -> None:
+        await self.settling.wait()
+        await super().settle(mailbox, entry_id, announce=announce)
 
 
 @dataclass
@@ -160,6 +171,28 @@ async def test_a_refused_settlement_is_noticed_and_what_was_left_is_recovered() 
         assert ref.cell.log is not None
         assert ref.cell.log.pending == 0
     assert "c left" in floor.done
+
+
+@pytest.mark.parametrize("keyed", [True, False])
+@pytest.mark.parametrize("settlement_first", [True, False])
+async def test_a_settlement_and_a_commit_that_are_refused_in_one_turn_of_the_loop_restart_it_once(
+    settlement_first: bool, keyed: bool
+) -> None:
+    journal = SlowJournal()
+    floor = Floor(journal)
+    ref, spec = tree(floor, keyed=keyed)
+    async with running(spec):
+        await ref.tell("a one")
+        await ref.tell("b wait")
+        await anyio.wait_all_tasks_blocked()
+        journal.take_away()
+        for gate in (journal.settling, floor.gate) if settlement_first else (floor.gate, journal.settling):
+            gate.set()
+        await recovered(floor, 2)
+        await ref.tell("a later")
+        await until(lambda: "a later" in floor.done)
+    assert journal.recoveries == 2
+    assert floor.done == ["a one", "a later"]
 
 
 async def test_a_refused_append_is_the_senders_to_repeat_and_the_next_one_is_taken() -> None:

@@ -5,8 +5,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import anyio
-import anyio.abc
 import structlog
 
 from trendedge.runtime.accepts import accepted_types
@@ -97,13 +95,14 @@ class Cell:
         if self.log is None and self.spec.key is None:
             return await self._host_single()  # nothing else runs in it: ten thousand of them need no task group each
         try:
-            async with anyio.create_task_group() as tasks:
-                if self.log is not None:
-                    tasks.start_soon(self.log.run_settlements)
+            # asyncio's own group, as in `_host_instances`: when that one fails and anyio's around it is cancelled in
+            # the same turn, a cancellation is left over, and ends the supervisor's child without a word.
+            async with asyncio.TaskGroup() as tasks:
+                settling = None if self.log is None else tasks.create_task(self.log.run_settlements())
                 await (self._host_instances() if self.spec.key else self._host_single())
-                if self.log is not None:
+                if self.log is not None and settling is not None:
                     await self.log.flush()
-                tasks.cancel_scope.cancel()
+                    settling.cancel()
         except BaseExceptionGroup as group:
             if group.subgroup(Fenced) is not None:
                 self._disown()
