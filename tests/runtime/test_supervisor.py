@@ -1,5 +1,6 @@
 """Supervision: order, strategies, intensity, escalation and bounded stops."""
 
+import asyncio
 from collections.abc import Sequence
 
 import anyio
@@ -10,6 +11,7 @@ from tests.runtime.support import running, until
 from trendedge.runtime import (
     Actor,
     ActorRef,
+    ActorStopped,
     Backoff,
     ChildSpec,
     Inspector,
@@ -249,3 +251,80 @@ async def test_an_actor_that_dies_while_it_starts_counts_each_time() -> None:
         await ref.tell("crash")
     assert gave_up[0].restarts == 4
     assert len(starts) == 4  # the first, and three that died; the crash over the message was the first of the four
+
+
+async def test_who_waits_for_a_retry_keeps_its_supervisor_from_nothing() -> None:
+    """Neither from the restart of another child nor from its stop, although the delay is an hour."""
+    life: list[str] = []
+    ref = ActorRef[str]("patient")
+    patient = ChildSpec("patient", lambda: Probe("patient", life), ref, retry=RetryPolicy(delays_s=(3600.0,)))
+    other = probes("b", life)["b"]
+    with anyio.fail_after(20):
+        async with running(tree([patient, other], Strategy.ONE_FOR_ONE)) as root:
+            await ref.tell("crash")
+            await until(lambda: root.children[0].generation == 2)
+            await other.ref.tell("crash")
+            await until(lambda: root.children[1].generation == 2 and root.children[1].status == "running")
+            assert [child.status for child in root.children] == ["running", "running"]
+    assert life == ["patient started", "b started", "b started", "b stopped"]
+
+
+async def test_a_stop_gives_up_a_restart_that_hangs_and_begins_no_further_one() -> None:
+    life: list[str] = []
+
+    class Once(Service):
+        """Ready at its first start and never again."""
+
+        async def run(self, context: ServiceContext) -> None:
+            life.append("service began")
+            if life.count("service began") > 1:
+                await anyio.sleep_forever()
+            context.started()
+            await context.stopping.wait()
+
+    by_name = probes("ac", life)
+    root = Supervisor(tree([by_name["a"], ServiceSpec("b", Once), by_name["c"]], Strategy.ONE_FOR_ALL))
+    ready = anyio.Event()
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(root.run, ready.set)
+            await ready.wait()
+            await by_name["a"].ref.tell("crash")
+            await until(lambda: life.count("service began") == 2)
+            life.clear()
+            root.request_stop()
+    assert life == ["a stopped"]
+
+
+async def test_nobody_waits_below_a_supervisor_that_was_never_started() -> None:
+    """Its actors have addresses from the beginning; when an elder sibling fails to start, who asked them is told."""
+
+    class Stillborn(Service):
+        async def run(self, context: ServiceContext) -> None:
+            await asked.wait()
+            raise OSError("no")
+
+    life: list[str] = []
+    asked = anyio.Event()
+    inner = probes("a", life)["a"]
+    root = Supervisor(tree([ServiceSpec("elder", Stillborn), SupervisorSpec("nested", [inner])], Strategy.ONE_FOR_ONE))
+    answers: list[Exception] = []
+
+    async def ask() -> None:
+        reply = asyncio.get_running_loop().create_future()
+        inner.ref.cell.put_nowait("hello", reply)
+        asked.set()
+        try:
+            await reply
+        except ActorStopped as error:
+            answers.append(error)
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            with pytest.raises(StartFailed):
+                await root.run(lambda: None)
+    assert [str(error) for error in answers] == [str(ActorStopped("root/nested/a"))]
+    assert inner.ref.cell.stats.dropped == 1
+    with pytest.raises(ActorStopped):
+        await inner.ref.tell("too late")

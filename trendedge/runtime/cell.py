@@ -135,6 +135,8 @@ class Cell:
                 envelope.abandon(self.path)
                 if self.log is not None and envelope.entry_id is not None:
                     self.log.known.pop(envelope.entry_id, None)
+                else:
+                    self.stats.dropped += 1
         self.entities.clear()
         if self._latest is not None:
             self._latest.clear()

@@ -28,6 +28,10 @@ class Process(Protocol):
         """Ask the incarnation to end in good order."""
         ...
 
+    def terminate(self, cause: str | None) -> None:
+        """It has ended, or never began, and is not started again: settle whatever still waits for it."""
+        ...
+
 
 class ServiceProcess:
     """Runs a service: a new object for each incarnation."""
@@ -46,6 +50,9 @@ class ServiceProcess:
         """As `Process.request_stop`."""
         if self._context is not None:
             self._context.stopping.set()
+
+    def terminate(self, cause: str | None) -> None:
+        """As `Process.terminate`: nobody waits for a service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,5 +154,4 @@ class Child:
 
     def terminate(self, error: BaseException | None) -> None:
         """It has ended and is not started again: settle what waits for it, and tell who watches."""
-        if isinstance(self.process, Cell):
-            self.process.terminate(None if error is None else f"{type(error).__name__}: {error}")
+        self.process.terminate(None if error is None else f"{type(error).__name__}: {error}")

@@ -117,6 +117,7 @@ class Entity:
         while self.mail and (delay_s := self._delay_s(self.mail[0])) > 0:
             if self._leaves_what_is_delayed():
                 return False
+            self.cell.mark_ready()  # to wait is what it is there for now: nobody else's start or stop waits with it
             await self._wait(delay_s)
         drains = self.cell.spec.drain and not self.cell.suspended and bool(self.mail)
         return not self.cell.stopping or drains

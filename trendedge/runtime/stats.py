@@ -20,7 +20,8 @@ class Stats:
     failed: int = 0
     """Handler runs that ended in an exception which is not an answer."""
     dropped: int = 0
-    """Messages that were taken out unhandled, by the overflow policy or with the incarnation that sent them."""
+    """Messages that were taken out unhandled: by the overflow policy, with the incarnation that sent them, or because
+    the actor was stopped before their turn. What is journalled is never dropped."""
     expired: int = 0
     """Messages whose turn came after their deadline."""
     buried: int = 0

@@ -76,6 +76,13 @@ class Supervisor:
         if self._starting is not None:
             self._starting.cancel()
 
+    def terminate(self, cause: str | None) -> None:
+        """As `Process.terminate`. Its children have addresses from the beginning, so mail may wait for them even when
+        it was never started.
+        """
+        for child in self.children:
+            child.process.terminate(cause)
+
     async def restart(self, child: Child) -> None:
         """Stop a child in good order and start it again, with those whom the strategy says.
 
@@ -219,10 +226,14 @@ class Supervisor:
         for child in children:
             if child not in self.children:
                 continue  # removed in the meantime
+            if self._stop.is_set():
+                break
             child.will_restart(cause if child is culprit else f"with {culprit.path}")
-            error = await tasks.start(child.run, self._exits.put_nowait, name=child.path)
-            if error is not None:
-                return child, error
+            with anyio.CancelScope() as self._starting:
+                error = await tasks.start(child.run, self._exits.put_nowait, name=child.path)
+                if error is not None:
+                    return child, error
+        self._starting = None
         return None
 
     async def _obey(self, tasks: anyio.abc.TaskGroup, order: RestartOrder) -> None:
