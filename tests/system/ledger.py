@@ -34,6 +34,28 @@ class Ledger:
             rows = await db.fetch("select id, status from signals where user_id = $1", UUID(user_id))
         return {str(row["id"]): row["status"] for row in rows}
 
+    async def alerts(self, user_id: str) -> set[str]:
+        """The senders' ids of all signals that are stored."""
+        async with self._connection() as db:
+            rows = await db.fetch("select distinct sender_id from signals where user_id = $1", UUID(user_id))
+        return {row["sender_id"] for row in rows}
+
+    async def places(self, user_id: str) -> dict[str, int]:
+        """When each signal that was filled was executed: the number of its first event among the user's."""
+        async with self._connection() as db:
+            rows = await db.fetch(
+                "select data->>'signal_id' as id, min(seq) as seq from events where user_id = $1 group by 1",
+                UUID(user_id),
+            )
+        return {row["id"]: row["seq"] for row in rows}
+
+    @asynccontextmanager
+    async def holding_account(self, user_id: str) -> AsyncIterator[None]:
+        """Keep everybody from committing to the user's account for as long as the block runs: they wait."""
+        async with self._connection() as db, db.transaction():
+            await db.execute("select from accounts where user_id = $1 for update", UUID(user_id))
+            yield
+
     async def have_outcomes(self, user_id: str, signal_ids: Collection[str]) -> bool:
         """Whether each of these signals has come to its end."""
         outcomes = await self.outcomes(user_id)

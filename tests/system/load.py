@@ -57,6 +57,8 @@ class Load:
 
     product: Product
     person: Person
+    pace_s: float = 0.0
+    """Seconds that each connection waits before its next alert."""
     acknowledged: dict[str, str] = field(default_factory=dict)
     """Id of the signal by id of the alert: answered 2xx, so the product has promised an outcome."""
     unanswered: dict[str, Body] = field(default_factory=dict)
@@ -64,6 +66,8 @@ class Load:
     refused: Counter[int] = field(default_factory=Counter)
     """How many answers were no 2xx, by status."""
     refusals: list[httpx.Response] = field(default_factory=list)
+    lines: list[list[str]] = field(default_factory=list)
+    """Of each connection the signals in the order in which they were acknowledged, one before the next was posted."""
     _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
 
     async def run(self, *, connections: int) -> None:
@@ -90,9 +94,9 @@ class Load:
 
         return await eventually(refused, f"an alert is refused with {status} ({dict(self.refused)} so far)")
 
-    async def post_again(self) -> None:
+    async def post_again(self, to: Product | None = None) -> None:
         """Post what was never answered once more, as a sender does who does not know; each must be taken now."""
-        async with self.product.client() as client:
+        async with (to or self.product).client() as client:
             for alert_id, (body, content_type) in list(self.unanswered.items()):
                 answer = await client.post(WEBHOOK, content=body, headers={"Content-Type": content_type})
                 assert answer.status_code == 202, answer.text
@@ -115,11 +119,14 @@ class Load:
             raise
 
     async def _connection(self) -> None:
+        line: list[str] = []
+        self.lines.append(line)
         async with self.product.client(timeout_s=20) as client:
             while True:
-                await self._post(client)
+                await self._post(client, line)
+                await anyio.sleep(self.pace_s)
 
-    async def _post(self, client: httpx.AsyncClient) -> None:
+    async def _post(self, client: httpx.AsyncClient, line: list[str]) -> None:
         alert_id = uuid4().hex
         body, content_type = real_alert(next(self._numbers), alert_id, self.person.key)
         try:
@@ -130,7 +137,8 @@ class Load:
             await anyio.sleep(PAUSE_S)
             return
         if answer.is_success:
-            self.acknowledged[alert_id] = answer.json()["signal_id"]
+            self.acknowledged[alert_id] = signal_id = answer.json()["signal_id"]
+            line.append(signal_id)
         else:
             self.refused[answer.status_code] += 1
             self.refusals.append(answer)

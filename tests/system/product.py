@@ -196,7 +196,8 @@ class Product:
 
     def records(self) -> list[dict[str, Any]]:
         """The log so far, without what is written for the person who started it."""
-        return [json.loads(line) for line in self.log.read_text("utf-8").splitlines() if line.startswith("{")]
+        whole = self.log.read_text("utf-8").rpartition("\n")[0]  # the last line may be half written
+        return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
 
     def last_words(self) -> str:
         """The end of what it wrote."""
