@@ -155,7 +155,10 @@ async def test_what_was_missed_while_the_process_was_down_is_treated_as_the_poli
         )
     assert memory.fires["tick"] == missed[-1]
     async with one_schedule(Every(3600), misfire, memory=memory, grace_s=1) as again:
-        assert (again.heard, again.shown["missed"]) == ([], 0)
+        assert (again.heard, again.shown["missed"], again.shown["last_run_at"]) == ([], 0, None)
+        assert datetime.fromisoformat(again.shown["last_due_at"]) == pytest.approx(
+            missed[-1], abs=timedelta(milliseconds=1)
+        )
 
 
 async def test_a_schedule_that_is_new_has_missed_nothing_and_its_beginning_is_remembered() -> None:
@@ -213,8 +216,11 @@ async def test_an_actor_that_nobody_hosts_refuses() -> None:
 
 
 async def test_what_operators_see() -> None:
+    began = datetime.now(UTC)
     async with one_schedule(Cron("10 4 * * mon-fri", CHICAGO), Misfire.ONCE) as stage:
         shown = dict(stage.shown)
+        since = datetime.fromisoformat(shown.pop("last_due_at"))
+        assert timedelta(milliseconds=-1) <= since - began < timedelta(minutes=5)
         next_run_at = datetime.fromisoformat(shown.pop("next_run_at"))
         assert shown == {
             "id": "tick",

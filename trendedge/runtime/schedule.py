@@ -137,6 +137,7 @@ class _Schedule:
             "target": self.spec.target.name,
             "running": running,
             "next_run_at": _text(next_run_at),
+            "last_due_at": _text(self.last_due),
             "last_run_at": _text(self.last_run_at),
             "last_outcome": self.last_outcome,
             "runs": self.runs,
@@ -165,7 +166,9 @@ class Schedules:
         """All of them as an operator sees them, in the order of their declaration; times are RFC 3339 in UTC.
 
         `runs` counts messages posted, `missed` fires that were late (whatever was done about them), `refused` posts
-        that failed; `last_outcome` is `posted`, `refused: ...`, `skipped: ...`, or None before the first.
+        that failed; `last_outcome` is `posted`, `refused: ...`, `skipped: ...`, or None before the first. All of them
+        and `last_run_at` are of this process; `last_due_at` is remembered: the last fire, or, before the first, since
+        when the schedule is known.
         """
         shown = []
         for id, schedule in self._schedules.items():
