@@ -5,6 +5,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 
 import anyio
@@ -12,6 +13,7 @@ import structlog
 
 from trendedge.actors.executor import Executor, Floor, burial
 from trendedge.actors.frames import event_frame
+from trendedge.actors.housekeeper import Housekeeper
 from trendedge.actors.hub import Hub, Subscription
 from trendedge.actors.intake import Intake
 from trendedge.actors.journal_keeper import Bell, JournalKeeper
@@ -19,13 +21,26 @@ from trendedge.actors.keyring import Keyring, KeyringRefresh
 from trendedge.actors.lanes import DRAIN_S, LANES
 from trendedge.actors.pending import PendingSignals
 from trendedge.actors.replay import Rehearsal, revival
+from trendedge.actors.retention import Purging, Retention
+from trendedge.actors.schedules import schedules
 from trendedge.actors.sockets import Sockets
 from trendedge.actors.tree import EXECUTOR_MAILBOX, Addresses, Casting, build_tree
 from trendedge.http.app import create_app
 from trendedge.http.limits import RateLimits
 from trendedge.http.server import Bind, Front
 from trendedge.http.services import FrontSettings, Services, utc_now
-from trendedge.runtime import Controls, DeadLetters, Inspector, Lanes, LanesService, RuntimeFault, Supervisor
+from trendedge.runtime import (
+    Controls,
+    DeadLetters,
+    Inspector,
+    Journal,
+    Lanes,
+    LanesService,
+    RuntimeFault,
+    Schedules,
+    SchedulesService,
+    Supervisor,
+)
 from trendedge.runtime.logs import configure_logs
 from trendedge.runtime.watchdog import LoopLag, Watchdog
 from trendedge.settings import Settings
@@ -37,6 +52,7 @@ from trendedge.storage.postgres import Database, open_database
 from trendedge.storage.postgres_journal import PostgresJournal
 from trendedge.storage.redis import RedisStore, open_redis
 from trendedge.storage.redis_journal import RedisJournal
+from trendedge.storage.schedule_fires import PostgresLastFires
 
 log = structlog.get_logger("trendedge.app")
 
@@ -50,6 +66,8 @@ class Stores:
     database: Database
     redis: RedisStore
     journal: FailoverJournal
+    journals: tuple[Journal, Journal]
+    """The two that it is made of."""
     bell: Bell
     ownership: PostgresOwnership
 
@@ -66,14 +84,14 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         )
         redis = await stack.enter_async_context(open_redis(settings.redis_url))
         ownership = PostgresOwnership(database, node=node, times=times)
+        journals = RedisJournal(redis, ownership=ownership), PostgresJournal(database, ownership=ownership)
         journal = FailoverJournal(
-            RedisJournal(redis, ownership=ownership),
-            PostgresJournal(database, ownership=ownership),
+            *journals,
             speaker=redis,
             ownership=ownership,
             on_change=partial(_degraded_changed, bell),
         )
-        yield Stores(database=database, redis=redis, journal=journal, bell=bell, ownership=ownership)
+        yield Stores(database=database, redis=redis, journal=journal, journals=journals, bell=bell, ownership=ownership)
 
 
 def _degraded_changed(bell: Bell, degraded: bool) -> None:
@@ -129,6 +147,8 @@ def assemble(settings: Settings, stores: Stores) -> Supervisor:
     lanes = Lanes(LANES)
     sockets = Sockets(per_user=settings.ws_max_connections_per_user)
     executions = PostgresExecutions(stores.database, stores.ownership, mailbox=EXECUTOR_MAILBOX)
+    planned = Schedules(schedules(at), memory=PostgresLastFires(stores.database))
+    purging = Purging(stores.database, stores.journals, mailbox=EXECUTOR_MAILBOX, retention=_retention(settings))
     floor = Floor(store=executions, hub=at.hub, node=stores.ownership.node, clock=utc_now)
 
     def front() -> Front:
@@ -146,6 +166,7 @@ def assemble(settings: Settings, stores: Stores) -> Supervisor:
             controls=Controls(root),
             dead_letters=DeadLetters(root),
             lanes=lanes,
+            schedules=planned,
             rehearse=Rehearsal(stores.database, utc_now),
         )
         return Front(create_app(services), Bind(settings.host, settings.port), close_sockets=sockets.close_all)
@@ -161,12 +182,20 @@ def assemble(settings: Settings, stores: Stores) -> Supervisor:
         ),
         executor=lambda: Executor(floor),
         intake=lambda: Intake(at.executor),
+        housekeeper=lambda: Housekeeper(lanes, purging.purge),
+        schedules=lambda: SchedulesService(planned),
         front=front,
         on_dead_signal=burial(executions),
         on_replayed_signal=revival(stores.database),
     )
     root = Supervisor(build_tree(cast, at, journal=stores.journal))
     return root
+
+
+def _retention(settings: Settings) -> Retention:
+    return Retention(
+        events=timedelta(days=settings.event_retention_days), marks=timedelta(days=settings.mark_retention_days)
+    )
 
 
 def _front_settings(settings: Settings) -> FrontSettings:

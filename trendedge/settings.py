@@ -123,6 +123,10 @@ class Settings(BaseSettings):
     database_pool_size: int = Field(default=10, ge=1, le=1000)
     database_max_overflow: int = Field(default=5, ge=0, le=1000)
     upstash_redis_url: Annotated[Secret, _REDIS] = ""
+    event_retention_days: int = Field(default=7, ge=1, le=3650)
+    """How far back a WebSocket client can resume."""
+    mark_retention_days: int = Field(default=30, ge=1, le=3650)
+    """How late an alert may be worked off and still be known as the second of two of one meaning."""
 
     supabase_url: Annotated[str, _HTTP] = ""
     supabase_anon_key: Secret = ""

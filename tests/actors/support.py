@@ -10,16 +10,19 @@ import orjson
 from tests.runtime.support import running
 from trendedge.actors.executor import Executor, Floor, burial
 from trendedge.actors.frames import event_frame
+from trendedge.actors.housekeeper import Housekeeper
 from trendedge.actors.hub import Hub, Subscription
 from trendedge.actors.intake import Intake
 from trendedge.actors.journal_keeper import Bell, JournalKeeper
 from trendedge.actors.keyring import KeyOwner, Keyring, KeyringRefresh, hash_key, new_key
+from trendedge.actors.lanes import DRAIN_S, LANES
 from trendedge.actors.messages import Receipt, ReceiveAlert
 from trendedge.actors.replay import revival
+from trendedge.actors.retention import Purging, Retention
 from trendedge.actors.sockets import Sockets
 from trendedge.actors.tree import EXECUTOR_MAILBOX, Addresses, Casting, build_tree
 from trendedge.domain.alerts import parse_alert
-from trendedge.runtime import Service, ServiceContext, Supervisor
+from trendedge.runtime import Lanes, LanesService, Service, ServiceContext, Supervisor
 from trendedge.storage.api_keys import insert_api_key
 from trendedge.storage.execution_store import PostgresExecutions
 from trendedge.storage.failover_journal import FailoverJournal
@@ -83,24 +86,24 @@ async def desk(database: Database, redis: RedisStore, *, node: str = "test-node"
     """Run the tree as the product does."""
     at, sockets = Addresses.fresh(), Sockets()
     ownership = PostgresOwnership(database, node=node)
-    journal = FailoverJournal(
-        RedisJournal(redis, ownership=ownership),
-        PostgresJournal(database, ownership=ownership),
-        speaker=redis,
-        ownership=ownership,
-    )
+    journals = RedisJournal(redis, ownership=ownership), PostgresJournal(database, ownership=ownership)
+    journal = FailoverJournal(*journals, speaker=redis, ownership=ownership)
     bell = Bell()
     executions = PostgresExecutions(database, ownership, mailbox=EXECUTOR_MAILBOX)
     floor = Floor(store=executions, hub=at.hub, node=node, clock=now)
+    lanes = Lanes(LANES)
+    purging = Purging(database, journals, mailbox=EXECUTOR_MAILBOX, retention=Retention())
     cast = Casting(
         watchdog=NoDoor,
         keyring=lambda: KeyringRefresh(Keyring(database)),
-        lanes=NoDoor,
+        lanes=lambda: LanesService(lanes, drain_s=DRAIN_S),
         hub=lambda: Hub(sockets),
         subscription=lambda: Subscription(redis.listen, at.hub, node=node, frame=event_frame),
         journal=lambda: JournalKeeper(journal.run, at.executor, bell, every_s=60),
         executor=lambda: Executor(floor),
         intake=lambda: Intake(at.executor),
+        housekeeper=lambda: Housekeeper(lanes, purging.purge),
+        schedules=NoDoor,
         front=NoDoor,
         on_dead_signal=burial(executions),
         on_replayed_signal=revival(database),

@@ -27,7 +27,7 @@ from trendedge.actors.replay import Rehearsal
 from trendedge.http.app import Front, create_app
 from trendedge.http.limits import RateLimits
 from trendedge.http.services import FrontSettings, Services, SocketLimits, utc_now
-from trendedge.runtime import Controls, DeadLetters, Lanes, Supervisor, SupervisorSpec
+from trendedge.runtime import Controls, DeadLetters, Lanes, Schedules, Supervisor, SupervisorSpec
 from trendedge.storage.embedded import EmbeddedServer
 from trendedge.storage.postgres import Database
 from trendedge.storage.redis import RedisStore
@@ -98,6 +98,7 @@ def make_stage(database: Database, redis_store: RedisStore) -> MakeStage:
             controls=Controls(nobody),
             dead_letters=DeadLetters(nobody),
             lanes=Lanes(LANES),
+            schedules=Schedules([]),
             rehearse=Rehearsal(database, utc_now),
         )
         return Stage(services, keys, intake, sockets, tree, journal, create_app(services))

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -15,10 +16,11 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.http.conftest import MakeStage, Stage
 from tests.http.support import Served, WatchedSockets, serve, serve_as_product, token_for
-from tests.storage.support import Trader
+from tests.storage.support import NOON, Trader
 from trendedge.domain.signals import Action
 from trendedge.http.services import SocketLimits
 from trendedge.http.tokens import LEEWAY_S
+from trendedge.storage.purge import purge_events
 
 FRAME = '{"type":"trade.created","id":"e1","at":"2026-02-11T15:00:00Z","data":{"signal_id":"s"}}'
 LONG_S = 20
@@ -258,6 +260,32 @@ async def test_resuming_brings_what_was_missed(stage: Stage, served: Served) -> 
         assert all({"type", "id", "at", "data"} == set(one) for one in missed)
         await socket.send('{"type":"ping"}')
         assert await receive(socket) == {"type": "pong"}
+
+
+async def test_what_was_purged_is_answered_with_resync_and_what_is_left_with_all_that_followed(
+    served: Served, stage: Stage
+) -> None:
+    trader = await Trader.join(stage.services.database, f"{uuid.uuid4()}@example.com")
+    for number, action in enumerate([Action.BUY, Action.ADD, Action.CLOSE]):
+        await trader.trade(action, after_s=number)
+    told = await trader.db.fetch(
+        "select id::text, type from events where user_id = $1::text::uuid order by seq", trader.user_id
+    )
+    async with connected(served, trader.user_id) as socket:
+
+        async def resumed(after: str) -> list[str]:
+            """The frames that answer a resume, by id or else by type."""
+            await socket.send(orjson.dumps({"type": "resume", "after": after}).decode())
+            await socket.send('{"type":"ping"}')
+            frames = []
+            while (frame := await receive(socket))["type"] != "pong":
+                frames.append(frame.get("id", frame["type"]))
+            return frames
+
+        await purge_events(trader.db, before=NOON + timedelta(seconds=1))
+        assert [await resumed(row["id"]) for row in told] == [["resync"], [told[2]["id"]], []]
+        await purge_events(trader.db, before=NOON + timedelta(days=1))
+        assert [await resumed(row["id"]) for row in told] == [["resync"]] * 3
 
 
 @pytest.mark.parametrize("after", ["nonsense", "550e8400-e29b-41d4-a716-446655440000", "\\u0000", "\\ud800"])

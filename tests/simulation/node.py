@@ -10,13 +10,15 @@ import anyio
 
 from tests.simulation.bank import BankExecutions
 from trendedge.actors.executor import Executor, Floor, burial
+from trendedge.actors.housekeeper import Housekeeper
 from trendedge.actors.hub import Hub
 from trendedge.actors.intake import Intake
 from trendedge.actors.journal_keeper import Bell, JournalKeeper
 from trendedge.actors.messages import ExecuteSignal, Receipt, ReceiveAlert
+from trendedge.actors.retention import Removed
 from trendedge.actors.sockets import Sockets
 from trendedge.actors.tree import Addresses, Casting, build_tree
-from trendedge.runtime import Service, ServiceContext, Supervisor, SupervisorSpec
+from trendedge.runtime import Lanes, Service, ServiceContext, Supervisor, SupervisorSpec
 from trendedge.runtime.simulation import SimulatedLoop, SimulatedProcess, current_process
 from trendedge.storage.failover_journal import FailoverJournal
 
@@ -30,6 +32,11 @@ class Idle(Service):
     async def run(self, context: ServiceContext) -> None:
         context.started()
         await context.stopping.wait()
+
+
+async def nothing_to_purge(due_at: datetime) -> Removed:
+    """No schedule fires: they go by the machine's clock."""
+    return Removed(events=0, marks=0)
 
 
 @dataclass
@@ -160,6 +167,7 @@ class Node:
             "journal": lambda: JournalKeeper(stores.journal.run, at.executor, bell, every_s=self.look_every_s),
             "executor": lambda: TriedExecutor(floor, self.handlings),
             "intake": lambda: Intake(at.executor, new_id=self._new_id),
+            "housekeeper": lambda: Housekeeper(Lanes([]), nothing_to_purge),
             "on_dead_signal": burial(stores.executions),
         }
         return Casting(**roles)

@@ -45,3 +45,11 @@ def decode_execute(payload: bytes) -> ExecuteSignal:
         signal=signal_from_wire(wire["signal"]),
         raw=wire["raw"],
     )
+
+
+def received_at(payload: bytes) -> datetime | None:
+    """When the alert of an encoded `ExecuteSignal` came in, whatever its format; None where that cannot be read."""
+    try:
+        return datetime.fromisoformat(orjson.loads(payload)["received_at"])
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -53,3 +53,11 @@ class PushEvents:
     channel: str
     frames: tuple[str, ...]
     request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Purge:
+    """To the housekeeper: remove what has become too old. While it is doing so, another one changes nothing."""
+
+    due_at: datetime
+    """The age of everything is counted back from here."""

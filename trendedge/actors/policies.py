@@ -26,8 +26,8 @@ AI_TASK = RetryPolicy(delays_s=(0.0,))
 INTAKE = RetryPolicy()
 """Not in the table: the sender waits for the answer, and repeats the alert itself when it gets none."""
 
-HOUSEKEEPING = RetryPolicy(delays_s=(60.0, 600.0, 3600.0), jitter=0.1)
-"""Not in the table: nobody waits for it, and the next night has it anyway."""
+HOUSEKEEPING = RetryPolicy()
+"""Not in the table: nobody waits for it, and what fails is done when it is due the next time."""
 
 
 class BrokerUnavailable(Exception):

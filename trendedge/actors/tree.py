@@ -4,8 +4,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from trendedge.actors.codec import decode_execute, encode_execute
-from trendedge.actors.messages import ExecuteSignal, PushEvents, ReceiveAlert
-from trendedge.actors.policies import BROKER_BREAKER, INTAKE, WEBHOOK_PROCESSING
+from trendedge.actors.housekeeper import Purged, PurgeFailed
+from trendedge.actors.messages import ExecuteSignal, Purge, PushEvents, ReceiveAlert
+from trendedge.actors.policies import BROKER_BREAKER, HOUSEKEEPING, INTAKE, WEBHOOK_PROCESSING
 from trendedge.runtime import (
     Actor,
     ActorRef,
@@ -33,11 +34,12 @@ class Addresses:
     intake: ActorRef[ReceiveAlert]
     executor: DurableRef[ExecuteSignal]
     hub: ActorRef[PushEvents]
+    housekeeper: ActorRef[Purge | Purged | PurgeFailed]
 
     @classmethod
     def fresh(cls) -> "Addresses":
         """Addresses that nobody answers at yet."""
-        return cls(ActorRef("intake"), DurableRef("executor"), ActorRef("hub"))
+        return cls(ActorRef("intake"), DurableRef("executor"), ActorRef("hub"), ActorRef("housekeeper"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,8 @@ class Casting:
     journal: Callable[[], Service]
     executor: Callable[[], Actor[ExecuteSignal]]
     intake: Callable[[], Actor[ReceiveAlert]]
+    housekeeper: Callable[[], Actor[Purge | Purged | PurgeFailed]]
+    schedules: Callable[[], Service]
     front: Callable[[], Service]
     on_dead_signal: Callable[[ExecuteSignal, DeadLetter], Awaitable[None]]
     """Gives a signal that cannot be executed an outcome that its owner can read."""
@@ -69,6 +73,8 @@ def build_tree(cast: Casting, at: Addresses, *, journal: Journal) -> SupervisorS
             ServiceSpec("lanes", cast.lanes),
             _events(cast, at),
             _trading(cast, at, journal),
+            ChildSpec("housekeeper", cast.housekeeper, at.housekeeper, mailbox=MailboxSpec(10), retry=HOUSEKEEPING),
+            ServiceSpec("schedules", cast.schedules),  # behind all whom they address
             ServiceSpec("front", cast.front, shutdown_s=5.0),
         ],
     )

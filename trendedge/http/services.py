@@ -8,7 +8,6 @@ from typing import Any, Protocol
 from trendedge.actors.keyring import KeyOwner
 from trendedge.actors.sockets import Subscriber
 from trendedge.http.limits import RateLimits
-from trendedge.runtime.errors import UnknownSchedule
 from trendedge.runtime.ref import Request
 from trendedge.storage.postgres import Database
 
@@ -143,18 +142,6 @@ class Schedules(Protocol):
         ...
 
 
-class NoSchedules:
-    """Of a process that runs nothing by the clock."""
-
-    def snapshot(self) -> list[dict[str, Any]]:
-        """None."""
-        return []
-
-    async def run_now(self, id: str) -> None:
-        """Never asked: there is none to ask for."""
-        raise UnknownSchedule(id, ())
-
-
 class Store(Protocol):
     """A store as the health checks see it."""
 
@@ -255,7 +242,7 @@ class Services:
     controls: Controls
     dead_letters: DeadLetters
     lanes: Lanes
+    schedules: Schedules
     rehearse: Callable[[Any], Awaitable[dict[str, Any]]]
     """What the replay of a dead letter's message would do now, as JSON."""
-    schedules: Schedules = field(default_factory=NoSchedules)
     clock: Callable[[], datetime] = utc_now

@@ -25,16 +25,13 @@ async def select_events_after(
 ) -> list[StoredEvent] | None:
     """The user's events after that one, in the order in which they happened, at most `limit`.
 
-    None when the user has no such event, or more than `limit` came after it: the client has to read everything anew.
+    None when the user has no such event (any more), or more than `limit` came after it: the client has to read
+    everything anew.
     """
-    user, event = as_uuid(user_id), as_uuid(event_id)
-    seq = await db.fetchval("select seq from events where id = $1 and user_id = $2", event, user)
-    if seq is None:
+    rows = await db.fetch(_FROM, as_uuid(user_id), as_uuid(event_id), limit + 2)
+    if not rows or len(rows) > limit + 1:
         return None
-    rows = await db.fetch(_AFTER, user, seq, limit + 1)
-    if len(rows) > limit:
-        return None
-    return [_event(row) for row in rows]
+    return [_event(row) for row in rows[1:]]  # the first is the one that the client has
 
 
 async def select_events_of_signal(db: Database, user_id: str, signal_id: str) -> list[StoredEvent]:
@@ -47,8 +44,12 @@ def _event(row: Row) -> StoredEvent:
     return StoredEvent(str(row["id"]), row["channel"], row["type"], row["at"], row["data"])
 
 
-_AFTER = """
-    select id, channel, type, at, data from events where user_id = $1 and seq > $2 order by seq limit $3
+# One statement, and so one moment: were that event looked for first, a purge might take what follows it before that is
+# read, and the client would never know.
+_FROM = """
+    select id, channel, type, at, data from events
+    where user_id = $1 and seq >= (select seq from events where id = $2 and user_id = $1)
+    order by seq limit $3
 """
 _OF_SIGNAL = """
     select id, channel, type, at, data from events
