@@ -6,7 +6,7 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.runtime.support import MemoryJournal, running
+from tests.runtime.support import MemoryJournal, running, until
 from trendedge.runtime import (
     Actor,
     ActorRef,
@@ -201,6 +201,28 @@ async def test_the_ask_that_was_replaced_is_told_so_and_the_later_one_is_answere
         permits.release()
         permits.release()
     assert said[1:] == ["Ping(name='k')"]
+
+
+async def test_what_was_given_up_before_it_was_begun_is_replaced_by_nothing() -> None:
+    """A keyed instance that dies while it starts is charged to the message at the head of its line."""
+    handled: list[str] = []
+    ill = [True]
+
+    class Sickly(Actor[Ping]):
+        async def on_start(self) -> None:
+            if ill:
+                raise OSError(ill.pop())
+
+        async def receive(self, message: Ping) -> None:
+            handled.append(message.name)
+
+    ref = ActorRef[Ping]("a")
+    mailbox = MailboxSpec(3, Overflow.COALESCE, coalesce=lambda message: message.name, key=lambda message: message.name)
+    async with running(tree(ChildSpec("a", Sickly, ref, mailbox=mailbox))):
+        await ref.tell(Ping("x"))
+        await until(lambda: ref.cell.stats.buried == 1)
+        await ref.tell(Ping("x"))
+        await until(lambda: handled == ["x"])
 
 
 def test_coalesce_needs_its_key_and_a_durable_mailbox_refuses_to_drop() -> None:

@@ -16,7 +16,7 @@ from trendedge.runtime.ownership import Owner
 from trendedge.runtime.simulation import MemoryJournal, MemoryServer
 from trendedge.storage.failover_journal import FailoverJournal
 
-MOST_SEEDS = 150
+MOST_SEEDS = 400
 
 
 class ForgetfulBank(Bank):

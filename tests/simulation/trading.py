@@ -1,7 +1,9 @@
 """One seed of the trading scenario, and what became of it."""
 
 from collections import Counter
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from tests.simulation.invariants import Broken, check
 from tests.simulation.world import Parts, World
@@ -42,16 +44,21 @@ def tell(world: World) -> None:
 
 def run_seed(seed: int, *, parts: Parts | None = None, verbose: bool = False) -> Report:
     """Run the trading scenario once and check every invariant."""
-    loop = SimulatedLoop(seed, verbose=verbose, most_steps=MOST_STEPS)
-    failure: str | None = None
-    broken: tuple[str, ...] = ()
 
-    async def main(_: SimulatedLoop) -> None:
+    async def main(loop: SimulatedLoop) -> None:
         world = World(loop, parts or Parts())
         await world.run()
         check(world)
         tell(world)
 
+    return explore(seed, main, verbose=verbose)
+
+
+def explore(seed: int, main: Callable[[SimulatedLoop], Coroutine[Any, Any, None]], *, verbose: bool = False) -> Report:
+    """Run a scenario that raises `Broken` when something does not hold."""
+    loop = SimulatedLoop(seed, verbose=verbose, most_steps=MOST_STEPS)
+    failure: str | None = None
+    broken: tuple[str, ...] = ()
     try:
         simulate(main, seed=seed, loop=loop)
     except Broken as error:

@@ -28,6 +28,8 @@ RECOVERING = {"join", "look", "adopt", "read"}
 """What a start does with each of the two stores."""
 MONDAY = datetime(2026, 3, 2, 15, 0, tzinfo=UTC)
 ALERTS = 24
+BURSTS = 0.6
+"""Share of the alerts that come right after the one before, as all alerts of a bar do."""
 TROUBLE_S = 90.0
 PATIENCE_S = 1500.0
 """For so long after the trouble all that was acknowledged may take to come to its end."""
@@ -158,7 +160,10 @@ class World:
 
     async def _send_alerts(self) -> None:
         for number in range(ALERTS):
-            await anyio.sleep(self.random.random() * 2 * TROUBLE_S / ALERTS * 0.8)
+            if self.random.random() < BURSTS:
+                await anyio.sleep(self.random.random() * 0.01)
+            else:
+                await anyio.sleep(self.random.random() * 2 * TROUBLE_S / ALERTS * 0.8 / (1 - BURSTS))
             signal, body = self._signal(number), self._body()
             self._send(number, signal, body)
             if self.random.random() < 0.2:  # the sender does not trust us
@@ -231,7 +236,7 @@ class World:
         while True:
             await anyio.sleep(self.random.random() * 15)
             node = self.random.choice(self.nodes)
-            match self.random.randrange(8):
+            match self.random.randrange(9):
                 case 0:
                     await self._outage(self.redis_wire, self.speaker_wire)
                 case 1:
@@ -247,7 +252,10 @@ class World:
                 case 5 if node.process is not None and node.alive:
                     self.loop.call_later(self.random.random() * 60, node.process.resume)
                     node.process.stop()
-                case 6 if self.gone is None and len(self.nodes) > 1:
+                case 6:  # a lock on the trades: mail piles up, and may change hands meanwhile
+                    self.loop.call_later(self.random.random() * 20, node.kill)
+                    await self._outage(self.bank_wire)
+                case 7 if self.gone is None and len(self.nodes) > 1:
                     self.gone = node
                     self.loop.trace.note("gone for good", node.name)
                     node.kill()

@@ -354,6 +354,7 @@ class Cell:
             envelope.not_before = self.now() + delay_s
             return
         entity.mail.popleft()
+        self.taken(envelope)  # also when its instance died before it could begin: nothing may take its place now
         self._release()
         self.stats.buried += 1
         envelope.abandon(self.path)

@@ -1,0 +1,162 @@
+"""What must hold after every run of a random tree, by name. Each yields what breaks it."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+from tests.simulation.invariants import Broken
+from tests.simulation.supervision import DELAYS_S, INTENSITY, PERIOD_S, SHUTDOWN_S, Line, World
+from trendedge.runtime import ChildSpec, Overflow, Strategy
+
+type Invariant = Callable[[World], Iterator[str]]
+
+
+def check(world: World) -> None:
+    """Check all of them, and those that were looked at while it ran.
+
+    :raises Broken: some do not hold
+    """
+    found = {name: what for name, invariant in INVARIANTS.items() if (what := list(invariant(world)))}
+    if found or world.found:
+        raise Broken(found | world.found)
+
+
+def conserved(world: World) -> Iterator[str]:
+    """Accepted = handled + dropped + expired + given up + waiting."""
+    for line in world.lines:
+        stats = line.cell.stats
+        known = stats.handled + stats.dropped + stats.expired + stats.buried + line.cell.depth
+        if known != len(line.accepted):
+            yield f"{line.cell.path} took {len(line.accepted)} and knows of {known}: {stats}"
+
+
+def asks_settle(world: World) -> Iterator[str]:
+    """Each ask settles once, however long it would wait; so does each tell that waits for room."""
+    for number in sorted(world.sent):
+        if world.answers[number] != 1:
+            yield f"{number} has {world.answers[number]} answers"
+
+
+def in_order(world: World) -> Iterator[str]:
+    """What one key of a mailbox takes is begun in that order. Coalesced messages take the place of older ones."""
+    for line in world.lines:
+        if line.cell.spec.overflow is Overflow.COALESCE:
+            continue
+        place = {number: at for at, number in reversed(list(enumerate(line.begun)))}
+        by_key = defaultdict(list)
+        for job in line.accepted:
+            if job.number in place:
+                by_key[line.cell.key_of(job)].append(job.number)
+        for numbers in by_key.values():
+            for earlier, later in pairwise(numbers):
+                if place[earlier] > place[later]:
+                    yield f"{line.cell.path} began {later} before {earlier}"
+
+
+def tried_as_declared(world: World) -> Iterator[str]:
+    """What always fails is tried as often as declared and no more; nothing else is given up."""
+    for line in world.lines:
+        tries = Counter(line.begun)
+        hopeless = {job.number for job in line.accepted if job.behaviour == "crash"}
+        for number in sorted(hopeless):
+            if tries[number] > len(DELAYS_S) + 1:
+                yield f"{line.cell.path} tried {number} {tries[number]} times"
+        if line.cell.spec.key is None:  # a keyed instance that dies at its start is charged to the message
+            given_up = sum(tries[number] > len(DELAYS_S) for number in hopeless)
+            if line.cell.stats.buried != given_up:
+                yield f"{line.cell.path} gave up {line.cell.stats.buried}, of which {given_up} were hopeless"
+
+
+def within_intensity(world: World) -> Iterator[str]:
+    """No more restarts in a period than allowed.
+
+    The supervisor counts when it takes notice, which is later than the crash while it restarts somebody else: a
+    quarter of the period leaves time for that.
+    """
+    counted: dict[object, list[float]] = defaultdict(list)
+    for line in world.lines:
+        keyed = line.cell.spec.key is not None
+        if keyed or line.cell.supervisor.spec.strategy is Strategy.ONE_FOR_ONE:
+            counted[line if keyed else line.cell.supervisor] += [
+                at for at in restarts(line) if not world.ordered(line.cell.path, at)
+            ]
+    for times in counted.values():
+        ordered = sorted(times)
+        for first, last in zip(ordered, ordered[INTENSITY:], strict=False):
+            if last - first < PERIOD_S / 4:
+                yield f"{INTENSITY + 1} restarts between {first:.1f} s and {last:.1f} s"
+
+
+def restarts(line: Line) -> Iterator[float]:
+    """When the line's actor has crashed in a way that counts, and was started again by who counts it."""
+    seen: set[int] = set()
+    keyed = line.cell.spec.key is not None
+    for at, key, number in line.crashed:
+        first = number not in seen if number is not None else not keyed
+        if number is not None:
+            seen.add(number)
+        escalated_at = min((hosted for hosted in line.hosted if keyed and hosted > at), default=math.inf)
+        if first and any(at < later < escalated_at and key == other for later, other in line.started):
+            yield at
+
+
+def started_in_order(world: World) -> Iterator[str]:
+    """A child is begun when its elder siblings are ready."""
+    first: dict[tuple[str, int], int] = {}
+    for place, (what, line, _) in enumerate(world.life):
+        first.setdefault((what, id(line.cell)), place)
+    for elder, younger in siblings(world):
+        began = first.get(("started", id(younger.cell)))
+        if began is not None and first.get(("ready", id(elder.cell)), began) >= began:
+            yield f"{younger.cell.path} was started before {elder.cell.path} was ready"
+
+
+def stopped_in_reverse(world: World) -> Iterator[str]:
+    """At the end a child stops when its younger siblings have."""
+    if world.stop_asked_at is None:
+        return
+    stops = [id(line.cell) for what, line, at in world.life if what == "stopped" and at >= world.stop_asked_at]
+    last = {cell: place for place, cell in enumerate(stops)}
+    for elder, younger in siblings(world):
+        places = last.get(id(elder.cell)), last.get(id(younger.cell))
+        if places[0] is not None and places[1] is not None and places[0] < places[1]:
+            yield f"{elder.cell.path} stopped before {younger.cell.path}"
+
+
+def siblings(world: World) -> Iterator[tuple[Line, Line]]:
+    """Neighbouring actors of one supervisor without keys, the elder first."""
+    by_supervisor: dict[int, dict[object, Line]] = defaultdict(dict)
+    for line in world.lines:
+        by_supervisor[id(line.cell.supervisor)][line.cell.path] = line
+    for lines in by_supervisor.values():
+        supervisor = next(iter(lines.values())).cell.supervisor
+        paths = [f"{supervisor.path}/{child.id}" for child in supervisor.spec.children if isinstance(child, ChildSpec)]
+        unkeyed = [lines[path] for path in paths if path in lines and lines[path].cell.spec.key is None]
+        yield from pairwise(unkeyed)
+
+
+def bounded_stop(world: World) -> Iterator[str]:
+    """The stop takes no longer than its children may take one after the other, and leaves nothing running."""
+    if world.ended_at is None:
+        yield "the tree has not ended"
+        return
+    if world.stop_asked_at is not None:
+        took_s, most_s = world.ended_at - world.stop_asked_at, SHUTDOWN_S * len(world.refs)
+        if took_s > most_s:
+            yield f"the stop took {took_s:.1f} s, and may take {most_s:.1f} s"
+    for line in world.lines:
+        if line.active.total():
+            yield f"{line.cell.path} still works"
+
+
+INVARIANTS: dict[str, Invariant] = {
+    "accepted = settled + dead + pending + counted drops": conserved,
+    "each ask settles once": asks_settle,
+    "order per key": in_order,
+    "an open breaker uses up no attempts": tried_as_declared,
+    "restarts within intensity": within_intensity,
+    "started in order": started_in_order,
+    "stopped in reverse": stopped_in_reverse,
+    "bounded stops": bounded_stop,
+}

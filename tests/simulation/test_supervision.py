@@ -1,0 +1,162 @@
+"""The runtime by itself over many seeds: nothing may break, everything must happen, and no safeguard is idle."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+
+from tests.simulation.trees import run_tree
+from trendedge.runtime import ChildSpec, RetryPolicy
+from trendedge.runtime.breaker import Breakers
+from trendedge.runtime.cell import Cell
+from trendedge.runtime.child import Child
+from trendedge.runtime.entity import Entity
+from trendedge.runtime.intensity import Intensity
+from trendedge.runtime.simulation.campaign import run_seeds
+from trendedge.runtime.supervisor import Supervisor
+
+SEEDS = range(60)
+MOST_SEEDS = 400
+SOMETIMES = [
+    "ready",
+    "gave up",
+    "suspended",
+    "restarted",
+    "child added",
+    "child removed",
+    "died at the start",
+    "broker down",
+    "overran",
+    "expired",
+    "dropped",
+    "given up",
+    "ask answered",
+    "ask ActorStopped",
+    "ask AskTimeout",
+    "ask DeadlineExceeded",
+    "ask LookupError",
+    "ask MailboxFull",
+    "ask MessageDropped",
+]
+
+
+def test_many_seeds_break_nothing_and_everything_happens_in_them() -> None:
+    campaign = run_seeds(run_tree, SEEDS, processes=1)
+    failures = [f'make simulate SEED={one.seed} ARGS="--scenario trees": {one.failure}' for one in campaign.failures]
+    assert failures == []
+    assert [kind for kind in SOMETIMES if not campaign.counts[kind]] == []
+
+
+def test_a_seed_is_one_run() -> None:
+    assert run_tree(5).digest == run_tree(5).digest
+    assert run_tree(5).digest != run_tree(6).digest
+
+
+# -- ablations ------------------------------------------------------------------------------------------------------
+
+
+def unlimited(self: Intensity, supervisor: str, child: str, now: float) -> int:
+    """Restarts are counted, and nobody gives up."""
+    return 1
+
+
+async def forward(children: Sequence[Child], *, for_good: bool) -> None:
+    """Children are stopped in the order in which they were started."""
+    for child in children:
+        await child.stop(for_good=for_good)
+
+
+async def patient(child: Child, *, for_good: bool, stop: Callable[..., Any] = Child.stop) -> None:
+    """A child takes as long to stop as it likes."""
+    child.spec = replace(child.spec, shutdown_s=1000.0)
+    await stop(child, for_good=for_good)
+
+
+async def eager(supervisor: Supervisor, tasks: Any) -> bool:
+    """Children are all started at once."""
+    for child in supervisor.children:
+        tasks.start_soon(partial(tasks.start, child.run, supervisor._exits.put_nowait))
+    return True
+
+
+def silent(cell: Cell) -> None:
+    """What waits when its actor ends is forgotten without a word."""
+    cell.closed = True
+    cell.entities.clear()
+    cell.depth = 0
+
+
+def deaf(entity: Entity) -> Any:
+    """A suspension, or a stop, is looked at when there is no mail."""
+    return entity.mail[0] if entity.mail and not entity.mail[0].not_before else None
+
+
+def late(entity: Entity, head: Any, context: Any) -> bool:
+    """A deadline is not looked at."""
+    return False
+
+
+def newest_first(cell: Cell, envelope: Any, admit: Callable[..., None] = Cell._admit) -> None:
+    """The line of a key is a stack."""
+    admit(cell, envelope)
+    mail = cell.entities[cell.key_of(envelope.message)].mail
+    if len(mail) > 2:  # the head is in hand
+        mail.insert(1, mail.pop())
+
+
+def forgetful(entity: Entity, actor: Any, envelope: Any, serve: Callable[..., Any] = Entity._serve) -> Any:
+    """A message is taken out before it is handled, and is gone when the handler crashes."""
+
+    async def taken_first() -> None:
+        entity.mail.popleft()
+        entity.mail.appendleft(envelope)
+        try:
+            await serve(entity, actor, envelope)
+        except ArithmeticError:
+            if entity.mail and entity.mail[0] is envelope:
+                entity.mail.popleft()
+                entity.cell.depth -= 1
+            raise
+
+    return taken_first()
+
+
+def burning(breakers: Breakers, key: Any, name: str, error: Exception, now: float) -> bool:
+    """A breaker that never opens."""
+    return False
+
+
+ABLATIONS: dict[str, tuple[Any, str, Any, str]] = {
+    "the limit of restarts": (Intensity, "record", unlimited, "restarts within intensity"),
+    "the reverse order of stops": (Supervisor, "_stop_all", staticmethod(forward), "stopped in reverse"),
+    "the time limit of a stop": (Child, "stop", patient, "bounded stops"),
+    "waiting for elder siblings": (Supervisor, "_start_all", eager, "started in order"),
+    "settling what a stop leaves": (Cell, "close", silent, "each ask settles once"),
+    "looking at orders before mail": (Entity, "_at_hand", deaf, "control before user mail"),
+    "the deadline": (Entity, "_outdated", late, "nothing is begun after its deadline"),
+    "the order of a line": (Cell, "_admit", newest_first, "order per key"),
+    "keeping the message over a crash": (
+        Entity,
+        "_serve",
+        forgetful,
+        "accepted = settled + dead + pending + counted drops",
+    ),
+    "the breaker": (Breakers, "tripped", burning, "an open breaker uses up no attempts"),
+}
+
+
+@pytest.mark.parametrize("safeguard", ABLATIONS)
+def test_without_this_safeguard_some_tree_fails(safeguard: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner, name, worse, expected = ABLATIONS[safeguard]
+    monkeypatch.setattr(owner, name, worse)
+    assert any(expected in run_tree(seed).broken for seed in range(MOST_SEEDS))
+
+
+def test_without_an_end_of_retries_some_tree_fails() -> None:
+    def stubborn(spec: ChildSpec[Any]) -> ChildSpec[Any]:
+        return replace(spec, retry=RetryPolicy((0.5,) * 10_000))
+
+    expected = "an open breaker uses up no attempts"
+    assert any(expected in run_tree(seed, stubborn).broken for seed in range(MOST_SEEDS))
