@@ -14,6 +14,7 @@ from trendedge.runtime import (
     DeadLetter,
     Duplicate,
     Entry,
+    Settlement,
     Supervisor,
     SupervisorSpec,
     Unique,
@@ -69,10 +70,11 @@ class MemoryJournal:
         self.entries[entry_id] = payload
         return entry_id
 
-    async def settle(self, mailbox: str, entry_id: str, *, announce: Sequence[Announcement] = ()) -> None:
-        self.entries.pop(entry_id, None)
-        self.settled.append(entry_id)
-        self.announced.extend(announce)
+    async def settle(self, mailbox: str, settlements: Sequence[Settlement]) -> None:
+        for settlement in settlements:
+            self.entries.pop(settlement.entry_id, None)
+            self.settled.append(settlement.entry_id)
+            self.announced.extend(settlement.announce)
 
     async def bury(self, mailbox: str, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
         self.entries.pop(entry_id, None)

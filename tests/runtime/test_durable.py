@@ -1,7 +1,7 @@
 """Durable mailboxes: what is acknowledged survives, is settled after its effect, and is given up with its cause."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 
 import anyio
 import anyio.lowlevel
@@ -24,11 +24,13 @@ from trendedge.runtime import (
     MailboxFull,
     MailboxSpec,
     RetryPolicy,
+    Settlement,
     SupervisorSpec,
     Unique,
     UnknownDeadLetter,
     UnreadableDeadLetter,
 )
+from trendedge.runtime.journal import SETTLED_AT_ONCE
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,31 @@ def tree(
         durability=Durability(journal, "executor", encode, decode, on_bury, on_replay),
     )
     return ref, SupervisorSpec("root", [child])
+
+
+async def test_what_is_done_while_the_journal_is_busy_is_settled_together_and_in_order() -> None:
+    @dataclass
+    class Busy(MemoryJournal):
+        calls: list[list[str]] = field(default_factory=list)
+        free: anyio.Event = field(default_factory=anyio.Event)
+
+        async def settle(self, mailbox: str, settlements: Sequence[Settlement]) -> None:
+            self.calls.append([one.announce[0].payload.decode() for one in settlements])
+            await self.free.wait()
+            await super().settle(mailbox, settlements)
+
+    journal, done = Busy(), list[str]()
+    ref, spec = tree(journal, done, capacity=1000)
+    most = [str(number) for number in range(SETTLED_AT_ONCE + 2)]
+    async with running(spec):
+        for what in most:
+            await ref.tell(Order("a", what))
+        await until(lambda: len(done) == len(most))
+        journal.free.set()
+    assert [what for call in journal.calls for what in call] == most
+    assert len(journal.calls[1]) == SETTLED_AT_ONCE
+    assert len(journal.calls) <= 3
+    assert journal.entries == {}
 
 
 async def test_a_message_is_settled_after_it_was_handled_and_announced_in_the_same_step() -> None:

@@ -10,7 +10,6 @@ import pytest
 from tests.runtime.support import MemoryJournal, running, until
 from trendedge.runtime import (
     Actor,
-    Announcement,
     Appended,
     ChildSpec,
     DeadLetter,
@@ -21,6 +20,7 @@ from trendedge.runtime import (
     Fenced,
     MailboxSpec,
     RetryPolicy,
+    Settlement,
     Strategy,
     SupervisorSpec,
     Unique,
@@ -52,9 +52,9 @@ class LeasedJournal(MemoryJournal):
         self.check()
         return await super().append(mailbox, payload, unique=unique)
 
-    async def settle(self, mailbox: str, entry_id: str, *, announce: Sequence[Announcement] = ()) -> None:
+    async def settle(self, mailbox: str, settlements: Sequence[Settlement]) -> None:
         self.check()
-        await super().settle(mailbox, entry_id, announce=announce)
+        await super().settle(mailbox, settlements)
 
     async def bury(self, mailbox: str, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
         self.check()
@@ -83,9 +83,9 @@ class SlowJournal(LeasedJournal):
 
     settling: anyio.Event = field(default_factory=anyio.Event)
 
-    async def settle(self, mailbox: str, entry_id: str, *, announce: Sequence[Announcement] = ()) -> None:
+    async def settle(self, mailbox: str, settlements: Sequence[Settlement]) -> None:
         await self.settling.wait()
-        await super().settle(mailbox, entry_id, announce=announce)
+        await super().settle(mailbox, settlements)
 
 
 @dataclass

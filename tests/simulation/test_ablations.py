@@ -11,7 +11,16 @@ from tests.simulation.trading import run_seed
 from tests.simulation.world import Parts
 from trendedge.domain.accounts import Account
 from trendedge.domain.book import ExecutionRequest
-from trendedge.runtime import Announcement, Appended, ChildSpec, DeadLetter, Duplicate, Entry, SupervisorSpec, Unique
+from trendedge.runtime import (
+    Appended,
+    ChildSpec,
+    DeadLetter,
+    Duplicate,
+    Entry,
+    Settlement,
+    SupervisorSpec,
+    Unique,
+)
 from trendedge.runtime.ownership import Owner
 from trendedge.runtime.simulation import MemoryJournal, MemoryServer
 from trendedge.storage.failover_journal import FailoverJournal
@@ -53,7 +62,7 @@ class HastyServer(MemoryServer):
     def append(self, owner: Owner, payload: bytes, unique: Unique | None) -> tuple[bool, str]:
         taken, text = super().append(owner, payload, unique)
         if taken:
-            self.settle(owner, text, ())
+            self.settle(owner, [Settlement(text)])
         return taken, text
 
 
@@ -123,7 +132,7 @@ class LonelyJournal(MemoryJournal):
 class SilentJournal(MemoryJournal):
     """Settlements are forgotten."""
 
-    async def settle(self, mailbox: str, entry_id: str, *, announce: Sequence[Announcement] = ()) -> None:
+    async def settle(self, mailbox: str, settlements: Sequence[Settlement]) -> None:
         pass
 
 

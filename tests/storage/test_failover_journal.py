@@ -10,7 +10,7 @@ from tests.storage.conftest import Breakable
 from tests.storage.support import own
 from tests.storage.test_journals import BOX, LETTER, append
 from trendedge.runtime.errors import JournalUnavailable
-from trendedge.runtime.journal import Announcement, Appended, Duplicate, Unique
+from trendedge.runtime.journal import Announcement, Appended, Duplicate, Settlement, Unique
 from trendedge.storage.failover_journal import FailoverJournal
 from trendedge.storage.postgres import Database, open_database
 from trendedge.storage.postgres_journal import PostgresJournal
@@ -99,9 +99,27 @@ async def test_each_entry_is_settled_where_it_is(watched: Watched, own_redis: Br
     second = await append(journal, b"2")
     await own_redis.start()
     for entry_id in (first, second):
-        await journal.settle(BOX, entry_id)
+        await journal.settle(BOX, [Settlement(entry_id)])
     async with watched.running():
         await until((0, 0), lambda: journal.count(BOX))
+    assert await journal.recover(BOX) == []
+
+
+async def test_what_is_settled_together_is_announced_in_order_whichever_stores_have_it(
+    watched: Watched, own_redis: Breakable
+) -> None:
+    journal = watched.journal
+    old = [await append(journal, b"in redis") for _ in range(3)]
+    await own_redis.stop()
+    new = [await append(journal, b"in postgresql") for _ in range(3)]
+    await own_redis.start()
+    both = [one for pair in zip(old, new, strict=True) for one in pair]
+    async with open_redis(own_redis.url) as redis, watched.running(), redis.listen("ws:*") as published:
+        await watched.wait_told(False)
+        said = [Announcement("ws:trades:u", b"%d" % number) for number in range(6)]
+        await journal.settle(BOX, [Settlement(one, [said[number]]) for number, one in enumerate(both)])
+        async with asyncio.timeout(10):
+            assert [(await anext(published)).payload for _ in said] == [one.payload for one in said]
     assert await journal.recover(BOX) == []
 
 
@@ -109,7 +127,7 @@ async def test_a_settlement_made_while_redis_is_down_is_made_up_for(watched: Wat
     journal = watched.journal
     entry_id = await append(journal, b"x")
     await own_redis.stop()
-    await journal.settle(BOX, entry_id)
+    await journal.settle(BOX, [Settlement(entry_id)])
     await own_redis.start()
     assert (await watched.redis.count(BOX))[0] == 1
     async with watched.running():
@@ -201,11 +219,11 @@ async def test_a_message_costs_two_commands_and_looking_for_orphans_one(
     redis_store: RedisStore, database: Database
 ) -> None:
     journal = (await own(database, redis_store, BOX)).redis
-    await journal.settle(BOX, await append(journal, b"the server learns the scripts"))
+    await journal.settle(BOX, [Settlement(await append(journal, b"the server learns the scripts"))])
     await journal.adopt(BOX)
     await redis_store.command("CONFIG", "RESETSTAT")
     entry_id = await append(journal, b"x", Unique("m", "1", 60))
-    await journal.settle(BOX, entry_id, announce=[Announcement("ws:trades:u", b"{}")])
+    await journal.settle(BOX, [Settlement(entry_id, [Announcement("ws:trades:u", b"{}")])])
     assert await sent(redis_store) == {"evalsha": 2}
     await redis_store.command("CONFIG", "RESETSTAT")
     assert await journal.adopt(BOX) == []
@@ -224,14 +242,14 @@ async def test_the_server_may_forget_the_scripts(redis_store: RedisStore, databa
     journal = (await own(database, redis_store, BOX)).redis
     entry_id = await append(journal, b"x")
     await redis_store.command("SCRIPT", "FLUSH")
-    await journal.settle(BOX, entry_id)
+    await journal.settle(BOX, [Settlement(entry_id)])
     assert await journal.count(BOX) == (0, 0)
 
 
 async def test_announcements_are_published_with_the_settlement(redis_store: RedisStore, database: Database) -> None:
     journal = (await Watched.open(redis_store, database)).journal
     async with redis_store.listen("ws:*") as published:
-        await journal.settle(BOX, await append(journal, b"x"), announce=[Announcement("ws:trades:u", b"\x00{}")])
+        await journal.settle(BOX, [Settlement(await append(journal, b"x"), [Announcement("ws:trades:u", b"\x00{}")])])
         async with asyncio.timeout(10):
             message = await anext(published)
     assert (message.channel, message.payload) == ("ws:trades:u", b"\x00{}")

@@ -9,7 +9,16 @@ import pytest
 
 from tests.storage.support import end_lease, own
 from trendedge.runtime.errors import Fenced
-from trendedge.runtime.journal import Appended, Buried, DeadLetter, Duplicate, Journal, Unique
+from trendedge.runtime.journal import (
+    SETTLED_AT_ONCE,
+    Appended,
+    Buried,
+    DeadLetter,
+    Duplicate,
+    Journal,
+    Settlement,
+    Unique,
+)
 from trendedge.runtime.simulation import MemoryJournal, MemoryServer
 from trendedge.storage.ownership import PostgresOwnership
 from trendedge.storage.postgres import Database, open_database
@@ -78,16 +87,24 @@ async def test_any_bytes_come_back_as_they_were(stores: Stores) -> None:
 async def test_a_settled_entry_is_gone_and_settling_twice_is_harmless(stores: Stores) -> None:
     journal = await stores.journal()
     gone, kept = await append(journal, b"gone"), await append(journal, b"kept")
-    await journal.settle(BOX, gone)
-    await journal.settle(BOX, gone)
+    await journal.settle(BOX, [Settlement(gone)])
+    await journal.settle(BOX, [Settlement(gone)])
     assert [entry.entry_id for entry in await (await stores.journal()).recover(BOX)] == [kept]
+
+
+async def test_many_are_settled_at_once_and_those_that_are_gone_do_not_matter(stores: Stores) -> None:
+    journal = await stores.journal()
+    ids = [await append(journal, b"%d" % number) for number in range(SETTLED_AT_ONCE + 1)]
+    await journal.settle(BOX, [Settlement(ids[3])])
+    await journal.settle(BOX, [Settlement(entry_id) for entry_id in ids[:-1]])
+    assert [entry.entry_id for entry in await (await stores.journal()).recover(BOX)] == [ids[-1]]
 
 
 async def test_a_recovered_entry_can_be_settled(stores: Stores) -> None:
     await append(await stores.journal(), b"x")
     journal = await stores.journal()
     (entry,) = await journal.recover(BOX)
-    await journal.settle(BOX, entry.entry_id)
+    await journal.settle(BOX, [Settlement(entry.entry_id)])
     assert await (await stores.journal()).recover(BOX) == []
 
 
@@ -126,7 +143,7 @@ async def test_a_taken_mark_gives_back_the_first_value_and_writes_nothing(stores
 
 async def test_a_mark_outlives_the_settlement_of_its_entry(stores: Stores) -> None:
     journal = await stores.journal()
-    await journal.settle(BOX, await append(journal, b"first", Unique("mark", "1", 60)))
+    await journal.settle(BOX, [Settlement(await append(journal, b"first", Unique("mark", "1", 60)))])
     assert await journal.append(BOX, b"second", unique=Unique("mark", "2", 60)) == Duplicate("1")
 
 
@@ -178,7 +195,7 @@ async def test_the_mail_of_a_dead_node_is_adopted_with_its_attempts_and_in_order
     assert [(entry.payload, entry.attempts) for entry in adopted] == [(b"0", 1), (b"1", 1), (b"2", 1)]
     assert await (await stores.journal("a")).recover(BOX) == []
     for entry in adopted:
-        await heir.settle(BOX, entry.entry_id)
+        await heir.settle(BOX, [Settlement(entry.entry_id)])
     assert await heir.count(BOX) == (0, 0)
 
 
@@ -259,7 +276,7 @@ async def test_a_replayed_letter_is_an_entry_of_whoever_replays_it_without_its_a
     journal = await stores.journal("b")
     [recovered] = await journal.recover(BOX)
     assert (recovered.entry_id, recovered.payload, recovered.attempts) == (replayed.entry_id, b"x", 0)
-    await journal.settle(BOX, replayed.entry_id)
+    await journal.settle(BOX, [Settlement(replayed.entry_id)])
     assert await journal.count(BOX) == (0, 0)
 
 
@@ -361,19 +378,19 @@ async def fenced(stores: Stores) -> tuple[Journal, Journal, str]:
 async def test_a_lease_that_ran_out_does_nothing_by_itself(stores: Stores) -> None:
     sleeper, heir, entry_id = await fenced(stores)
     other = await append(sleeper, b"y")
-    await sleeper.settle(BOX, entry_id)
+    await sleeper.settle(BOX, [Settlement(entry_id)])
     assert await sleeper.adopt(BOX) == []
-    await sleeper.settle(BOX, other)
+    await sleeper.settle(BOX, [Settlement(other)])
     assert await heir.adopt(BOX) == []
 
 
 async def test_a_node_without_mail_is_never_fenced(stores: Stores) -> None:
     sleeper, heir, entry_id = await fenced(stores)
-    await sleeper.settle(BOX, entry_id)
+    await sleeper.settle(BOX, [Settlement(entry_id)])
     await stores.end_lease("a")
     assert await heir.adopt(BOX) == []
     assert await heir.recover(BOX) == []
-    await sleeper.settle(BOX, await append(sleeper, b"y"))
+    await sleeper.settle(BOX, [Settlement(await append(sleeper, b"y"))])
 
 
 async def test_whoever_was_fenced_changes_nothing_any_more(stores: Stores) -> None:
@@ -382,8 +399,8 @@ async def test_whoever_was_fenced_changes_nothing_any_more(stores: Stores) -> No
     for act in (
         sleeper.append(BOX, b"late"),
         sleeper.append(BOX, b"late", unique=Unique("m", "1", 60)),
-        sleeper.settle(BOX, entry_id),
-        sleeper.settle(BOX, adopted.entry_id),
+        sleeper.settle(BOX, [Settlement(entry_id)]),
+        sleeper.settle(BOX, [Settlement(adopted.entry_id)]),
         sleeper.bury(BOX, entry_id, b"x", LETTER),
         sleeper.bury(BOX, adopted.entry_id, b"x", LETTER),
         sleeper.begin(BOX, entry_id),
@@ -418,9 +435,9 @@ async def test_whoever_was_fenced_recovers_what_is_left_and_works_on_with_a_new_
         await sleeper.append(BOX, b"late")
     assert await sleeper.recover(BOX) == []
     entry_id = await append(sleeper, b"later")
-    await heir.settle(BOX, adopted.entry_id)
+    await heir.settle(BOX, [Settlement(adopted.entry_id)])
     assert await heir.count(BOX) == (0, 0)
-    await sleeper.settle(BOX, entry_id)
+    await sleeper.settle(BOX, [Settlement(entry_id)])
     assert await sleeper.count(BOX) == (0, 0)
 
 
@@ -439,7 +456,7 @@ async def test_a_process_makes_an_earlier_one_of_its_node_stale(stores: Stores) 
     entry_id = await append(earlier, b"x")
     later = await stores.journal("a")
     assert [entry.payload for entry in await later.recover(BOX)] == [b"x"]
-    for act in (earlier.append(BOX, b"y"), earlier.settle(BOX, entry_id)):
+    for act in (earlier.append(BOX, b"y"), earlier.settle(BOX, [Settlement(entry_id)])):
         with pytest.raises(Fenced):
             await act
     assert await later.count(BOX) == (1, 0)
@@ -474,5 +491,5 @@ async def test_without_postgresql_nobody_is_fenced_and_adoption_waits(
     async with open_database("postgresql://nobody@127.0.0.1:1/nothing") as down:
         cut_off = RedisJournal(redis_store, ownership=PostgresOwnership(down, node="b"))
         assert await cut_off.adopt(BOX) == []
-        await cut_off.settle(BOX, await append(cut_off, b"its own mail is taken and settled"))
+        await cut_off.settle(BOX, [Settlement(await append(cut_off, b"its own mail is taken and settled"))])
     assert [entry.payload for entry in await (await own(database, redis_store, BOX, "c")).redis.adopt(BOX)] == [b"x"]

@@ -35,7 +35,17 @@ from trendedge.runtime.errors import (
     WorkerDied,
 )
 from trendedge.runtime.inspection import Inspector
-from trendedge.runtime.journal import Announcement, Appended, Buried, DeadLetter, Duplicate, Entry, Journal, Unique
+from trendedge.runtime.journal import (
+    Announcement,
+    Appended,
+    Buried,
+    DeadLetter,
+    Duplicate,
+    Entry,
+    Journal,
+    Settlement,
+    Unique,
+)
 from trendedge.runtime.lanes import Cpu, Job, Lanes, LaneSpec, LanesService, cpu
 from trendedge.runtime.mailbox import MailboxSpec, Overflow
 from trendedge.runtime.ref import ActorRef, DurableRef, Request
@@ -106,6 +116,7 @@ __all__ = [
     "Service",
     "ServiceContext",
     "ServiceSpec",
+    "Settlement",
     "StartFailed",
     "Strategy",
     "Supervisor",

@@ -11,7 +11,18 @@ from typing import Any
 import structlog
 
 from trendedge.runtime.errors import Fenced, JournalUnavailable, UnknownDeadLetter, UnreadableDeadLetter
-from trendedge.runtime.journal import Announcement, Appended, Buried, DeadLetter, Duplicate, Entry, Journal, Unique
+from trendedge.runtime.journal import (
+    SETTLED_AT_ONCE,
+    Announcement,
+    Appended,
+    Buried,
+    DeadLetter,
+    Duplicate,
+    Entry,
+    Journal,
+    Settlement,
+    Unique,
+)
 from trendedge.runtime.mailbox import Envelope
 
 log = structlog.get_logger("trendedge.runtime")
@@ -40,7 +51,7 @@ class DurableLog:
 
     def __init__(self, durability: Durability) -> None:
         self._at = durability
-        self._settlements: deque[tuple[str, tuple[Announcement, ...]]] = deque()
+        self._settlements: deque[Settlement] = deque()
         self._wake = asyncio.Event()
         self._lost: Fenced | None = None
         self._unburied: dict[str, tuple[bytes, DeadLetter]] = {}
@@ -228,11 +239,11 @@ class DurableLog:
 
     def settle_soon(self, entry_id: str, announce: tuple[Announcement, ...]) -> None:
         """Settle in the background: the effect is committed, so nobody needs to wait for the journal to forget it."""
-        self._settlements.append((entry_id, announce))
+        self._settlements.append(Settlement(entry_id, announce))
         self._wake.set()
 
     async def run_settlements(self) -> None:
-        """Work off settlements, one at a time and in order, until cancelled.
+        """Work off settlements in order, together what came together, until cancelled.
 
         :raises Fenced: the mailbox is another process's by now
         """
@@ -246,16 +257,17 @@ class DurableLog:
         """Settle all that is due."""
         self._wake.clear()
         while self._settlements:
-            entry_id, announce = self._settlements.popleft()
+            due = [self._settlements.popleft() for _ in range(min(len(self._settlements), SETTLED_AT_ONCE))]
             try:
-                await self._at.journal.settle(self._at.mailbox, entry_id, announce=announce)
+                await self._at.journal.settle(self._at.mailbox, due)
             except Fenced as fenced:
                 self.lose(fenced)
                 return
             except JournalUnavailable as error:
-                # It stays in the journal and is delivered again after a restart; the handler's effect is idempotent.
-                log.warning("settlement postponed", mailbox=self._at.mailbox, error=str(error))
-            self.known.pop(entry_id, None)
+                # They stay in the journal and are delivered again after a restart; the handlers' effect is idempotent.
+                log.warning("settlements postponed", mailbox=self._at.mailbox, number=len(due), error=str(error))
+            for settlement in due:
+                self.known.pop(settlement.entry_id, None)
 
     def lose(self, error: Fenced) -> None:
         """Another process owns the mailbox by now: the incarnation is to end, which `run_settlements` sees to."""

@@ -55,6 +55,14 @@ class Announcement:
 
 
 @dataclass(frozen=True, slots=True)
+class Settlement:
+    """The effect of an entry is committed: it can be forgotten."""
+
+    entry_id: str
+    announce: Sequence[Announcement] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLetter:
     """Why a message was given up."""
 
@@ -75,6 +83,10 @@ class Buried:
     """Unix seconds, by the store's clock."""
 
 
+SETTLED_AT_ONCE = 128
+"""Settlements that a journal has to take in one call."""
+
+
 class Journal(Protocol):
     """All methods raise `JournalUnavailable` when the store cannot be reached; nothing is then known to be written.
 
@@ -93,8 +105,11 @@ class Journal(Protocol):
         """Remember a message. When this returns `Appended`, a crash no longer loses it."""
         ...
 
-    async def settle(self, mailbox: str, entry_id: str, *, announce: Sequence[Announcement] = ()) -> None:
-        """Forget a message whose effect is committed. Settling twice is harmless."""
+    async def settle(self, mailbox: str, settlements: Sequence[Settlement]) -> None:
+        """Forget messages whose effects are committed, and announce in this order. Settling twice is harmless.
+
+        :param settlements: at most `SETTLED_AT_ONCE` of them
+        """
         ...
 
     async def bury(self, mailbox: str, entry_id: str, payload: bytes, letter: DeadLetter) -> None:

@@ -5,10 +5,23 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import groupby, islice
+from operator import itemgetter
 from typing import Protocol
 
 from trendedge.runtime.errors import Fenced, JournalUnavailable
-from trendedge.runtime.journal import Announcement, Appended, Buried, DeadLetter, Duplicate, Entry, Journal, Unique
+from trendedge.runtime.journal import (
+    SETTLED_AT_ONCE,
+    Announcement,
+    Appended,
+    Buried,
+    DeadLetter,
+    Duplicate,
+    Entry,
+    Journal,
+    Settlement,
+    Unique,
+)
 from trendedge.runtime.ownership import Ownership
 from trendedge.storage.errors import StoreUnavailable
 from trendedge.storage.pending import journal_unavailable
@@ -46,7 +59,7 @@ class _Side:
     prefix: str
     """Begins the ids of its entries, so that a settlement finds its store."""
     journal: LeasedJournal
-    owed: deque[tuple[str, str, Sequence[Announcement]]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
+    owed: deque[tuple[str, Settlement]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
 
 
 class FailoverJournal:
@@ -96,24 +109,28 @@ class FailoverJournal:
             stores, reasons = f"{cause.store} and {error.store}", f"{cause.reason}; {error.reason}"
             raise JournalUnavailable(stores, reasons) from error
 
-    async def settle(self, mailbox: str, entry_id: str, *, announce: Sequence[Announcement] = ()) -> None:
-        """Forget an entry. What its store cannot do now is remembered, and done when it is back.
+    async def settle(self, mailbox: str, settlements: Sequence[Settlement]) -> None:
+        """Forget entries. What their store cannot do now is remembered, and done when it is back.
 
-        :raises Fenced: it is another process's by now, which settles it
+        :raises Fenced: they are another process's by now, which settles them
         """
-        side, own_id = self._side(entry_id)
+        # Runs of one store, not all of it at once: what is announced keeps its order.
+        for side, run in groupby(settlements, lambda settlement: self._side(settlement.entry_id)[0]):
+            await self._settle(side, mailbox, [replace(one, entry_id=self._side(one.entry_id)[1]) for one in run])
+
+    async def _settle(self, side: _Side, mailbox: str, settlements: Sequence[Settlement]) -> None:
         if side is self._second:
-            await self._announce(announce)
+            await self._announce([one for settlement in settlements for one in settlement.announce])
         if not (side is self._first and self._degraded):
             try:
-                await side.journal.settle(mailbox, own_id, announce=announce)
+                await side.journal.settle(mailbox, settlements)
             except Fenced:
                 raise
             except JournalUnavailable:
                 self._learn(side, down=True)
             else:
                 return
-        side.owed.append((mailbox, own_id, announce))
+        side.owed.extend((mailbox, settlement) for settlement in settlements)
         self._work.set()
 
     async def begin(self, mailbox: str, entry_id: str) -> None:
@@ -208,15 +225,17 @@ class FailoverJournal:
 
     async def _pay(self, side: _Side) -> None:
         while side.owed:
-            mailbox, own_id, announce = side.owed[0]
+            mailbox, run = next(groupby(side.owed, itemgetter(0)))
+            due = [settlement for _, settlement in islice(run, SETTLED_AT_ONCE)]
             try:
-                await side.journal.settle(mailbox, own_id, announce=announce)
+                await side.journal.settle(mailbox, due)
             except Fenced:
                 pass  # whoever adopted the entry finds it committed, and settles it
             except JournalUnavailable:
                 self._learn(side, down=True)
                 return
-            side.owed.popleft()
+            for _ in due:
+                side.owed.popleft()
 
     async def _append(self, side: _Side, mailbox: str, payload: bytes, unique: Unique | None) -> Appended | Duplicate:
         try:

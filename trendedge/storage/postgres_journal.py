@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from trendedge.runtime.errors import JournalUnavailable
-from trendedge.runtime.journal import Announcement, Appended, Buried, DeadLetter, Duplicate, Entry, Unique
+from trendedge.runtime.journal import Appended, Buried, DeadLetter, Duplicate, Entry, Settlement, Unique
 from trendedge.runtime.ownership import Owner
 from trendedge.storage.errors import StoreUnavailable
 from trendedge.storage.ownership import PostgresOwnership
@@ -63,10 +63,11 @@ class PostgresJournal:
         self._pending.remember(mailbox, entry_id)
         return Appended(entry_id)
 
-    async def settle(self, mailbox: str, entry_id: str, *, announce: Sequence[Announcement] = ()) -> None:
-        """Forget an entry. Whoever wants the announcements to be heard has to publish them elsewhere."""
-        await self._act(_SETTLE, mailbox, _row_id(entry_id))
-        self._pending.forget(mailbox, entry_id)
+    async def settle(self, mailbox: str, settlements: Sequence[Settlement]) -> None:
+        """Forget entries. Whoever wants the announcements to be heard has to publish them elsewhere."""
+        await self._act(_SETTLE, mailbox, [_row_id(settlement.entry_id) for settlement in settlements])
+        for settlement in settlements:
+            self._pending.forget(mailbox, settlement.entry_id)
 
     async def bury(self, mailbox: str, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
         """Move an entry to the dead letters."""
@@ -269,7 +270,8 @@ _APPEND = f"""
 _MARK = "select signal_id from signal_marks where mark = $1"
 _SETTLE = f"""
     with {_OWNER}, gone as (
-        delete from mailbox_entries where mailbox = $1 and node = $2 and id = $4 and exists (select from owner)
+        delete from mailbox_entries
+        where mailbox = $1 and node = $2 and id = any($4::bigint[]) and exists (select from owner)
     ) {_OWNED}
 """  # noqa: S608 - made of constants
 _BURY = f"""

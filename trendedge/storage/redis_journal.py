@@ -11,7 +11,7 @@ import orjson
 import structlog
 from redis.exceptions import ResponseError
 
-from trendedge.runtime.journal import Announcement, Appended, Buried, DeadLetter, Duplicate, Entry, Unique
+from trendedge.runtime.journal import Appended, Buried, DeadLetter, Duplicate, Entry, Settlement, Unique
 from trendedge.runtime.ownership import Owner
 from trendedge.storage import redis_scripts as scripts
 from trendedge.storage.errors import StoreUnavailable
@@ -68,17 +68,20 @@ class RedisJournal:
         self._pending.remember(mailbox, text.decode())
         return Appended(text.decode())
 
-    async def settle(self, mailbox: str, entry_id: str, *, announce: Sequence[Announcement] = ()) -> None:
-        """Forget an entry and publish the announcements, in one command."""
+    async def settle(self, mailbox: str, settlements: Sequence[Settlement]) -> None:
+        """Forget entries and publish their announcements, in one command."""
         owner = self._ownership.of(mailbox)
+        ids = [settlement.entry_id for settlement in settlements]
         keys = [_stream(owner), _owners(mailbox)]
-        if entry_id in self._counted:
+        if not self._counted.isdisjoint(ids):
             keys.append(_attempts(owner))
-        args: list[Argument] = [owner.node, entry_id]
-        for announcement in announce:
-            args += [announcement.channel, announcement.payload]
+        args: list[Argument] = [owner.node, len(ids), *ids]
+        for settlement in settlements:
+            for announcement in settlement.announce:
+                args += [announcement.channel, announcement.payload]
         await self._act(scripts.SETTLE, owner, keys, args)
-        self._forget(mailbox, entry_id)
+        for entry_id in ids:
+            self._forget(mailbox, entry_id)
 
     async def bury(self, mailbox: str, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
         """Move an entry to the stream of dead letters."""

@@ -59,13 +59,15 @@ return {{1, id}}
 """)
 
 SETTLE = Script(f"""
--- KEYS: fence, stream, owners, [attempts]   ARGV: epoch, node, entry id, then channel and payload by turns
+-- KEYS: fence, stream, owners, [attempts]
+-- ARGV: epoch, node, number of entries, their ids, then channel and payload by turns
 {_OWNED}
-if redis.call('XDEL', KEYS[2], ARGV[3]) == 1 and redis.call('XLEN', KEYS[2]) == 0 then
+local last = 3 + ARGV[3]
+if redis.call('XDEL', KEYS[2], unpack(ARGV, 4, last)) > 0 and redis.call('XLEN', KEYS[2]) == 0 then
     redis.call('HDEL', KEYS[3], ARGV[2])
 end
-if KEYS[4] then redis.call('HDEL', KEYS[4], ARGV[3]) end
-for i = 4, #ARGV, 2 do redis.call('PUBLISH', ARGV[i], ARGV[i + 1]) end
+if KEYS[4] then redis.call('HDEL', KEYS[4], unpack(ARGV, 4, last)) end
+for i = last + 1, #ARGV, 2 do redis.call('PUBLISH', ARGV[i], ARGV[i + 1]) end
 return 1
 """)
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from trendedge.runtime.errors import Fenced, JournalUnavailable
-from trendedge.runtime.journal import Announcement, Appended, Buried, DeadLetter, Duplicate, Entry, Unique
+from trendedge.runtime.journal import Announcement, Appended, Buried, DeadLetter, Duplicate, Entry, Settlement, Unique
 from trendedge.runtime.ownership import Owner, Ownership
 from trendedge.runtime.simulation.ownership import MemoryOwnership, MemoryRegistry
 from trendedge.runtime.simulation.wire import GoodWire, Wire
@@ -98,13 +98,14 @@ class MemoryServer:
             self.marks[unique.mark] = (unique.value, entry_id, self.clock() + unique.ttl_s)
         return True, entry_id
 
-    def settle(self, owner: Owner, entry_id: str, announce: Sequence[Announcement]) -> None:
-        """Forget an entry; what is gone already is only announced."""
+    def settle(self, owner: Owner, settlements: Sequence[Settlement]) -> None:
+        """Forget entries; what is gone already is only announced."""
         self.owned(owner)
-        stored = self._remove(owner, entry_id)
-        if stored is not None:
-            self.settled[stored.origin] = None
-        self.published.extend(announce)
+        for settlement in settlements:
+            stored = self._remove(owner, settlement.entry_id)
+            if stored is not None:
+                self.settled[stored.origin] = None
+            self.published.extend(settlement.announce)
 
     def bury(self, owner: Owner, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
         """Move an entry to the dead letters; nothing when it is gone."""
@@ -233,11 +234,11 @@ class MemoryJournal:
         self._known[mailbox].add(text)
         return Appended(text)
 
-    async def settle(self, mailbox: str, entry_id: str, *, announce: Sequence[Announcement] = ()) -> None:
+    async def settle(self, mailbox: str, settlements: Sequence[Settlement]) -> None:
         """As `Journal.settle`."""
         owner = self.ownership.of(mailbox)
-        await self._act(owner, "settle", lambda: self.server.settle(owner, entry_id, announce))
-        self._known[mailbox].discard(entry_id)
+        await self._act(owner, "settle", lambda: self.server.settle(owner, settlements))
+        self._known[mailbox].difference_update(settlement.entry_id for settlement in settlements)
 
     async def bury(self, mailbox: str, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
         """As `Journal.bury`."""
