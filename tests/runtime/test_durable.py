@@ -109,7 +109,7 @@ async def test_what_is_done_while_the_journal_is_busy_is_settled_together_and_in
         await until(lambda: len(done) == len(most))
         journal.free.set()
     assert [what for call in journal.calls for what in call] == most
-    assert len(journal.calls[1]) == SETTLED_AT_ONCE
+    assert max(map(len, journal.calls)) == SETTLED_AT_ONCE
     assert len(journal.calls) <= 3
     assert journal.entries == {}
 
