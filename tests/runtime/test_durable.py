@@ -194,6 +194,44 @@ async def test_a_message_that_killed_the_process_three_times_ends_in_the_dead_le
     assert journal.dead[0][1].cause == "3 attempts ended with the death of the process"
 
 
+class Suspecting(MemoryJournal):
+    """Settles slowly, and notes which of the entries that were in hand at a death are so when one of them is begun."""
+
+    def __init__(self, *texts: str) -> None:
+        super().__init__({f"{number:06}": text.encode() for number, text in enumerate(texts)})
+        self.attempts = dict.fromkeys(self.entries, 1)
+        self.begun = list[str]()
+        self.beside = list[set[str]]()
+
+    async def begin(self, mailbox: str, entry_id: str) -> None:
+        await super().begin(mailbox, entry_id)
+        self.beside.append(self.entries.keys() & set(self.begun))
+        self.begun.append(entry_id)
+
+    async def settle(self, mailbox: str, settlements: Sequence[Settlement]) -> None:
+        await anyio.sleep(0.01)
+        await super().settle(mailbox, settlements)
+
+
+async def test_of_those_that_were_in_hand_when_a_process_died_one_is_tried_at_a_time_until_it_is_settled() -> None:
+    journal, done = Suspecting("a|one", "b|two", "c|three"), list[str]()
+    ref, spec = tree(journal, done)
+    async with running(spec):
+        await ref.tell(Order("d", "was not in hand"))
+        await until(lambda: len(done) == 4)
+    assert done[0] in {"one", "was not in hand"}
+    assert journal.beside == [set(), set(), set()]
+
+
+async def test_one_that_was_in_hand_when_a_process_died_and_only_fails_holds_up_no_other() -> None:
+    journal, done, up = Suspecting("a|needs store", "b|two"), list[str](), anyio.Event()
+    _, spec = tree(journal, done, store_up=up)
+    async with running(spec):
+        await until(lambda: done == ["two"])
+        up.set()
+        await until(lambda: len(done) == 2)
+
+
 async def test_bytes_that_cannot_be_read_are_buried_instead_of_stopping_the_start() -> None:
     journal, done = MemoryJournal(entries={"000001": b"\xff", "000002": b"a|buy"}), list[str]()
     _, spec = tree(journal, done)

@@ -334,6 +334,8 @@ class Cell:
         """A handler crashed: leave the message at the head of its line with a delay, or give it up."""
         if isinstance(error, Fenced):
             return  # it says nothing about the message, which is another process's by now
+        if self.log is not None:
+            self.log.survived(envelope)
         self.stats.failed += 1
         entity.culprit = describe(envelope.message)
         self.stats.last_failure = f"{describe(envelope.message)}: {type(error).__name__}: {error}"

@@ -27,6 +27,9 @@ from trendedge.runtime.mailbox import Envelope
 
 log = structlog.get_logger("trendedge.runtime")
 
+_LOOK_S = 0.02
+"""How often a suspect looks whether it is its turn."""
+
 
 @dataclass(frozen=True, slots=True)
 class Durability:
@@ -60,6 +63,11 @@ class DurableLog:
         """Entries that are in memory or being settled: recovery must not deliver them a second time. With the loop's
         time of their append, oldest first."""
         self.dead = 0
+        self._suspects: set[str] = set()
+        """Entries that were in hand when a process died: one of them is tried at a time, lest one that kills take the
+        others with it to the dead letters."""
+        self._tried: str | None = None
+        """The suspect whose turn it is, as long as it is known."""
 
     @property
     def mailbox(self) -> str:
@@ -124,6 +132,8 @@ class DurableLog:
             await self._tell_outcome(message, letter)
             await self._bury(entry.entry_id, entry.payload, letter)
             return None
+        if entry.attempts:
+            self._suspects.add(entry.entry_id)
         envelope = Envelope(message, enqueued_at=now)
         envelope.entry_id = entry.entry_id
         envelope.recovered = True
@@ -187,9 +197,14 @@ class DurableLog:
             _, self.dead = await self._at.journal.count(self._at.mailbox)
 
     async def begin(self, envelope: Envelope) -> None:
-        """Count an attempt at a recovered message before it is made."""
+        """Count an attempt at a recovered message before it is made; wait first if others are suspected with it."""
         if not envelope.recovered or envelope.entry_id is None:
             return
+        if envelope.entry_id in self._suspects:
+            while self._tried in self.known:  # noqa: ASYNC110 - it is settled, buried or forgotten in many places
+                await asyncio.sleep(_LOOK_S)
+            self._tried = envelope.entry_id
+            self._suspects.discard(envelope.entry_id)
         envelope.recovered = False  # further attempts of this process are counted in memory
         try:
             await self._at.journal.begin(self._at.mailbox, envelope.entry_id)
@@ -197,6 +212,11 @@ class DurableLog:
             raise
         except JournalUnavailable as error:
             log.warning("attempt not counted", mailbox=self._at.mailbox, error=str(error))
+
+    def survived(self, envelope: Envelope) -> None:
+        """An attempt has failed, and the process lives: whoever waits for its turn may try."""
+        if envelope.entry_id == self._tried:
+            self._tried = None
 
     async def bury(self, envelope: Envelope, error: Exception) -> None:
         """Move a message that failed for good to the dead letters."""
@@ -277,6 +297,7 @@ class DurableLog:
     def forget(self) -> None:
         """Know of nothing any more. What is committed and not settled comes again, here or elsewhere: harmless."""
         self.known.clear()
+        self._suspects.clear()
         self._unburied.clear()
         self._settlements.clear()
         self._lost = None
