@@ -1,8 +1,8 @@
 """The runtime by itself over many seeds: nothing may break, everything must happen, and no safeguard is idle."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import pytest
@@ -74,10 +74,9 @@ async def patient(child: Child, *, for_good: bool, stop: Callable[..., Any] = Ch
     await stop(child, for_good=for_good)
 
 
-async def eager(supervisor: Supervisor, tasks: Any) -> bool:
+async def eager(supervisor: Supervisor) -> bool:
     """Children are all started at once."""
-    for child in supervisor.children:
-        tasks.start_soon(partial(tasks.start, child.run, supervisor._exits.put_nowait))
+    await asyncio.gather(*(child.start(supervisor._exits.put_nowait) for child in supervisor.children))
     return True
 
 

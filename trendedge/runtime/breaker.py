@@ -156,3 +156,7 @@ class Breakers:
         if breaker is None or breaker.admits(now):
             return 0.0
         return breaker.retry_in_s(now) or 0.0
+
+
+NO_BREAKERS = Breakers(None)
+"""Of all actors without: it never has any."""

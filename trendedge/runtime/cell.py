@@ -2,14 +2,14 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from trendedge.runtime.accepts import accepted_types
 from trendedge.runtime.actor import Actor, Context, Terminated
-from trendedge.runtime.breaker import Breakers, BreakerSpec
+from trendedge.runtime.breaker import NO_BREAKERS, Breakers, BreakerSpec
 from trendedge.runtime.durable import Durability, DurableLog
 from trendedge.runtime.entity import Entity
 from trendedge.runtime.errors import (
@@ -20,6 +20,7 @@ from trendedge.runtime.errors import (
     MailboxFull,
     MessageDropped,
     MessageRefused,
+    RuntimeFault,
 )
 from trendedge.runtime.history import Restarted, remembered
 from trendedge.runtime.intensity import Intensity
@@ -69,7 +70,7 @@ class Cell:
         self.closed = False
         self.log = DurableLog(durability) if durability is not None else None
         self.entities: dict[str | None, Entity] = {}
-        self.breakers = Breakers(breaker)
+        self.breakers = NO_BREAKERS if breaker is None else Breakers(breaker)
         self.watchers = Watchers()
         self.supervisor = supervisor
         self._accepts: tuple[type, ...] | None = None
@@ -87,13 +88,16 @@ class Cell:
 
     # -- what the supervisor calls ------------------------------------------------------------------------------
 
-    async def run(self, on_ready: Callable[[], None]) -> None:
+    def run(self, on_ready: Callable[[], None]) -> Coroutine[Any, Any, None]:
         """Host one incarnation (of a keyed cell: the instances) until stopped. Raises what it crashed of."""
         self._on_ready = on_ready
         self.now = asyncio.get_running_loop().time
-        await self._recover()
         if self.log is None and self.spec.key is None:
-            return await self._host_single()  # nothing else runs in it: ten thousand of them need no task group each
+            return self._host_single()  # nothing else runs in it: ten thousand of them need no task group each
+        return self._host()
+
+    async def _host(self) -> None:
+        await self._recover()
         try:
             # asyncio's own group, as in `_host_instances`: when that one fails and anyio's around it is cancelled in
             # the same turn, a cancellation is left over, and ends the supervisor's child without a word.
@@ -434,13 +438,13 @@ class Cell:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 for entity in list(self.entities.values()):
-                    tasks.create_task(self._host(entity), name=entity.name)
+                    tasks.create_task(self._host_instance(entity), name=entity.name)
                 self.mark_ready()
                 await self._stop.wait()
         finally:
             self._tasks = None
 
-    async def _host(self, entity: Entity) -> None:
+    async def _host_instance(self, entity: Entity) -> None:
         while True:
             try:
                 await entity.run()
@@ -460,6 +464,8 @@ class Cell:
         if isinstance(error, self._retry.outage):
             return
         self.stats.restarts += 1
+        if entity.culprit is None and not isinstance(error, RuntimeFault):
+            log.error("restarting", actor=self.path, key=entity.key, cause=repr(error), exc_info=error)
         restart = Restarted(self.now(), f"{type(error).__name__}: {error}", entity.culprit, entity.key)
         self.stats.history = remembered(self.stats.history, restart)
         if entity.crash_counts:
@@ -477,9 +483,8 @@ class Cell:
         if entity is None:
             entity = self.entities[key] = Entity(self, key)
             if self._tasks is not None and key is not None:
-                self._tasks.create_task(self._host(entity), name=entity.name)
-        entity.mail.append(envelope)
-        entity.wake()
+                self._tasks.create_task(self._host_instance(entity), name=entity.name)
+        entity.append(envelope)
 
     def _release(self) -> None:
         # What was reserved before a `close` is given back after it: the count began anew in between.

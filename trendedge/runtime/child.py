@@ -1,5 +1,6 @@
 """One child of a supervisor: its process, its incarnations, and how it is stopped."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,6 +10,7 @@ import anyio.abc
 import structlog
 
 from trendedge.runtime.cell import Cell
+from trendedge.runtime.errors import RuntimeFault
 from trendedge.runtime.history import History, Restarted, remembered
 from trendedge.runtime.latch import Latch
 from trendedge.runtime.service import Service, ServiceContext
@@ -82,7 +84,9 @@ class Child:
         """Added to a running supervisor: it is forgotten once it has ended for good."""
         self.process: Process = make()
         self._make = make
-        self._scope: anyio.CancelScope | None = None
+        self._task: asyncio.Task[None] | None = None
+        """Kept here: the event loop itself forgets a task that nobody holds."""
+        self._scope = anyio.CancelScope()
         self._ended = Latch()
 
     @property
@@ -90,48 +94,74 @@ class Child:
         """Whether the last crash counts towards the supervisor's intensity."""
         return self.process.crash_counts if isinstance(self.process, Cell) else True
 
+    def unexplained(self, error: BaseException | None) -> BaseException | None:
+        """The crash, when its traceback was not logged yet: a handler's was, and the runtime's own say it in a line."""
+        if isinstance(error, RuntimeFault) or (isinstance(self.process, Cell) and self.process.culprit is not None):
+            return None
+        return error
+
     def will_restart(self, cause: str) -> None:
         """Count a restart, and remember why."""
         self.restarts += 1
         culprit = self.process.culprit if isinstance(self.process, Cell) and self.status == "crashed" else None
         self.history = remembered(self.history, Restarted(anyio.current_time(), cause, culprit))
 
-    async def run(
-        self,
-        on_exit: Callable[[Exit], None],
-        *,
-        task_status: anyio.abc.TaskStatus[BaseException | None],
-    ) -> None:
-        """Host one incarnation; report readiness (None) or the error that prevented it, and later the exit."""
+    async def start(self, on_exit: Callable[[Exit], None]) -> BaseException | None:
+        """Begin an incarnation; None when it is ready, otherwise what prevented that. Its exit is reported later.
+
+        Cancelled, the incarnation is given up, and has ended when this returns.
+        """
         if self.generation and not isinstance(self.process, Cell):
             self.process = self._make()  # a cell keeps its mail over restarts; nothing else keeps anything
         elif isinstance(self.process, Cell):
             self.process.reopen()
         self.generation += 1
         self.status = "starting" if self.generation == 1 else "restarting"
-        self._ended = Latch()
-        generation, error, ready = self.generation, None, False
+        self._scope, self._ended = anyio.CancelScope(), Latch()
+        loop = asyncio.get_running_loop()
+        ready: asyncio.Future[BaseException | None] = loop.create_future()
+        # A plain task: a task group's bookkeeping is larger than an idle actor. `stop` waits for its end.
+        self._task = loop.create_task(self._run(on_exit, ready), name=self.path)
+        try:
+            return await ready
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                self._scope.cancel()
+                await asyncio.wait([self._task])
+            if not self._ended.is_set():  # it was cancelled before its first step, as at the end of the event loop
+                self.status = "stopped"
+                self._ended.set()
+            raise
+
+    async def _run(self, on_exit: Callable[[Exit], None], ready: "asyncio.Future[BaseException | None]") -> None:
+        generation, began = self.generation, False
+        error: BaseException | None = None
 
         def on_ready() -> None:
-            nonlocal ready
-            if not ready:
-                ready = True
+            nonlocal began
+            if not began:
+                began = True
                 self.status = "running"
-                task_status.started(None)
+                if not ready.done():
+                    ready.set_result(None)
 
         try:
-            with anyio.CancelScope() as self._scope:
+            with self._scope:
                 await self.process.run(on_ready)
         except Exception as crash:
             error = crash
-            self.last_error = f"{type(crash).__name__}: {crash}"
+        except asyncio.CancelledError as cancelled:
+            error = cancelled  # not by its supervisor, which would have ended in the scope
+            raise
         finally:
+            if error is not None:
+                self.last_error = f"{type(error).__name__}: {error}"
             self.status = "stopped" if error is None else "crashed"
             self._ended.set()
-        if ready:
-            on_exit(Exit(self, error, generation))
-        else:
-            task_status.started(error or RuntimeError("ended before it was ready"))
+            if began:
+                on_exit(Exit(self, error, generation))
+            elif not ready.done():
+                ready.set_result(error or RuntimeError("ended before it was ready"))
 
     async def stop(self, *, for_good: bool) -> None:
         """Ask to stop; cancel after `shutdown_s` and name who overran. Does nothing when it is not running.
@@ -143,7 +173,7 @@ class Child:
             self.process.request_stop()
             with anyio.move_on_after(self.spec.shutdown_s):
                 await self._ended.wait()
-            if not self._ended.is_set() and self._scope is not None:
+            if not self._ended.is_set():
                 log.error("child overran its shutdown", actor=self.path, shutdown_s=self.spec.shutdown_s, was=was)
                 self._scope.cancel()
                 await self._ended.wait()

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from trendedge.runtime.supervisor import Supervisor
 
 
+NO_MAIL: deque[Envelope] = deque(maxlen=0)
+"""Stands for an empty line until there is mail: an empty deque takes 760 bytes, a tenth of an idle actor."""
+
+
 class Entity:
     """The line of messages of one key (or of a whole unkeyed actor), and the incarnation that serves it.
 
@@ -46,7 +50,7 @@ class Entity:
     def __init__(self, cell: "Cell", key: str | None) -> None:
         self.cell = cell
         self.key = key
-        self.mail: deque[Envelope] = deque()
+        self.mail = NO_MAIL
         self.crash_counts = True
         """Whether the last crash counts towards the intensity: a message counts once, however often it kills."""
         self.culprit: str | None = None
@@ -70,6 +74,16 @@ class Entity:
     def name(self) -> str:
         """Path of the actor, with the key of the instance."""
         return self.cell.name_of(self.key)
+
+    def append(self, envelope: Envelope) -> None:
+        """Put a message at the end of the line, and let the incarnation know."""
+        mail = self.mail
+        if mail is NO_MAIL:
+            mail = self.mail = deque()
+        mail.append(envelope)
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(True)
 
     def wake(self) -> None:
         """Let the incarnation look at its mail again."""
@@ -182,7 +196,8 @@ class Entity:
 
     def _unstash(self) -> None:
         if self._stashed:
-            self.mail.extendleft(reversed(self._stashed))
+            self._stashed.extend(self.mail)
+            self.mail = self._stashed
         self._stashed = None
 
     def _put_aside(self, context: Context, envelope: Envelope | None = None) -> bool:
@@ -249,9 +264,8 @@ class Entity:
         if not self.cell.stopping:
             envelope = Envelope(message, enqueued_at=self.cell.now())
             envelope.origin = origin
-            self.mail.append(envelope)
+            self.append(envelope)
             self.cell.depth += 1
-            self.wake()
 
     def waits(self, message: Any) -> bool:
         """Whether this very object waits in the line."""
@@ -285,7 +299,7 @@ class Entity:
 
     def _escalate(self, error: Exception) -> None:
         """Crash the incarnation as soon as the message in hand is done."""
-        self.crash_counts = True
+        self.crash_counts, self.culprit = True, None
         self._escalated = error
         self.wake()
 

@@ -38,7 +38,10 @@ class Supervisor:
         self.status = "starting"
         self.ended = anyio.Event()
         """Set when `run` is over."""
+        self._leaving: list[Child] = []
+        """Removed, and perhaps not ended yet."""
         self._tasks: anyio.abc.TaskGroup | None = None
+        """What runs beside the children."""
         self._starting: anyio.CancelScope | None = None
         self._stop = anyio.Event()
         self._exits: asyncio.Queue[Exit | RestartOrder] = asyncio.Queue()
@@ -53,15 +56,15 @@ class Supervisor:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
                 try:
-                    if await self._start_all(tasks):
+                    if await self._start_all():
                         self.status = "running"
                         on_ready()
-                        await self._watch(tasks)
+                        await self._watch()
                 finally:
                     self.status = "stopping"
                     self._refuse_orders()
                     with anyio.CancelScope(shield=True):
-                        await self._stop_all(self.children, for_good=True)
+                        await self._stop_all([*self.children, *self._leaving], for_good=True)
                         tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             raise first_error(group) from None
@@ -133,7 +136,11 @@ class Supervisor:
         child = self._child(spec)
         child.dynamic = True
         self.children.append(child)
-        error = await self._tasks.start(child.run, self._exits.put_nowait, name=child.path)
+        try:
+            error = await child.start(self._exits.put_nowait)
+        except BaseException:
+            self._forget(child, None)
+            raise
         if error is not None:
             self._forget(child, error)
             raise StartFailed(child.path, error) from error
@@ -147,7 +154,9 @@ class Supervisor:
         if child is None:
             raise UnknownChild(f"{self.path}/{child_id}")
         self.children.remove(child)  # first: its end is no reason to restart it
+        self._leaving.append(child)
         await child.stop(for_good=True)
+        self._leaving.remove(child)
 
     def _forget(self, child: Child, error: BaseException | None) -> None:
         """A child has ended and is not started again."""
@@ -155,10 +164,10 @@ class Supervisor:
         if child.dynamic and child in self.children:
             self.children.remove(child)
 
-    async def _start_all(self, tasks: anyio.abc.TaskGroup) -> bool:
+    async def _start_all(self) -> bool:
         for child in self.children:
             with anyio.CancelScope() as self._starting:
-                error = await tasks.start(child.run, self._exits.put_nowait, name=child.path)
+                error = await child.start(self._exits.put_nowait)
                 if error is not None:
                     raise StartFailed(child.path, error) from error
             if self._stop.is_set():
@@ -166,11 +175,11 @@ class Supervisor:
         self._starting = None
         return True
 
-    async def _watch(self, tasks: anyio.abc.TaskGroup) -> None:
+    async def _watch(self) -> None:
         while True:
             exit_ = await self._exits.get()
             if isinstance(exit_, RestartOrder):
-                await self._obey(tasks, exit_)
+                await self._obey(exit_)
                 continue
             if self._stop.is_set():
                 return
@@ -178,7 +187,7 @@ class Supervisor:
             if child is None or child.generation != exit_.generation or child not in self.children:
                 continue  # the end of an incarnation that was already replaced, or of a child that was removed
             if self._restarts(child, exit_.error):
-                await self._restart(tasks, child, exit_.error)
+                await self._restart(child, exit_.error)
                 continue
             self._forget(child, exit_.error)
             if child.spec.significant:
@@ -194,7 +203,7 @@ class Supervisor:
             case Restart.TEMPORARY:
                 return False
 
-    async def _restart(self, tasks: anyio.abc.TaskGroup, child: Child, error: BaseException | None) -> None:
+    async def _restart(self, child: Child, error: BaseException | None) -> None:
         """Restart what the strategy says; a start that fails counts like a crash and is tried again."""
         while True:
             recent = 1
@@ -207,6 +216,7 @@ class Supervisor:
                 cause=repr(error),
                 restarts_in_period=recent,
                 backoff_s=round(delay_s, 3),
+                exc_info=child.unexplained(error),
             )
             affected = self._affected(child)
             await self._stop_all([other for other in affected if other is not child], for_good=False)
@@ -214,13 +224,13 @@ class Supervisor:
                 await self._stop.wait()
             if self._stop.is_set():
                 return
-            failed = await self._start_again(tasks, affected, child, _cause(error))
+            failed = await self._start_again(affected, child, _cause(error))
             if failed is None:
                 return
             child, error = failed
 
     async def _start_again(
-        self, tasks: anyio.abc.TaskGroup, children: Sequence[Child], culprit: Child, cause: str
+        self, children: Sequence[Child], culprit: Child, cause: str
     ) -> tuple[Child, BaseException] | None:
         """Start children in order, up to the first that does not become ready; answers that one and its error."""
         for child in children:
@@ -230,22 +240,22 @@ class Supervisor:
                 break
             child.will_restart(cause if child is culprit else f"with {culprit.path}")
             with anyio.CancelScope() as self._starting:
-                error = await tasks.start(child.run, self._exits.put_nowait, name=child.path)
+                error = await child.start(self._exits.put_nowait)
                 if error is not None:
                     return child, error
         self._starting = None
         return None
 
-    async def _obey(self, tasks: anyio.abc.TaskGroup, order: RestartOrder) -> None:
+    async def _obey(self, order: RestartOrder) -> None:
         try:
             if self._stop.is_set() or order.child not in self.children:
                 return
             affected = self._affected(order.child)
             log.warning("restarting", actor=order.child.path, cause="ordered", restarted=[one.path for one in affected])
             await self._stop_all(affected, for_good=False)
-            failed = await self._start_again(tasks, affected, order.child, "ordered")
+            failed = await self._start_again(affected, order.child, "ordered")
             if failed is not None:
-                await self._restart(tasks, *failed)
+                await self._restart(*failed)
             order.obeyed = not self._stop.is_set()
         finally:
             order.settled.set()
