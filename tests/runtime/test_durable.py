@@ -345,6 +345,9 @@ async def test_the_backlog_tells_its_size_and_the_age_of_its_oldest_message() ->
         await ref.tell(Order("a", "sell"))
         assert ref_log.pending == 2
         assert ref_log.oldest_age_s(before + 100) == pytest.approx(100, abs=5)
+        journal.orphans = [Entry("000002", b"b|adopted", age_s=500)]
+        assert await ref.adopt() == 1
+        assert ref_log.oldest_age_s(before + 100) == pytest.approx(600, abs=5)
         ref.cell.resume()
         await until(lambda: ref_log.pending == 0)
 

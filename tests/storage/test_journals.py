@@ -4,6 +4,7 @@ simulation's memory."""
 import asyncio
 import time
 from dataclasses import dataclass, field
+from itertools import batched
 
 import pytest
 
@@ -90,6 +91,18 @@ async def test_a_settled_entry_is_gone_and_settling_twice_is_harmless(stores: St
     await journal.settle(BOX, [Settlement(gone)])
     await journal.settle(BOX, [Settlement(gone)])
     assert [entry.entry_id for entry in await (await stores.journal()).recover(BOX)] == [kept]
+
+
+async def test_an_unsettled_entry_outlives_all_that_is_settled_after_it_and_nothing_else_stays(stores: Stores) -> None:
+    """Nothing is trimmed by length or age: what an entry takes up is given back when it is settled."""
+    journal = await stores.journal()
+    old = await append(journal, b"old")
+    later = [await append(journal, b"later") for _ in range(6 * SETTLED_AT_ONCE)]
+    assert await journal.count(BOX) == (1 + len(later), 0)
+    for some in batched(later, SETTLED_AT_ONCE):
+        await journal.settle(BOX, [Settlement(entry_id) for entry_id in some])
+    assert await journal.count(BOX) == (1, 0)
+    assert [entry.entry_id for entry in await (await stores.journal()).recover(BOX)] == [old]
 
 
 async def test_many_are_settled_at_once_and_those_that_are_gone_do_not_matter(stores: Stores) -> None:

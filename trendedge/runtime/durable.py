@@ -61,7 +61,7 @@ class DurableLog:
         """Entries whose store could not be reached when they were to be buried."""
         self.known: dict[str, float] = {}
         """Entries that are in memory or being settled: recovery must not deliver them a second time. With the loop's
-        time of their append, oldest first."""
+        time of their append."""
         self.dead = 0
         self._suspects: set[str] = set()
         """Entries that were in hand when a process died: one of them is tried at a time, lest one that kills take the
@@ -86,8 +86,8 @@ class DurableLog:
 
     def oldest_age_s(self, now: float) -> float:
         """Seconds since the oldest of them was appended; 0 when there is none."""
-        since = next(iter(self.known.values()), None)
-        return 0.0 if since is None else max(0.0, now - since)
+        since = min(self.known.values(), default=now)  # what is adopted comes late and is old
+        return max(0.0, now - since)
 
     async def append(self, message: Any, unique: Unique | None) -> Appended | Duplicate:
         """Journal a message.
