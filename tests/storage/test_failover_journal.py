@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.storage.conftest import Breakable
-from tests.storage.support import own
+from tests.storage.support import end_lease, own
 from tests.storage.test_journals import BOX, LETTER, append
 from trendedge.runtime.errors import JournalUnavailable
 from trendedge.runtime.journal import Announcement, Appended, Duplicate, Settlement, Unique
@@ -103,6 +103,19 @@ async def test_each_entry_is_settled_where_it_is(watched: Watched, own_redis: Br
     async with watched.running():
         await until((0, 0), lambda: journal.count(BOX))
     assert await journal.recover(BOX) == []
+
+
+async def test_adopted_mail_of_both_stores_comes_in_the_order_in_which_it_was_appended(
+    watched: Watched, own_redis: Breakable, database: Database
+) -> None:
+    await append(watched.journal, b"in redis")
+    await own_redis.stop()
+    await append(watched.journal, b"in postgresql")
+    await own_redis.start()
+    async with open_redis(own_redis.url, timeout_s=5, connect_timeout_s=5) as redis:
+        await end_lease(redis, database, BOX, "a")
+        heir = (await own(database, redis, BOX, "b")).both
+        assert [entry.payload for entry in await heir.recover(BOX)] == [b"in redis", b"in postgresql"]
 
 
 async def test_what_is_settled_together_is_announced_in_order_whichever_stores_have_it(

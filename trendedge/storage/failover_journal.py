@@ -249,12 +249,19 @@ class FailoverJournal:
         return Appended(side.prefix + outcome.entry_id) if isinstance(outcome, Appended) else outcome
 
     async def _gather(self, read: Callable[[_Side], Awaitable[list[Entry]]]) -> list[Entry]:
-        found = [
-            replace(entry, entry_id=side.prefix + entry.entry_id)
-            for side, entries in await self._ask_both(read)
-            for entry in entries
-        ]
-        return sorted(found, key=_age)
+        """The entries of both stores, oldest first.
+
+        By their ages, not by their ids: those of adopted entries are younger than the entries, and the stores' clocks
+        may differ. What one store answers is in its own order already, which an equal age does not change.
+        """
+
+        async def dated(side: _Side) -> list[tuple[float, Entry]]:
+            entries = await read(side)
+            now = asyncio.get_running_loop().time()
+            return [(now - one.age_s, replace(one, entry_id=side.prefix + one.entry_id)) for one in entries]
+
+        found = [one for _, entries in await self._ask_both(dated) for one in entries]
+        return [entry for _, entry in sorted(found, key=itemgetter(0))]
 
     async def _ask_both[T](self, question: Callable[[_Side], Awaitable[T]]) -> list[tuple[_Side, T]]:
         answers: list[tuple[_Side, T]] = []
@@ -295,8 +302,3 @@ def _place(dead_id: str) -> tuple[int, str, int]:
     prefix, _, own_id = dead_id.partition(":")
     ms, _, number = own_id.partition("-")
     return int(ms), prefix, int(number)
-
-
-def _age(entry: Entry) -> int:
-    """Milliseconds: both stores' ids begin with the time of the append."""
-    return int(entry.entry_id.partition(":")[2].partition("-")[0])
