@@ -97,10 +97,10 @@ def late(entity: Entity, head: Any, context: Any) -> bool:
     return False
 
 
-def newest_first(cell: Cell, envelope: Any, admit: Callable[..., None] = Cell._admit) -> None:
+def newest_first(cell: Cell, envelope: Any, key: str | None, admit: Callable[..., None] = Cell._admit) -> None:
     """The line of a key is a stack."""
-    admit(cell, envelope)
-    mail = cell.entities[cell.key_of(envelope.message)].mail
+    admit(cell, envelope, key)
+    mail = cell.entities[key].mail
     if len(mail) > 2:  # the head is in hand
         mail.insert(1, mail.pop())
 

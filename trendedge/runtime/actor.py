@@ -56,7 +56,7 @@ class Context:
     message that one of them left in the mailbox of a crashed incarnation is not handled by the next.
     """
 
-    __slots__ = ("_announcements", "_host", "_pipes", "_timers", "_watched", "key", "path", "stashing", "unstashing")
+    __slots__ = ("_host", "_pipes", "_timers", "_watched", "announcements", "key", "path", "stashing", "unstashing")
 
     def __init__(self, host: "Entity") -> None:
         self.path = host.cell.path
@@ -68,7 +68,7 @@ class Context:
         self._timers: set[Timer] | None = None
         self._watched: list[Cell] | None = None
         self._pipes: set[anyio.CancelScope] | None = None
-        self._announcements: list[Announcement] | None = None
+        self.announcements: list[Announcement] | None = None
 
     # -- timers -------------------------------------------------------------------------------------------------
 
@@ -185,16 +185,16 @@ class Context:
 
         Outside a durable mailbox there is nothing to settle, and nothing is published.
         """
-        if self._announcements is None:
-            self._announcements = []
-        self._announcements.append(Announcement(channel, payload))
+        if self.announcements is None:
+            self.announcements = []
+        self.announcements.append(Announcement(channel, payload))
 
     def take_announcements(self) -> tuple[Announcement, ...]:
         """Hand over what the handler announced, once."""
-        if not self._announcements:
+        if not self.announcements:
             return ()
-        taken = tuple(self._announcements)
-        self._announcements.clear()
+        taken = tuple(self.announcements)
+        self.announcements.clear()
         return taken
 
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -68,7 +68,7 @@ class Cell:
         self.now: Callable[[], float] = lambda: asyncio.get_running_loop().time()
         """The event loop's clock, seconds."""
         self.closed = False
-        self.log = DurableLog(durability) if durability is not None else None
+        self.log = DurableLog(durability, self._place) if durability is not None else None
         self.entities: dict[str | None, Entity] = {}
         self.breakers = NO_BREAKERS if breaker is None else Breakers(breaker)
         self.watchers = Watchers()
@@ -79,7 +79,7 @@ class Cell:
         self._retry = retry
         self.intensity = intensity
         self._recovered = False
-        self._disowned = 0
+        self._closings = 0
         self._room: deque[asyncio.Future[None]] | None = None
         """Senders that wait for room; None until there is one."""
         self._tasks: asyncio.TaskGroup | None = None
@@ -115,7 +115,6 @@ class Cell:
     def _disown(self) -> None:
         """Another process has adopted the mail: what is in memory is not ours any more. The restart recovers."""
         log.error("mailbox fenced", alert="mailbox_fenced", actor=self.path, forgotten=self.depth)
-        self._disowned += 1
         self.close()
         if self.log is not None:
             self.log.forget()
@@ -133,6 +132,7 @@ class Cell:
     def close(self) -> None:
         """The actor has ended: settle every ask that still waits. What is journalled stays there."""
         self.closed = True
+        self._closings += 1
         for entity in self.entities.values():
             while entity.mail:
                 envelope = entity.mail.popleft()
@@ -188,6 +188,7 @@ class Cell:
             raise self._refusal(message)
         if self.closed or self.stopping:
             raise ActorStopped(self.path)
+        key = None if self.spec.key is None else self.spec.key(message)
         envelope = Envelope(message, reply=reply, enqueued_at=self.now())
         if deadline_s is not None:
             envelope.deadline = envelope.enqueued_at + deadline_s
@@ -200,7 +201,7 @@ class Cell:
             self._drop_oldest()
         if self._latest is not None:
             self._latest.add(envelope)
-        self._admit(envelope)
+        self._admit(envelope, key)
         self.depth += 1
 
     @property
@@ -215,7 +216,14 @@ class Cell:
             if self._room is None:
                 self._room = deque()
             self._room.append(waiter)
-            await waiter
+            try:
+                await waiter
+            except BaseException:
+                if waiter in self._room:
+                    self._room.remove(waiter)
+                else:
+                    self._let_in()  # it was to be us: let the next one in
+                raise
 
     def _refusal(self, message: Any) -> MessageRefused:
         return MessageRefused(self.path, describe(message), tuple(one.__name__ for one in self._accepts or ()))
@@ -230,26 +238,37 @@ class Cell:
             raise ActorStopped(self.path)
         if self.depth >= self.spec.capacity:
             raise MailboxFull(self.path, self.spec.capacity)
+        key = self._place(message)  # before anything is durable: a message without a place must not be acknowledged
         self.depth += 1
-        disowned = self._disowned
+        closings = self._closings
         try:
             outcome = await self.log.append(message, unique)
         except BaseException as error:
-            self._release()
+            self._give_back(closings)
             if isinstance(error, Fenced):
                 self.log.lose(error)
             raise
         if isinstance(outcome, Duplicate):
-            self._release()
+            self._give_back(closings)
             return outcome
-        envelope = Envelope(message, enqueued_at=self.now())
-        envelope.entry_id = outcome.entry_id
-        if self._ending() or disowned != self._disowned:
-            self._release()
+        if not self._ending() and closings == self._closings:
+            envelope = Envelope(message, enqueued_at=self.now())
+            envelope.entry_id = outcome.entry_id
+            self._admit(envelope, key)
+            return outcome
+        self._give_back(closings)
+        if not self._waits(outcome.entry_id):
             self.log.known.pop(outcome.entry_id, None)  # the next incarnation or process finds it in the journal
-        else:
-            self._admit(envelope)
         return outcome
+
+    def _give_back(self, closings: int) -> None:
+        """Give up the room of an append. When the mailbox was closed meanwhile, the count has begun anew without it."""
+        if closings == self._closings:
+            self._release()
+
+    def _waits(self, entry_id: str) -> bool:
+        """Whether an entry is in a line, as one that was recovered since it was appended."""
+        return any(envelope.entry_id == entry_id for entity in self.entities.values() for envelope in entity.mail)
 
     def busy(self) -> list[Entity]:
         """The instances whose handler runs right now."""
@@ -264,6 +283,9 @@ class Cell:
         if self.spec.key is None or (self._accepts is not None and not isinstance(message, self._accepts)):
             return None
         return self.spec.key(message)
+
+    def _place(self, message: Any) -> str | None:
+        return None if self.spec.key is None else self.spec.key(message)
 
     # -- the entity's side --------------------------------------------------------------------------------------
 
@@ -321,10 +343,11 @@ class Cell:
     def completed(self, key: str | None, envelope: Envelope, context: Context) -> None:
         """A message is done: count it, settle it, make room."""
         self.stats.handled += 1
+        announced = context.take_announcements() if context.announcements else ()
         if self.breakers.by_key:
             self.breakers.succeeded(key)
         if self.log is not None and envelope.entry_id is not None:
-            self.log.settle_soon(envelope.entry_id, context.take_announcements())
+            self.log.settle_soon(envelope.entry_id, announced)
         self._release()
 
     async def start_failed(self, entity: Entity, error: Exception) -> None:
@@ -333,6 +356,9 @@ class Cell:
         entity.culprit = None
         if entity.key is not None and entity.mail:
             await self.failed(entity, entity.mail[0], error)
+        elif isinstance(error, self._retry.outage) and (entity.key is not None or entity.outages):
+            entity.outages += 1
+            entity.not_before = self.now() + self._retry.outage_delay_s(entity.outages)
 
     async def failed(self, entity: Entity, envelope: Envelope, error: Exception) -> None:
         """A handler crashed: leave the message at the head of its line with a delay, or give it up."""
@@ -383,9 +409,12 @@ class Cell:
     async def _recover(self) -> None:
         if self.log is None or self._recovered:
             return
-        for envelope in await self.log.recover(self._retry.max_deliveries, now=self.now()):
-            self._admit(envelope)
-            self.depth += 1
+        try:
+            envelopes = await self.log.recover(self._retry.max_deliveries, now=self.now())
+        except BaseException:
+            self.log.forget()
+            raise
+        self._admit_all(envelopes)
         self._recovered = True
 
     async def adopt(self) -> int:
@@ -397,9 +426,7 @@ class Cell:
         except Fenced as error:
             self.log.lose(error)
             return 0
-        for envelope in envelopes:
-            self._admit(envelope)
-            self.depth += 1
+        self._admit_all(envelopes)
         return len(envelopes)
 
     async def redeliver(self, dead_id: str) -> None:
@@ -418,8 +445,7 @@ class Cell:
         if self._ending():
             self.log.known.pop(envelope.entry_id or "", None)  # the next incarnation finds it in the journal
             return
-        self._admit(envelope)
-        self.depth += 1
+        self._admit_all([envelope])
 
     async def _host_single(self) -> None:
         entity = self.entities.setdefault(None, Entity(self, None))
@@ -475,10 +501,15 @@ class Cell:
                 self._tasks = None  # the group ends with this: mail that comes now is for the next incarnation
                 raise
 
+    def _admit_all(self, envelopes: Sequence[Envelope]) -> None:
+        """What the journal gave has a place, full or not."""
+        for envelope in envelopes:
+            self._admit(envelope, self._place(envelope.message))
+            self.depth += 1
+
     # -- room ---------------------------------------------------------------------------------------------------
 
-    def _admit(self, envelope: Envelope) -> None:
-        key = self.spec.key(envelope.message) if self.spec.key else None
+    def _admit(self, envelope: Envelope, key: str | None) -> None:
         entity = self.entities.get(key)
         if entity is None:
             entity = self.entities[key] = Entity(self, key)
@@ -487,11 +518,17 @@ class Cell:
         entity.append(envelope)
 
     def _release(self) -> None:
-        # What was reserved before a `close` is given back after it: the count began anew in between.
-        if self.depth:
+        if self.depth:  # a handler that outlives a `close` has lost its place with it
             self.depth -= 1
         if self._room:
-            _wake(self._room.popleft())
+            self._let_in()
+
+    def _let_in(self) -> None:
+        while self._room:
+            waiter = self._room.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
 
     def _drop_oldest(self) -> None:
         waiting = [entity for entity in self.entities.values() if len(entity.mail) > self._busy(entity)]

@@ -42,14 +42,18 @@ class ServiceProcess:
         self._path = path
         self._start = start
         self._context: ServiceContext | None = None
+        self._stop_asked = False
 
     async def run(self, on_ready: Callable[[], None]) -> None:
         """As `Process.run`."""
         self._context = ServiceContext(self._path, on_ready)
+        if self._stop_asked:
+            self._context.stopping.set()
         await self._start().run(self._context)
 
     def request_stop(self) -> None:
         """As `Process.request_stop`."""
+        self._stop_asked = True  # perhaps before its first step
         if self._context is not None:
             self._context.stopping.set()
 
@@ -117,20 +121,20 @@ class Child:
             self.process.reopen()
         self.generation += 1
         self.status = "starting" if self.generation == 1 else "restarting"
-        self._scope, self._ended = anyio.CancelScope(), Latch()
+        scope, ended = self._scope, self._ended = anyio.CancelScope(), Latch()
         loop = asyncio.get_running_loop()
         ready: asyncio.Future[BaseException | None] = loop.create_future()
         # A plain task: a task group's bookkeeping is larger than an idle actor. `stop` waits for its end.
-        self._task = loop.create_task(self._run(on_exit, ready), name=self.path)
+        task = self._task = loop.create_task(self._run(on_exit, ready), name=self.path)
         try:
             return await ready
         except BaseException:
             with anyio.CancelScope(shield=True):
-                self._scope.cancel()
-                await asyncio.wait([self._task])
-            if not self._ended.is_set():  # it was cancelled before its first step, as at the end of the event loop
+                scope.cancel()
+                await asyncio.wait([task])
+            if not ended.is_set():  # it was cancelled before its first step, as at the end of the event loop
                 self.status = "stopped"
-                self._ended.set()
+                ended.set()
             raise
 
     async def _run(self, on_exit: Callable[[Exit], None], ready: "asyncio.Future[BaseException | None]") -> None:

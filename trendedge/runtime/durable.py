@@ -27,7 +27,7 @@ from trendedge.runtime.mailbox import Envelope
 
 log = structlog.get_logger("trendedge.runtime")
 
-_LOOK_S = 0.02
+LOOK_S = 0.02
 """How often a suspect looks whether it is its turn."""
 
 
@@ -52,11 +52,14 @@ class Durability:
 class DurableLog:
     """One mailbox's journal, and what this process knows of it."""
 
-    def __init__(self, durability: Durability) -> None:
+    def __init__(self, durability: Durability, place: Callable[[Any], object]) -> None:
+        """:param place: of a message in the mailbox; raises for one that has none"""
         self._at = durability
+        self._place = place
         self._settlements: deque[Settlement] = deque()
         self._wake = asyncio.Event()
         self._lost: Fenced | None = None
+        self._flushing = asyncio.Lock()
         self._unburied: dict[str, tuple[bytes, DeadLetter]] = {}
         """Entries whose store could not be reached when they were to be buried."""
         self.known: dict[str, float] = {}
@@ -122,6 +125,7 @@ class DurableLog:
         self.known[entry.entry_id] = now - entry.age_s
         try:
             message = self._at.decode(entry.payload)
+            self._place(message)  # a message without a place cannot be delivered either
         except Exception as error:
             letter = DeadLetter(f"unreadable: {error}", traceback.format_exc(), entry.attempts)
             await self._bury(entry.entry_id, entry.payload, letter)
@@ -201,8 +205,6 @@ class DurableLog:
         if not envelope.recovered or envelope.entry_id is None:
             return
         if envelope.entry_id in self._suspects:
-            while self._tried in self.known:  # noqa: ASYNC110 - it is settled, buried or forgotten in many places
-                await asyncio.sleep(_LOOK_S)
             self._tried = envelope.entry_id
             self._suspects.discard(envelope.entry_id)
         envelope.recovered = False  # further attempts of this process are counted in memory
@@ -212,6 +214,10 @@ class DurableLog:
             raise
         except JournalUnavailable as error:
             log.warning("attempt not counted", mailbox=self._at.mailbox, error=str(error))
+
+    def must_wait(self, envelope: Envelope) -> bool:
+        """Whether it is another suspect's turn."""
+        return envelope.entry_id in self._suspects and self._tried != envelope.entry_id and self._tried in self.known
 
     def survived(self, envelope: Envelope) -> None:
         """An attempt has failed, and the process lives: whoever waits for its turn may try."""
@@ -275,6 +281,11 @@ class DurableLog:
 
     async def flush(self) -> None:
         """Settle all that is due."""
+        async with self._flushing:
+            await self._flush()
+
+    async def _flush(self) -> None:
+        # One at a time, and what is interrupted goes back: at a stop a settlement may be under way beside this one.
         self._wake.clear()
         while self._settlements:
             due = [self._settlements.popleft() for _ in range(min(len(self._settlements), SETTLED_AT_ONCE))]
@@ -286,6 +297,10 @@ class DurableLog:
             except JournalUnavailable as error:
                 # They stay in the journal and are delivered again after a restart; the handlers' effect is idempotent.
                 log.warning("settlements postponed", mailbox=self._at.mailbox, number=len(due), error=str(error))
+            except BaseException:
+                self._settlements.extendleft(reversed(due))
+                self._wake.set()
+                raise
             for settlement in due:
                 self.known.pop(settlement.entry_id, None)
 
@@ -298,6 +313,7 @@ class DurableLog:
         """Know of nothing any more. What is committed and not settled comes again, here or elsewhere: harmless."""
         self.known.clear()
         self._suspects.clear()
+        self._tried = None
         self._unburied.clear()
         self._settlements.clear()
         self._lost = None

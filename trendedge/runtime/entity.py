@@ -10,7 +10,8 @@ import anyio
 import structlog
 
 from trendedge.runtime.actor import Actor, Context
-from trendedge.runtime.errors import UnknownChild
+from trendedge.runtime.durable import LOOK_S
+from trendedge.runtime.errors import StrayCancellation, UnknownChild
 from trendedge.runtime.mailbox import Envelope
 from trendedge.runtime.waits import Target, current_entity
 
@@ -41,6 +42,7 @@ class Entity:
         "culprit",
         "key",
         "mail",
+        "not_before",
         "outages",
         "reported",
         "since",
@@ -50,6 +52,8 @@ class Entity:
     def __init__(self, cell: "Cell", key: str | None) -> None:
         self.cell = cell
         self.key = key
+        self.not_before = 0.0
+        """Event loop time before which no incarnation is to begin: `on_start` finds an outage."""
         self.mail = NO_MAIL
         self.crash_counts = True
         """Whether the last crash counts towards the intensity: a message counts once, however often it kills."""
@@ -102,7 +106,12 @@ class Entity:
         actor.context = context = Context(self)
         try:
             try:
-                await actor.on_start()
+                try:
+                    await actor.on_start()
+                except asyncio.CancelledError as error:
+                    if _is_cancelled():
+                        raise
+                    raise StrayCancellation from error
             except Exception as error:
                 await self.cell.start_failed(self, error)
                 raise
@@ -128,7 +137,9 @@ class Entity:
 
     async def _due(self) -> bool:
         """Wait for the delay of a retry before the restart, so that `on_start` loads the state after it, not before."""
-        while self.mail and (delay_s := self._delay_s(self.mail[0])) > 0:
+        while (
+            delay_s := max(self.not_before - self.cell.now(), self._delay_s(self.mail[0]) if self.mail else 0.0)
+        ) > 0:
             if self._leaves_what_is_delayed():
                 return False
             self.cell.mark_ready()  # to wait is what it is there for now: nobody else's start or stop waits with it
@@ -145,7 +156,7 @@ class Entity:
         if not self.mail or self._escalated is not None or self.cell.stopping or self.cell.suspended:
             return None
         head = self.mail[0]
-        conditional = head.not_before or head.deadline is not None or head.origin is not None
+        conditional = head.recovered or head.not_before or head.deadline is not None or head.origin is not None
         return None if conditional or self.cell.breakers.by_key else head
 
     async def _next(self, context: Context) -> Envelope | None:
@@ -161,6 +172,10 @@ class Entity:
                     if self._leaves_what_is_delayed():
                         return None
                     await self._wait(delay_s)
+                elif cell.log is not None and cell.log.must_wait(head):
+                    if self._leaves_what_is_delayed():
+                        return None
+                    await self._wait(LOOK_S)
                 elif not self._outdated(head, context):
                     return head
             elif not await self._wait(cell.idle_s) and self._idle(context):
@@ -179,7 +194,7 @@ class Entity:
         return False
 
     def _idle(self, context: Context) -> bool:
-        return not (self.mail or self._stashed or self.children or context.expects_mail)
+        return not (self.mail or self._stashed or (self.children and self.children.children) or context.expects_mail)
 
     async def _wait(self, timeout_s: float | None) -> bool:
         """Wait to be woken; False when `timeout_s` ran out first."""
@@ -204,6 +219,9 @@ class Entity:
         """Do what the handler said about stashed messages; whether `envelope` is one now."""
         stashed = context.stashing and envelope is not None
         if stashed and envelope is not None:
+            context.take_announcements()
+            if self.cell.log is not None:
+                self.cell.log.survived(envelope)
             self.mail.popleft()
             if self._stashed is None:
                 self._stashed = deque()
@@ -227,8 +245,14 @@ class Entity:
         try:
             if envelope.recovered and cell.log is not None:
                 await cell.log.begin(envelope)
-            answer = await actor.receive(message)
+            try:
+                answer = await actor.receive(message)
+            except asyncio.CancelledError as error:
+                if _is_cancelled():
+                    raise
+                raise StrayCancellation from error
         except actor.declared as error:
+            actor.context.stashing = False
             self._done(actor, envelope, began)
             envelope.fail(error)
         except Exception as error:
@@ -285,13 +309,19 @@ class Entity:
 
         async def run() -> None:
             try:
-                with scope:
-                    self.deliver(to_message(await work), context)
-            except Exception as error:
-                if on_error is None:
-                    self._escalate(error)
-                else:
+                try:
+                    with scope:
+                        self.deliver(to_message(await work), context)
+                except asyncio.CancelledError as error:
+                    if _is_cancelled():
+                        raise
+                    raise StrayCancellation from error
+                except Exception as error:
+                    if on_error is None:
+                        raise
                     self.deliver(on_error(error), context)
+            except Exception as error:
+                self._escalate(error)
             finally:
                 scopes.discard(scope)
 
@@ -307,10 +337,10 @@ class Entity:
         """Start a child of this incarnation; see `Context.spawn`."""
         if self.children is None:
             children = self.children = self.cell.supervisor.nursery(self.name)
-            ready = anyio.Event()
-            self.cell.supervisor.beside(lambda: self._run_children(children, ready), name=f"{self.name} children")
-            await ready.wait()
-        await self.children.start_child(spec)
+            self.cell.supervisor.beside(lambda: self._run_children(children), name=f"{self.name} children")
+        children = self.children
+        await children.begun.wait()  # whoever spawns beside this may have made it
+        await children.start_child(spec)
 
     async def stop_child(self, child_id: str) -> None:
         """Stop and forget a spawned child; see `Context.stop_child`."""
@@ -318,9 +348,9 @@ class Entity:
             raise UnknownChild(f"{self.name}/{child_id}")
         await self.children.stop_child(child_id)
 
-    async def _run_children(self, children: "Supervisor", ready: anyio.Event) -> None:
+    async def _run_children(self, children: "Supervisor") -> None:
         try:
-            await children.run(ready.set)
+            await children.run(lambda: None)
         except Exception as error:
             if self.children is children:
                 self._escalate(error)
@@ -331,6 +361,12 @@ class Entity:
             with anyio.CancelScope(shield=True):
                 children.request_stop()
                 await children.ended.wait()
+
+
+def _is_cancelled() -> bool:
+    """Whether this task itself is to end. Otherwise it awaited something that somebody else has cancelled."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 def _expire(waiter: asyncio.Future[bool]) -> None:

@@ -183,6 +183,13 @@ class StartFailed(RuntimeFault):
         self.child, self.cause = child, cause
 
 
+class StrayCancellation(RuntimeFault):
+    """A handler awaited something that somebody else had cancelled: nobody has cancelled the handler."""
+
+    def __init__(self) -> None:
+        super().__init__("it awaited what was cancelled elsewhere")
+
+
 class IntensityExceeded(RuntimeFault):
     """More restarts within the period than the supervisor tolerates."""
 

@@ -224,10 +224,11 @@ class Schedules:
 
     async def save(self) -> None:
         """Remember what has fired since the last time."""
-        unsaved, self._unsaved = self._unsaved, {}
-        for id, due in unsaved.items():
+        for id, due in list(self._unsaved.items()):
             if self._memory is not None:
                 await self._memory.save(id, due)
+            if self._unsaved.get(id) == due:  # not fired again meanwhile; and an interrupted save is made again
+                del self._unsaved[id]
 
     async def keep_saving(self) -> None:
         """As `save`, after each fire, for ever."""

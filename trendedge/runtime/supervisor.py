@@ -36,6 +36,8 @@ class Supervisor:
         self.intensity = Intensity(spec.intensity, spec.period_s)
         self.children: list[Child] = [self._child(child) for child in spec.children]
         self.status = "starting"
+        self.begun = anyio.Event()
+        """Set when all children were ready for the first time, or `run` is over."""
         self.ended = anyio.Event()
         """Set when `run` is over."""
         self._leaving: list[Child] = []
@@ -58,6 +60,7 @@ class Supervisor:
                 try:
                     if await self._start_all():
                         self.status = "running"
+                        self.begun.set()
                         on_ready()
                         await self._watch()
                 finally:
@@ -70,6 +73,7 @@ class Supervisor:
             raise first_error(group) from None
         finally:
             self._tasks = None
+            self.begun.set()
             self.ended.set()
 
     def request_stop(self) -> None:
@@ -139,9 +143,10 @@ class Supervisor:
         try:
             error = await child.start(self._exits.put_nowait)
         except BaseException:
-            self._forget(child, None)
+            if child.generation == 1:
+                self._forget(child, None)
             raise
-        if error is not None:
+        if error is not None and child.generation == 1:  # else somebody has restarted it: it is the supervisor's
             self._forget(child, error)
             raise StartFailed(child.path, error) from error
 
@@ -155,8 +160,20 @@ class Supervisor:
             raise UnknownChild(f"{self.path}/{child_id}")
         self.children.remove(child)  # first: its end is no reason to restart it
         self._leaving.append(child)
-        await child.stop(for_good=True)
-        self._leaving.remove(child)
+        left = anyio.Event()
+
+        async def leave() -> None:
+            try:
+                await child.stop(for_good=True)
+                self._leaving.remove(child)
+            finally:
+                left.set()
+
+        if self._tasks is None:
+            await leave()
+            return
+        self._tasks.start_soon(leave, name=f"{child.path} leaves")
+        await left.wait()
 
     def _forget(self, child: Child, error: BaseException | None) -> None:
         """A child has ended and is not started again."""
@@ -165,7 +182,9 @@ class Supervisor:
             self.children.remove(child)
 
     async def _start_all(self) -> bool:
-        for child in self.children:
+        for child in tuple(self.children):
+            if child not in self.children:
+                continue
             with anyio.CancelScope() as self._starting:
                 error = await child.start(self._exits.put_nowait)
                 if error is not None:
@@ -238,10 +257,13 @@ class Supervisor:
                 continue  # removed in the meantime
             if self._stop.is_set():
                 break
+            if child.spec.restart is Restart.TEMPORARY and child is not culprit:
+                self._forget(child, None)  # stopped with the others: never is never
+                continue
             child.will_restart(cause if child is culprit else f"with {culprit.path}")
             with anyio.CancelScope() as self._starting:
                 error = await child.start(self._exits.put_nowait)
-                if error is not None:
+                if error is not None and child in self.children:
                     return child, error
         self._starting = None
         return None
