@@ -44,6 +44,13 @@ async def test_an_operator_sees_the_tree(stage: Stage, headers: dict[str, str]) 
     assert missing.status_code == 404
 
 
+@pytest.mark.parametrize("degraded", [False, True])
+async def test_an_operator_sees_whether_the_journal_is_degraded(stage: Stage, degraded: bool) -> None:
+    stage.journal.degraded = degraded
+    answer = await stage.app.test_client().get("/ops/actors", headers={"X-API-Key": OPERATOR_KEY})
+    assert (await answer.get_json())["journal"] == ("degraded" if degraded else "ok")
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [

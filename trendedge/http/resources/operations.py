@@ -20,7 +20,9 @@ def operations(services: Services, doors: Doors, trail: AuditTrail) -> Blueprint
     @blueprint.get("/actors")
     async def list_actors() -> Response:
         tree, lanes = services.tree, services.lanes.snapshot()
-        return json_response({"actors": tree.actors(), "lanes": lanes, "loop_lag_ms": tree.loop_lag_ms()})
+        journal = "degraded" if services.journal.degraded else "ok"
+        shown = {"actors": tree.actors(), "lanes": lanes, "journal": journal, "loop_lag_ms": tree.loop_lag_ms()}
+        return json_response(shown)
 
     @blueprint.get("/actors/<path:path>")
     async def show_actor(path: str) -> Response:
