@@ -2,7 +2,8 @@
 
 import sys
 import threading
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -42,6 +43,18 @@ def sealed() -> Generator[None]:
 def _install() -> None:
     # An audit hook cannot be removed: one for the life of the process, which looks at `_inside` first.
     sys.addaudithook(_forbid)
+    if sys.version_info < (3, 13):
+        _audit_sleep(time.sleep)
+
+
+def _audit_sleep(sleep: Callable[[float], None]) -> None:
+    """Let sleeping be audited, which the interpreter does by itself from 3.13 on."""
+
+    def audited(seconds: float, /) -> None:
+        sys.audit("time.sleep", seconds)
+        sleep(seconds)
+
+    time.sleep = audited  # type: ignore[assignment]  # it is given seconds as a float or an int
 
 
 def _forbid(event: str, _: tuple[Any, ...]) -> None:
