@@ -91,10 +91,10 @@ def specs(*children: Any, **options: Any) -> SupervisorSpec:
 @pytest.mark.parametrize("keyed", [False, True], ids=["one instance", "keyed"])
 @pytest.mark.parametrize("text", ["stray", "stray start", "pipe", "bad pipe"])
 async def test_what_was_cancelled_elsewhere_is_a_crash_like_any_other(text: str, keyed: bool) -> None:
-    ref, other = ActorRef[Say]("a"), ActorRef[Say]("b")
+    ref, other, ill = ActorRef[Say]("a"), ActorRef[Say]("b"), list[bool]()
     mailbox = MailboxSpec(key=(lambda message: message.key) if keyed else None)
     children = [
-        ChildSpec("a", lambda: Awaits([]), ref, mailbox=mailbox, retry=RetryPolicy(delays_s=(0.0,))),
+        ChildSpec("a", lambda: Awaits(ill), ref, mailbox=mailbox, retry=RetryPolicy(delays_s=(0.0,))),
         ChildSpec("b", lambda: Awaits([]), other),
     ]
     with anyio.fail_after(20):
@@ -106,7 +106,8 @@ async def test_what_was_cancelled_elsewhere_is_a_crash_like_any_other(text: str,
                 assert (ref.cell.stats.failed, ref.cell.stats.buried) == (2, 1)
             else:
                 await ref.tell(Say(text))
-                await until(lambda: ref.cell.stats.restarts + root.children[0].restarts > 0)
+                crashes = 2 if text == "stray start" else 1
+                await until(lambda: ref.cell.stats.restarts + root.children[0].restarts == crashes)
             assert await ref.ask(Say("well"), timeout_s=10) == "well"
             assert await other.ask(Say("well"), timeout_s=10) == "well"
             assert root.status == "running"
@@ -210,7 +211,7 @@ async def test_a_message_without_a_place_is_refused_before_it_is_journalled_and_
 
 
 async def test_one_suspect_at_a_time_and_none_after_a_stop() -> None:
-    journal, begun = MemoryJournal(), list[str]()
+    journal, begun, gate = MemoryJournal(), list[str](), anyio.Event()
     for number in range(5):
         journal.entries[f"{number:03}"] = f"{number}".encode()
         journal.attempts[f"{number:03}"] = 1
@@ -218,7 +219,7 @@ async def test_one_suspect_at_a_time_and_none_after_a_stop() -> None:
     class Slow(Actor[str]):
         async def receive(self, message: str) -> None:
             begun.append(message)
-            await anyio.sleep(0.3)
+            await gate.wait()
 
     _, child = box(journal, Slow, mailbox=MailboxSpec(100, key=lambda text: text, drain=True))
     with anyio.fail_after(20):
@@ -227,6 +228,7 @@ async def test_one_suspect_at_a_time_and_none_after_a_stop() -> None:
             await anyio.wait_all_tasks_blocked()
             assert len(begun) == 1
             root.request_stop()
+            gate.set()
     assert len(begun) == 1
     assert len(journal.entries) == 4
 
@@ -235,8 +237,12 @@ class StoreDown(Exception):
     """An outage."""
 
 
-@pytest.mark.parametrize("keyed", [False, True], ids=["one instance", "keyed"])
-async def test_a_start_during_an_outage_is_tried_with_pauses(keyed: bool) -> None:
+@pytest.mark.parametrize(
+    ("keyed", "text"),
+    [(False, "down"), (True, "down"), (True, "poison")],
+    ids=["one instance", "keyed", "without mail"],
+)
+async def test_a_start_during_an_outage_is_tried_with_pauses(keyed: bool, text: str) -> None:
     starts, down = list[int](), list[bool]()
 
     class Loads(Actor[Say]):
@@ -249,6 +255,9 @@ async def test_a_start_during_an_outage_is_tried_with_pauses(keyed: bool) -> Non
             if message.text == "down":
                 down.append(True)
                 raise StoreDown
+            if message.text == "poison":  # it is given up, and its instance restarted without mail
+                down.append(True)
+                raise ValueError(message.text)
             return message.text
 
     ref = ActorRef[Say]("a")
@@ -256,8 +265,10 @@ async def test_a_start_during_an_outage_is_tried_with_pauses(keyed: bool) -> Non
     retry = RetryPolicy(outage=(StoreDown,), outage_delays_s=(0.05,))
     async with running(specs(ChildSpec("a", Loads, ref, mailbox=mailbox, retry=retry))):
         began = anyio.current_time()
-        await ref.tell(Say("down"))
-        await until(lambda: len(starts) >= 5)
+        await ref.tell(Say(text))
+        if text == "poison":
+            await until(lambda: ref.cell.stats.buried == 1)
+        await until(lambda: len(starts) >= 6)
         assert anyio.current_time() - began >= 0.15  # four pauses of 50 ms, of which a clock may round a little off
         down.clear()
 
@@ -413,3 +424,27 @@ async def test_two_may_spawn_their_first_child_at_once() -> None:
     ref = ActorRef[Say]("a")
     async with running(specs(ChildSpec("a", Parent, ref))):
         assert await ref.ask(Say("spawn"), timeout_s=10) == "ab"
+
+
+async def test_a_service_hears_of_a_stop_that_came_before_its_first_step() -> None:
+    live: list[str] = []
+
+    class Slow(Service):
+        """Ready at once; its supervisor is asked to stop in the same turn of the loop."""
+
+        async def run(self, context: ServiceContext) -> None:
+            context.started()
+            await context.stopping.wait()
+            live.append("stopped in good order")
+
+    root = Supervisor(specs())
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(root.run, lambda: None)
+            await until(lambda: root.status == "running")
+            adding = asyncio.create_task(root.start_child(ServiceSpec("s", Slow, shutdown_s=15.0)))
+            await asyncio.sleep(0)
+            root.children[0].process.request_stop()
+            await adding
+            await until(lambda: live == ["stopped in good order"])
+            root.request_stop()
