@@ -107,12 +107,17 @@ async def test_an_interrupted_run_leaves_nothing_behind(number: signal.Signals) 
     command = [sys.executable, "-m", "benchmarks", *rival, "--only", "webhooks"]
     process = await asyncio.create_subprocess_exec(*command, cwd=SOURCE, stderr=subprocess.PIPE)
     assert process.stderr is not None
-    async with asyncio.timeout(60):
-        while b"webhooks at" not in await process.stderr.readline():
-            pass
-        started = psutil.Process(process.pid).children(recursive=True)
-        process.send_signal(number)
-        assert b"interrupted" in await process.stderr.read()
-        assert await process.wait() == 130
+    try:
+        async with asyncio.timeout(60):
+            while b"webhooks at" not in await process.stderr.readline():
+                pass
+            started = psutil.Process(process.pid).children(recursive=True)
+            process.send_signal(number)
+            assert b"interrupted" in await process.stderr.read()
+            assert await process.wait() == 130
+    finally:
+        if process.returncode is None:  # or the event loop waits for it at its end
+            process.kill()
+            await process.wait()
     assert len(started) == 2
     assert not [child for child in started if child.is_running()]
