@@ -230,6 +230,8 @@ async def test_one_that_was_in_hand_when_a_process_died_and_only_fails_holds_up_
         await until(lambda: done == ["two"])
         up.set()
         await until(lambda: len(done) == 2)
+    assert done == ["two", "needs store"]
+    assert journal.entries == {}
 
 
 async def test_bytes_that_cannot_be_read_are_buried_instead_of_stopping_the_start() -> None:

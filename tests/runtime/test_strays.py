@@ -446,5 +446,6 @@ async def test_a_service_hears_of_a_stop_that_came_before_its_first_step() -> No
             await asyncio.sleep(0)
             root.children[0].process.request_stop()
             await adding
-            await until(lambda: live == ["stopped in good order"])
+            await until(lambda: bool(live))
             root.request_stop()
+    assert live[0] == "stopped in good order"

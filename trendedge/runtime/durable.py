@@ -201,7 +201,7 @@ class DurableLog:
             _, self.dead = await self._at.journal.count(self._at.mailbox)
 
     async def begin(self, envelope: Envelope) -> None:
-        """Count an attempt at a recovered message before it is made; wait first if others are suspected with it."""
+        """Count an attempt at a recovered message before it is made; a suspect is the one that is tried from now on."""
         if not envelope.recovered or envelope.entry_id is None:
             return
         if envelope.entry_id in self._suspects:
