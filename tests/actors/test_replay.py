@@ -35,7 +35,7 @@ async def at_the_desk(command: ExecuteSignal, database: Database, redis_store: R
         await journal.append(EXECUTOR_MAILBOX, encode_execute(command))
     for entry in await journal.recover(EXECUTOR_MAILBOX):
         for _ in range(2):
-            await journal.begin(EXECUTOR_MAILBOX, entry.entry_id)
+            await journal.settle(EXECUTOR_MAILBOX, [], begin=[entry.entry_id])
     async with desk(database, redis_store) as place:
         yield place
 

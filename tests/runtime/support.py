@@ -70,11 +70,13 @@ class MemoryJournal:
         self.entries[entry_id] = payload
         return entry_id
 
-    async def settle(self, mailbox: str, settlements: Sequence[Settlement]) -> None:
+    async def settle(self, mailbox: str, settlements: Sequence[Settlement], *, begin: Sequence[str] = ()) -> None:
         for settlement in settlements:
             self.entries.pop(settlement.entry_id, None)
             self.settled.append(settlement.entry_id)
             self.announced.extend(settlement.announce)
+        for entry_id in begin:
+            self.attempts[entry_id] = self.attempts.get(entry_id, 0) + 1
 
     async def bury(self, mailbox: str, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
         self.entries.pop(entry_id, None)
@@ -86,9 +88,6 @@ class MemoryJournal:
         for entry_id, payload in sorted(self.entries.items()):
             found.append(Entry(entry_id, payload, self.attempts.get(entry_id, 0)))
         return found
-
-    async def begin(self, mailbox: str, entry_id: str) -> None:
-        self.attempts[entry_id] = self.attempts.get(entry_id, 0) + 1
 
     async def adopt(self, mailbox: str) -> list[Entry]:
         adopted, self.orphans = self.orphans, []

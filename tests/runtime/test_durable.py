@@ -95,10 +95,10 @@ async def test_what_is_done_while_the_journal_is_busy_is_settled_together_and_in
         calls: list[list[str]] = field(default_factory=list)
         free: anyio.Event = field(default_factory=anyio.Event)
 
-        async def settle(self, mailbox: str, settlements: Sequence[Settlement]) -> None:
+        async def settle(self, mailbox: str, settlements: Sequence[Settlement], *, begin: Sequence[str] = ()) -> None:
             self.calls.append([one.announce[0].payload.decode() for one in settlements])
             await self.free.wait()
-            await super().settle(mailbox, settlements)
+            await super().settle(mailbox, settlements, begin=begin)
 
     journal, done = Busy(), list[str]()
     ref, spec = tree(journal, done, capacity=1000)
@@ -194,6 +194,45 @@ async def test_a_message_that_killed_the_process_three_times_ends_in_the_dead_le
     assert journal.dead[0][1].cause == "3 attempts ended with the death of the process"
 
 
+async def test_a_line_that_an_earlier_process_has_left_costs_one_call_a_message() -> None:
+    @dataclass
+    class Counting(MemoryJournal):
+        calls: list[tuple[list[str], list[str]]] = field(default_factory=list)
+
+        async def settle(self, mailbox: str, settlements: Sequence[Settlement], *, begin: Sequence[str] = ()) -> None:
+            await super().settle(mailbox, settlements, begin=begin)
+            self.calls.append(([one.entry_id for one in settlements], list(begin)))
+
+    journal, done = Counting({f"{number:06}": b"a|buy" for number in range(3)}), list[str]()
+    _, spec = tree(journal, done)
+    async with running(spec):
+        await until(lambda: not journal.entries)
+    assert journal.calls == [
+        ([], ["000000"]),
+        (["000000"], ["000001"]),
+        (["000001"], ["000002"]),
+        (["000002"], []),
+    ]
+
+
+async def test_lines_that_an_earlier_process_has_left_share_their_calls() -> None:
+    @dataclass
+    class Counting(MemoryJournal):
+        begun: list[int] = field(default_factory=list)
+
+        async def settle(self, mailbox: str, settlements: Sequence[Settlement], *, begin: Sequence[str] = ()) -> None:
+            await anyio.lowlevel.checkpoint()
+            await super().settle(mailbox, settlements, begin=begin)
+            self.begun.append(len(begin))
+
+    lines = SETTLED_AT_ONCE + 20
+    journal, done = Counting({f"{number:06}": b"%d|buy" % number for number in range(lines)}), list[str]()
+    _, spec = tree(journal, done, capacity=1000)
+    async with running(spec):
+        await until(lambda: not journal.entries)
+    assert [number for number in journal.begun if number] == [SETTLED_AT_ONCE, 20]
+
+
 class Suspecting(MemoryJournal):
     """Settles slowly, and notes which of the entries that were in hand at a death are so when one of them is begun."""
 
@@ -203,14 +242,12 @@ class Suspecting(MemoryJournal):
         self.begun = list[str]()
         self.beside = list[set[str]]()
 
-    async def begin(self, mailbox: str, entry_id: str) -> None:
-        await super().begin(mailbox, entry_id)
-        self.beside.append(self.entries.keys() & set(self.begun))
-        self.begun.append(entry_id)
-
-    async def settle(self, mailbox: str, settlements: Sequence[Settlement]) -> None:
+    async def settle(self, mailbox: str, settlements: Sequence[Settlement], *, begin: Sequence[str] = ()) -> None:
         await anyio.sleep(0.01)
-        await super().settle(mailbox, settlements)
+        await super().settle(mailbox, settlements, begin=begin)
+        for entry_id in begin:
+            self.beside.append(self.entries.keys() & set(self.begun))
+            self.begun.append(entry_id)
 
 
 async def test_of_those_that_were_in_hand_when_a_process_died_one_is_tried_at_a_time_until_it_is_settled() -> None:

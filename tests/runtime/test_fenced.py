@@ -52,17 +52,13 @@ class LeasedJournal(MemoryJournal):
         self.check()
         return await super().append(mailbox, payload, unique=unique)
 
-    async def settle(self, mailbox: str, settlements: Sequence[Settlement]) -> None:
+    async def settle(self, mailbox: str, settlements: Sequence[Settlement], *, begin: Sequence[str] = ()) -> None:
         self.check()
-        await super().settle(mailbox, settlements)
+        await super().settle(mailbox, settlements, begin=begin)
 
     async def bury(self, mailbox: str, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
         self.check()
         await super().bury(mailbox, entry_id, payload, letter)
-
-    async def begin(self, mailbox: str, entry_id: str) -> None:
-        self.check()
-        await super().begin(mailbox, entry_id)
 
     async def adopt(self, mailbox: str) -> list[Entry]:
         self.check()
@@ -83,9 +79,9 @@ class SlowJournal(LeasedJournal):
 
     settling: anyio.Event = field(default_factory=anyio.Event)
 
-    async def settle(self, mailbox: str, settlements: Sequence[Settlement]) -> None:
+    async def settle(self, mailbox: str, settlements: Sequence[Settlement], *, begin: Sequence[str] = ()) -> None:
         await self.settling.wait()
-        await super().settle(mailbox, settlements)
+        await super().settle(mailbox, settlements, begin=begin)
 
 
 @dataclass

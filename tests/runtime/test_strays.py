@@ -152,9 +152,9 @@ class Held(MemoryJournal):
         super().__init__()
         self.gate = anyio.Event()
 
-    async def settle(self, mailbox: str, settlements: Any) -> None:
+    async def settle(self, mailbox: str, settlements: Any, *, begin: Any = ()) -> None:
         await self.gate.wait()
-        await super().settle(mailbox, settlements)
+        await super().settle(mailbox, settlements, begin=begin)
 
 
 class Announces(Actor[str]):

@@ -69,8 +69,8 @@ class HastyServer(MemoryServer):
 class UncountingServer(MemoryServer):
     """The delivery counter is in the memory of the process alone."""
 
-    def begin(self, owner: Owner, entry_id: str) -> None:
-        self.owned(owner)
+    def count_attempt(self, owner: Owner, entry_id: str) -> None:
+        pass
 
 
 class HalfBuryingServer(MemoryServer):
@@ -132,8 +132,8 @@ class LonelyJournal(MemoryJournal):
 class SilentJournal(MemoryJournal):
     """Settlements are forgotten."""
 
-    async def settle(self, mailbox: str, settlements: Sequence[Settlement]) -> None:
-        pass
+    async def settle(self, mailbox: str, settlements: Sequence[Settlement], *, begin: Sequence[str] = ()) -> None:
+        await super().settle(mailbox, [], begin=begin)
 
 
 def executor(**changes: Any) -> Callable[[SupervisorSpec], SupervisorSpec]:

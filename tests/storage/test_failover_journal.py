@@ -105,6 +105,24 @@ async def test_each_entry_is_settled_where_it_is(watched: Watched, own_redis: Br
     assert await journal.recover(BOX) == []
 
 
+async def test_attempts_are_counted_where_their_entries_are_and_it_is_said_when_they_are_not(
+    watched: Watched, own_redis: Breakable
+) -> None:
+    journal = watched.journal
+    ids = [await append(journal, b"1"), await append(journal, b"2")]
+    await own_redis.stop()
+    ids += [await append(journal, b"3"), await append(journal, b"4")]
+    with pytest.raises(JournalUnavailable):
+        await journal.settle(BOX, [Settlement(ids[0]), Settlement(ids[2])], begin=[ids[1], ids[3]])
+    await own_redis.start()
+    async with watched.running():
+        await watched.wait_told(False)
+        await until((2, 0), lambda: journal.count(BOX))  # the settlement was owed to Redis, the attempt was not
+    await journal.settle(BOX, [], begin=[ids[1], ids[3]])
+    found = await journal.recover(BOX)
+    assert [(entry.payload, entry.attempts) for entry in found] == [(b"2", 1), (b"4", 2)]
+
+
 async def test_adopted_mail_of_both_stores_comes_in_the_order_in_which_it_was_appended(
     watched: Watched, own_redis: Breakable, database: Database
 ) -> None:

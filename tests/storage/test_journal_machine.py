@@ -132,7 +132,9 @@ class Machine(RuleBasedStateMachine):
     def begin(self, node: str, data: st.DataObject) -> None:
         if self.holds(node):
             payload = self.of(node, data)
-            answers = self.both(node, lambda journal, place: journal.begin(self.box, self.ids[payload][place]))
+            answers = self.both(
+                node, lambda journal, place: journal.settle(self.box, [], begin=[self.ids[payload][place]])
+            )
             assert answers[0] == answers[1]
 
     @rule(node=NODES, data=st.data())

@@ -128,8 +128,20 @@ async def test_attempts_are_counted_across_processes(stores: Stores) -> None:
         journal = await stores.journal()
         (entry,) = await journal.recover(BOX)
         counts.append(entry.attempts)
-        await journal.begin(BOX, entry.entry_id)
+        await journal.settle(BOX, [], begin=[entry.entry_id])
     assert counts == [0, 1, 2]
+
+
+async def test_one_call_settles_some_entries_and_counts_an_attempt_at_each_of_others(stores: Stores) -> None:
+    first = await stores.journal()
+    for number in range(4):
+        await append(first, b"%d" % number)
+    journal = await stores.journal()
+    ids = [entry.entry_id for entry in await journal.recover(BOX)]
+    await journal.settle(BOX, [], begin=ids[:2])
+    await journal.settle(BOX, [Settlement(ids[0])], begin=ids[1:3])
+    found = await (await stores.journal()).recover(BOX)
+    assert [(entry.payload, entry.attempts) for entry in found] == [(b"1", 2), (b"2", 1), (b"3", 0)]
 
 
 async def test_reading_the_mail_is_no_attempt_at_it(stores: Stores) -> None:
@@ -201,7 +213,7 @@ async def test_the_mail_of_a_dead_node_is_adopted_with_its_attempts_and_in_order
         await append(dead, b"%d" % number)
     again = await stores.journal("a")
     for entry in await again.recover(BOX):
-        await again.begin(BOX, entry.entry_id)
+        await again.settle(BOX, [], begin=[entry.entry_id])
     await stores.end_lease("a")
     heir = await stores.journal("b")
     adopted = await heir.adopt(BOX)
@@ -278,7 +290,7 @@ async def test_a_replayed_letter_is_an_entry_of_whoever_replays_it_without_its_a
     await append(first, b"x")
     again = await stores.journal("a")
     [entry] = await again.recover(BOX)
-    await again.begin(BOX, entry.entry_id)
+    await again.settle(BOX, [], begin=[entry.entry_id])
     await again.bury(BOX, entry.entry_id, b"x", LETTER)
     [letter] = await letters(again)
     journal = await stores.journal("b")
@@ -416,8 +428,8 @@ async def test_whoever_was_fenced_changes_nothing_any_more(stores: Stores) -> No
         sleeper.settle(BOX, [Settlement(adopted.entry_id)]),
         sleeper.bury(BOX, entry_id, b"x", LETTER),
         sleeper.bury(BOX, adopted.entry_id, b"x", LETTER),
-        sleeper.begin(BOX, entry_id),
-        sleeper.begin(BOX, adopted.entry_id),
+        sleeper.settle(BOX, [], begin=[entry_id]),
+        sleeper.settle(BOX, [], begin=[adopted.entry_id]),
         sleeper.adopt(BOX),
     ):
         with pytest.raises(Fenced):

@@ -57,6 +57,8 @@ class DurableLog:
         self._at = durability
         self._place = place
         self._settlements: deque[Settlement] = deque()
+        self._begun: deque[tuple[str, asyncio.Future[None]]] = deque()
+        """Entries whose attempt is to be counted, and who waits for that."""
         self._wake = asyncio.Event()
         self._lost: Fenced | None = None
         self._flushing = asyncio.Lock()
@@ -208,12 +210,10 @@ class DurableLog:
             self._tried = envelope.entry_id
             self._suspects.discard(envelope.entry_id)
         envelope.recovered = False  # further attempts of this process are counted in memory
-        try:
-            await self._at.journal.begin(self._at.mailbox, envelope.entry_id)
-        except Fenced:
-            raise
-        except JournalUnavailable as error:
-            log.warning("attempt not counted", mailbox=self._at.mailbox, error=str(error))
+        counted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._begun.append((envelope.entry_id, counted))
+        self._wake.set()
+        await counted
 
     def must_wait(self, envelope: Envelope) -> bool:
         """Whether it is another suspect's turn."""
@@ -287,22 +287,30 @@ class DurableLog:
     async def _flush(self) -> None:
         # One at a time, and what is interrupted goes back: at a stop a settlement may be under way beside this one.
         self._wake.clear()
-        while self._settlements:
-            due = [self._settlements.popleft() for _ in range(min(len(self._settlements), SETTLED_AT_ONCE))]
+        while self._settlements or self._begun:
+            due = _first(self._settlements)
+            begun = [(entry_id, counted) for entry_id, counted in _first(self._begun) if not counted.done()]
+            if not (due or begun):
+                continue  # whoever wanted to begin has been cancelled
             try:
-                await self._at.journal.settle(self._at.mailbox, due)
+                await self._at.journal.settle(self._at.mailbox, due, begin=[entry_id for entry_id, _ in begun])
             except Fenced as fenced:
                 self.lose(fenced)
                 return
             except JournalUnavailable as error:
                 # They stay in the journal and are delivered again after a restart; the handlers' effect is idempotent.
-                log.warning("settlements postponed", mailbox=self._at.mailbox, number=len(due), error=str(error))
+                what = {"settled": len(due), "begun": len(begun)}
+                log.warning("not written to the journal yet", mailbox=self._at.mailbox, error=str(error), **what)
             except BaseException:
                 self._settlements.extendleft(reversed(due))
+                self._begun.extendleft(reversed(begun))
                 self._wake.set()
                 raise
             for settlement in due:
                 self.known.pop(settlement.entry_id, None)
+            for _, counted in begun:
+                if not counted.done():
+                    counted.set_result(None)
 
     def lose(self, error: Fenced) -> None:
         """Another process owns the mailbox by now: the incarnation is to end, which `run_settlements` sees to."""
@@ -316,5 +324,11 @@ class DurableLog:
         self._tried = None
         self._unburied.clear()
         self._settlements.clear()
+        self._begun.clear()
         self._lost = None
         self._wake.clear()
+
+
+def _first[T](queue: deque[T]) -> list[T]:
+    """Take out as many as a journal takes at once."""
+    return [queue.popleft() for _ in range(min(len(queue), SETTLED_AT_ONCE))]

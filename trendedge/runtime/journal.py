@@ -41,7 +41,7 @@ class Entry:
     entry_id: str
     payload: bytes
     attempts: int = 0
-    """Attempts that `begin` has counted: by the journal, so that they survive a crash."""
+    """Attempts that `settle(begin=...)` has counted: by the journal, so that they survive a crash."""
     age_s: float = 0.0
     """Seconds between its append and its being read, by the store's clock."""
 
@@ -84,7 +84,7 @@ class Buried:
 
 
 SETTLED_AT_ONCE = 128
-"""Settlements that a journal has to take in one call."""
+"""Settlements, and begun attempts, that a journal has to take in one call."""
 
 
 class Journal(Protocol):
@@ -95,20 +95,26 @@ class Journal(Protocol):
     that has run out does nothing by itself: its owner goes on, and renews it. But then another process may `adopt` its
     entries: it first *fences* the owner (whose epoch is old from that moment on), and only then moves them.
 
-    What a fenced owner still does is refused: `append`, `settle`, `bury`, `begin`, `adopt` and `replay` raise `Fenced`
-    and change nothing; and so must the store that its handlers commit to, in the transaction of the commit. The way
-    back is to forget everything of the mailbox that is in memory (its entries are somebody else's) and to `recover`,
-    which takes a new epoch and gives what nobody had adopted yet. A mailbox does that by itself (`Cell`).
+    What a fenced owner still does is refused: `append`, `settle`, `bury`, `adopt` and `replay` raise `Fenced` and
+    change nothing; and so must the store that its handlers commit to, in the transaction of the commit. The way back
+    is to forget everything of the mailbox that is in memory (its entries are somebody else's) and to `recover`, which
+    takes a new epoch and gives what nobody had adopted yet. A mailbox does that by itself (`Cell`).
     """
 
     async def append(self, mailbox: str, payload: bytes, *, unique: Unique | None = None) -> Appended | Duplicate:
         """Remember a message. When this returns `Appended`, a crash no longer loses it."""
         ...
 
-    async def settle(self, mailbox: str, settlements: Sequence[Settlement]) -> None:
+    async def settle(self, mailbox: str, settlements: Sequence[Settlement], *, begin: Sequence[str] = ()) -> None:
         """Forget messages whose effects are committed, and announce in this order. Settling twice is harmless.
 
+        Count one attempt at each recovered entry in `begin`, before its handler runs. Not at `recover`: a process that
+        dies before it comes to a message says nothing about that message. And not at the first delivery, which would
+        be a command for each message in the normal path. Both in one step, since one line of mail that is worked off
+        after a death settles one message and begins the next all the time.
+
         :param settlements: at most `SETTLED_AT_ONCE` of them
+        :param begin: ids of entries, at most `SETTLED_AT_ONCE` of them
         """
         ...
 
@@ -118,14 +124,6 @@ class Journal(Protocol):
 
     async def recover(self, mailbox: str) -> list[Entry]:
         """Own the mailbox, with a new epoch if it is not owned already; all its unsettled entries, oldest first."""
-        ...
-
-    async def begin(self, mailbox: str, entry_id: str) -> None:
-        """Count one attempt at a recovered entry, before its handler runs.
-
-        Not at `recover`: a process that dies before it comes to a message says nothing about that message. And not at
-        the first delivery, which would be a command for each message in the normal path.
-        """
         ...
 
     async def adopt(self, mailbox: str) -> list[Entry]:

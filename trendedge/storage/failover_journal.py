@@ -109,34 +109,45 @@ class FailoverJournal:
             stores, reasons = f"{cause.store} and {error.store}", f"{cause.reason}; {error.reason}"
             raise JournalUnavailable(stores, reasons) from error
 
-    async def settle(self, mailbox: str, settlements: Sequence[Settlement]) -> None:
+    async def settle(self, mailbox: str, settlements: Sequence[Settlement], *, begin: Sequence[str] = ()) -> None:
         """Forget entries. What their store cannot do now is remembered, and done when it is back.
 
         :raises Fenced: they are another process's by now, which settles them
+        :raises JournalUnavailable: attempts are not counted, since the store that has their entries is down
         """
+        begun: dict[_Side, list[str]] = {}
+        for side, own_id in map(self._side, begin):
+            begun.setdefault(side, []).append(own_id)
         # Runs of one store, not all of it at once: what is announced keeps its order.
-        for side, run in groupby(settlements, lambda settlement: self._side(settlement.entry_id)[0]):
-            await self._settle(side, mailbox, [replace(one, entry_id=self._side(one.entry_id)[1]) for one in run])
+        runs = [
+            (side, [replace(one, entry_id=self._side(one.entry_id)[1]) for one in run])
+            for side, run in groupby(settlements, lambda settlement: self._side(settlement.entry_id)[0])
+        ]
+        runs += [(side, []) for side in begun if all(side is not other for other, _ in runs)]
+        counted = True
+        for side, own in runs:
+            attempts = begun.pop(side, [])
+            done = await self._settle(side, mailbox, own, attempts)
+            counted = counted and (done or not attempts)
+        if not counted:
+            raise JournalUnavailable("one of its stores", "attempts could not be counted")
 
-    async def _settle(self, side: _Side, mailbox: str, settlements: Sequence[Settlement]) -> None:
+    async def _settle(self, side: _Side, mailbox: str, settlements: Sequence[Settlement], begin: Sequence[str]) -> bool:
+        """Whether the store has done it; else the settlements are owed to it."""
         if side is self._second:
             await self._announce([one for settlement in settlements for one in settlement.announce])
         if not (side is self._first and self._degraded):
             try:
-                await side.journal.settle(mailbox, settlements)
+                await side.journal.settle(mailbox, settlements, begin=begin)
             except Fenced:
                 raise
             except JournalUnavailable:
                 self._learn(side, down=True)
             else:
-                return
+                return True
         side.owed.extend((mailbox, settlement) for settlement in settlements)
         self._work.set()
-
-    async def begin(self, mailbox: str, entry_id: str) -> None:
-        """Count one attempt at a recovered entry, in the store that has it."""
-        side, own_id = self._side(entry_id)
-        await side.journal.begin(mailbox, own_id)
+        return False
 
     async def bury(self, mailbox: str, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
         """Move an entry to the dead letters of the store that has it."""

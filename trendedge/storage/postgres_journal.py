@@ -63,9 +63,10 @@ class PostgresJournal:
         self._pending.remember(mailbox, entry_id)
         return Appended(entry_id)
 
-    async def settle(self, mailbox: str, settlements: Sequence[Settlement]) -> None:
-        """Forget entries. Whoever wants the announcements to be heard has to publish them elsewhere."""
-        await self._act(_SETTLE, mailbox, [_row_id(settlement.entry_id) for settlement in settlements])
+    async def settle(self, mailbox: str, settlements: Sequence[Settlement], *, begin: Sequence[str] = ()) -> None:
+        """Forget entries and count attempts. Whoever wants announcements to be heard has to publish them elsewhere."""
+        gone = [_row_id(settlement.entry_id) for settlement in settlements]
+        await self._act(_SETTLE, mailbox, gone, [_row_id(entry_id) for entry_id in begin])
         for settlement in settlements:
             self._pending.forget(mailbox, settlement.entry_id)
 
@@ -75,10 +76,6 @@ class PostgresJournal:
         facts = {storable(name): storable(fact) for name, fact in letter.facts.items()}
         await self._act(_BURY, mailbox, _row_id(entry_id), payload, *texts, letter.attempts, facts)
         self._pending.forget(mailbox, entry_id)
-
-    async def begin(self, mailbox: str, entry_id: str) -> None:
-        """Count one attempt at a recovered entry."""
-        await self._act(_BEGIN, mailbox, _row_id(entry_id))
 
     async def recover(self, mailbox: str) -> list[Entry]:
         """All unsettled entries of this node and of nodes whose lease ran out, oldest first."""
@@ -272,6 +269,9 @@ _SETTLE = f"""
     with {_OWNER}, gone as (
         delete from mailbox_entries
         where mailbox = $1 and node = $2 and id = any($4::bigint[]) and exists (select from owner)
+    ), begun as (
+        update mailbox_entries set attempts = attempts + 1
+        where mailbox = $1 and node = $2 and id = any($5::bigint[]) and exists (select from owner)
     ) {_OWNED}
 """  # noqa: S608 - made of constants
 _BURY = f"""
@@ -296,12 +296,6 @@ _ADOPT = """
         and exists (select from mailbox_owners where mailbox = $1 and node = $2 and epoch = $3)
     returning id
 """
-_BEGIN = f"""
-    with {_OWNER}, begun as (
-        update mailbox_entries set attempts = attempts + 1
-        where mailbox = $1 and node = $2 and id = $4 and exists (select from owner)
-    ) {_OWNED}
-"""  # noqa: S608 - made of constants
 _ALL = """
     select id, payload, attempts, created_at, extract(epoch from now() - created_at)::float as age_s
     from mailbox_entries where mailbox = $1 and node = $2

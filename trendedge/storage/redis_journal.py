@@ -68,14 +68,14 @@ class RedisJournal:
         self._pending.remember(mailbox, text.decode())
         return Appended(text.decode())
 
-    async def settle(self, mailbox: str, settlements: Sequence[Settlement]) -> None:
-        """Forget entries and publish their announcements, in one command."""
+    async def settle(self, mailbox: str, settlements: Sequence[Settlement], *, begin: Sequence[str] = ()) -> None:
+        """Forget entries, publish their announcements and count attempts, in one command."""
         owner = self._ownership.of(mailbox)
         ids = [settlement.entry_id for settlement in settlements]
         keys = [_stream(owner), _owners(mailbox)]
-        if not self._counted.isdisjoint(ids):
+        if begin or not self._counted.isdisjoint(ids):
             keys.append(_attempts(owner))
-        args: list[Argument] = [owner.node, len(ids), *ids]
+        args: list[Argument] = [owner.node, len(ids), *ids, len(begin), *begin]
         for settlement in settlements:
             for announcement in settlement.announce:
                 args += [announcement.channel, announcement.payload]
@@ -97,11 +97,6 @@ class RedisJournal:
         words = [word for pair in fields.items() for word in pair]
         await self._act(scripts.BURY, owner, keys, [owner.node, entry_id, *words])
         self._forget(mailbox, entry_id)
-
-    async def begin(self, mailbox: str, entry_id: str) -> None:
-        """Count one attempt at a recovered entry."""
-        owner = self._ownership.of(mailbox)
-        await self._act(scripts.BEGIN, owner, [_attempts(owner)], [entry_id])
 
     async def recover(self, mailbox: str) -> list[Entry]:
         """All unsettled entries of this node and of nodes whose lease ran out, oldest first."""

@@ -60,14 +60,19 @@ return {{1, id}}
 
 SETTLE = Script(f"""
 -- KEYS: fence, stream, owners, [attempts]
--- ARGV: epoch, node, number of entries, their ids, then channel and payload by turns
+-- ARGV: epoch, node, number of entries to settle, their ids, number of entries that are begun, their ids,
+--       then channel and payload by turns
 {_OWNED}
 local last = 3 + ARGV[3]
-if redis.call('XDEL', KEYS[2], unpack(ARGV, 4, last)) > 0 and redis.call('XLEN', KEYS[2]) == 0 then
-    redis.call('HDEL', KEYS[3], ARGV[2])
+if last > 3 then
+    if redis.call('XDEL', KEYS[2], unpack(ARGV, 4, last)) > 0 and redis.call('XLEN', KEYS[2]) == 0 then
+        redis.call('HDEL', KEYS[3], ARGV[2])
+    end
+    if KEYS[4] then redis.call('HDEL', KEYS[4], unpack(ARGV, 4, last)) end
 end
-if KEYS[4] then redis.call('HDEL', KEYS[4], unpack(ARGV, 4, last)) end
-for i = last + 1, #ARGV, 2 do redis.call('PUBLISH', ARGV[i], ARGV[i + 1]) end
+local begun = last + 1 + ARGV[last + 1]
+for i = last + 2, begun do redis.call('HINCRBY', KEYS[4], ARGV[i], 1) end
+for i = begun + 1, #ARGV, 2 do redis.call('PUBLISH', ARGV[i], ARGV[i + 1]) end
 return 1
 """)
 
@@ -80,12 +85,6 @@ if redis.call('XLEN', KEYS[2]) == 0 then redis.call('HDEL', KEYS[3], ARGV[2]) en
 redis.call('HDEL', KEYS[4], ARGV[3])
 redis.call('XADD', KEYS[5], '*', unpack(ARGV, 4))
 return 1
-""")
-
-BEGIN = Script(f"""
--- KEYS: fence, attempts   ARGV: epoch, entry id
-{_OWNED}
-return redis.call('HINCRBY', KEYS[2], ARGV[2], 1)
 """)
 
 JOIN = Script(f"""

@@ -98,14 +98,16 @@ class MemoryServer:
             self.marks[unique.mark] = (unique.value, entry_id, self.clock() + unique.ttl_s)
         return True, entry_id
 
-    def settle(self, owner: Owner, settlements: Sequence[Settlement]) -> None:
-        """Forget entries; what is gone already is only announced."""
+    def settle(self, owner: Owner, settlements: Sequence[Settlement], begin: Sequence[str] = ()) -> None:
+        """Forget entries, and count attempts; what is gone already is only announced."""
         self.owned(owner)
         for settlement in settlements:
             stored = self._remove(owner, settlement.entry_id)
             if stored is not None:
                 self.settled[stored.origin] = None
             self.published.extend(settlement.announce)
+        for entry_id in begin:
+            self.count_attempt(owner, entry_id)
 
     def bury(self, owner: Owner, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
         """Move an entry to the dead letters; nothing when it is gone."""
@@ -116,9 +118,8 @@ class MemoryServer:
             dead_id = self._new_id()
             self.dead[owner.mailbox][dead_id] = Buried(dead_id, payload, letter, self.wall_clock())
 
-    def begin(self, owner: Owner, entry_id: str) -> None:
-        """Count an attempt."""
-        self.owned(owner)
+    def count_attempt(self, owner: Owner, entry_id: str) -> None:
+        """Count an attempt at an entry; nothing when it is gone."""
         stream = self.streams[owner.mailbox, owner.node]
         stored = stream.get(entry_id)
         if stored is not None:
@@ -234,10 +235,10 @@ class MemoryJournal:
         self._known[mailbox].add(text)
         return Appended(text)
 
-    async def settle(self, mailbox: str, settlements: Sequence[Settlement]) -> None:
+    async def settle(self, mailbox: str, settlements: Sequence[Settlement], *, begin: Sequence[str] = ()) -> None:
         """As `Journal.settle`."""
         owner = self.ownership.of(mailbox)
-        await self._act(owner, "settle", lambda: self.server.settle(owner, settlements))
+        await self._act(owner, "settle", lambda: self.server.settle(owner, settlements, begin))
         self._known[mailbox].difference_update(settlement.entry_id for settlement in settlements)
 
     async def bury(self, mailbox: str, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
@@ -245,11 +246,6 @@ class MemoryJournal:
         owner = self.ownership.of(mailbox)
         await self._act(owner, "bury", lambda: self.server.bury(owner, entry_id, payload, letter))
         self._known[mailbox].discard(entry_id)
-
-    async def begin(self, mailbox: str, entry_id: str) -> None:
-        """As `Journal.begin`."""
-        owner = self.ownership.of(mailbox)
-        await self._act(owner, "begin", lambda: self.server.begin(owner, entry_id))
 
     async def recover(self, mailbox: str) -> list[Entry]:
         """As `Journal.recover`."""
