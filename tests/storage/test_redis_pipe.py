@@ -1,6 +1,7 @@
 """Many commands at once over few connections: each is sent once, answered to whoever asked, and fails soon."""
 
 import asyncio
+import contextlib
 import time
 
 import pytest
@@ -86,3 +87,27 @@ async def test_who_still_waits_at_the_end_is_told(own_redis: Breakable) -> None:
         await asyncio.sleep(0.05)
     answers = await asyncio.gather(*waiting, return_exceptions=True)
     assert {type(answer) for answer in answers} == {StoreUnavailable}
+
+
+async def test_a_connection_that_the_server_has_closed_meanwhile_is_opened_again(own_redis: Breakable) -> None:
+    async with open_redis(own_redis.url) as store, open_redis(own_redis.url) as other:
+        await store.command("PING")
+        await other.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        async with asyncio.timeout(30):
+            while len(bytes(await other.command("CLIENT", "LIST")).splitlines()) > 1:
+                pass
+        assert await store.command("ECHO", "here") == b"here"
+
+
+async def test_an_answer_that_comes_too_late_is_given_to_nobody(own_redis: Breakable) -> None:
+    async with open_redis(own_redis.url) as store:
+        await store.command("PING")
+        own_redis.freeze()
+        with pytest.raises(StoreUnavailable, match=r"no answer within 0\.5 s"):
+            await store.command("ECHO", "late")
+        own_redis.thaw()
+        async with asyncio.timeout(30):
+            while True:
+                with contextlib.suppress(StoreUnavailable):
+                    assert await store.command("ECHO", "next") == b"next"
+                    break

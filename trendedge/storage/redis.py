@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from trendedge.storage.errors import InvalidStoreUrl, StoreUnavailable
-from trendedge.storage.redis_pipe import Pipe
+from trendedge.storage.redis_pipe import LANES, Lane, Pipe
 
 STORE = "Redis"
 
@@ -133,23 +133,27 @@ def unavailable_as_such() -> Generator[None]:
 
 
 @asynccontextmanager
-async def open_redis(
-    url: str, *, pool_size: int = 16, timeout_s: float = 0.5, connect_timeout_s: float = 0.5
-) -> AsyncIterator[RedisStore]:
-    """Clients for `url` (`redis://`, `rediss://`), closed when the block ends. Listening has a client of its own.
+async def open_redis(url: str, *, timeout_s: float = 0.5, connect_timeout_s: float = 0.5) -> AsyncIterator[RedisStore]:
+    """Connections to `url` (`redis://`, `rediss://`), closed when the block ends. Listening has a client of its own.
 
     :raises InvalidStoreUrl: the url names no Redis server
     """
-    options = _options(url)
-    timeouts = {"socket_connect_timeout": connect_timeout_s, "socket_keepalive": True}
-    client = _client(**options, **timeouts, socket_timeout=timeout_s, max_connections=pool_size, timeout=timeout_s)
-    listener = _client(**options, **timeouts, socket_timeout=None)
-    pipe = Pipe(client)
+    # Protocol 2 and no library name: the handshake is then nothing but AUTH and SELECT, and each of them is billed.
+    pool = ConnectionPool(
+        **_options(url),
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,
+        driver_info=None,
+        socket_connect_timeout=connect_timeout_s,
+        socket_timeout=None,
+        socket_keepalive=True,
+    )
+    listener: Redis = Redis.from_pool(pool)
+    pipe = Pipe([Lane(pool.make_connection(), connect_timeout_s, timeout_s) for _ in range(LANES)])  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
     try:
         yield RedisStore(pipe, listener, address_of(url))
     finally:
         await pipe.aclose()
-        await client.aclose()
         await listener.aclose()
 
 
@@ -166,11 +170,3 @@ def _options(url: str) -> dict[str, Any]:
     except ValueError as error:
         raise InvalidStoreUrl(STORE, "it must look like redis://host:port/number") from error
     return options
-
-
-def _client(**options: Any) -> Redis:
-    # Protocol 2 and no library name: the handshake is then nothing but AUTH and SELECT, and each of them is billed.
-    pool = BlockingConnectionPool(retry=Retry(NoBackoff(), 0), protocol=2, driver_info=None, **options)
-    client: Redis = Redis.from_pool(pool)
-    client.response_callbacks.clear()  # answers as they came
-    return client
