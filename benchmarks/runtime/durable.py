@@ -5,7 +5,7 @@ PostgreSQL gives the epoch that each journal acts with, and has no part in what 
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import perf_counter
@@ -13,6 +13,7 @@ from time import perf_counter
 import anyio
 
 from benchmarks.distribution import Distribution
+from benchmarks.errors import BenchmarkError
 from trendedge.runtime import (
     Actor,
     ChildSpec,
@@ -39,31 +40,39 @@ class Durables:
     append_per_s: float | None
     """Ten senders, no worker."""
     drained_per_s: float | None
-    """One worker, from a full backlog to the last settlement."""
+    """One worker, a full backlog: from the first handling to the last."""
     latency: Distribution | None
     """From the send to the handler, at 100 a second."""
 
 
 class Recorder(Actor[float]):
-    """Writes down how long each message was under way."""
+    """Writes down when each message was sent, and when it was handled."""
 
-    def __init__(self, taken_s: list[float]) -> None:
-        self._taken_s = taken_s
+    def __init__(self, handled: list[tuple[float, float]]) -> None:
+        self._handled = handled
 
     async def receive(self, message: float) -> None:
-        self._taken_s.append(perf_counter() - message)
+        self._handled.append((message, perf_counter()))
 
 
-async def durable(servers: Mapping[str, str], count: int, seconds: float) -> Durables:
-    """Measure ours on an empty Redis and a migrated database."""
+def _one_of_ten(message: float) -> str:
+    return str(int(message * 1e6) % 10)
+
+
+async def durable(servers: Mapping[str, str], count: int, seconds: float, *, ten_keys: bool) -> Durables:
+    """Measure ours on an empty Redis and a migrated database.
+
+    :param ten_keys: up to ten messages are handled at once, as the others do; else one after the other, in order
+    """
+    key = _one_of_ten if ten_keys else None
     async with (
         open_redis(servers["UPSTASH_REDIS_URL"]) as redis,
         open_database(servers["DATABASE_URL"], pool_size=1) as database,
     ):
         await redis.command("FLUSHALL")
         append_per_s = await _append(_journal(redis, database), count)
-        drained_per_s = await _drain(_journal(redis, database), count)
-        return Durables(append_per_s, drained_per_s, await _latency(_journal(redis, database), seconds))
+        drained_per_s = await _drain(_journal(redis, database), count, key)
+        return Durables(append_per_s, drained_per_s, await _latency(_journal(redis, database), seconds, key))
 
 
 def _journal(redis: RedisStore, database: Database) -> RedisJournal:
@@ -85,13 +94,15 @@ async def _append(journal: RedisJournal, count: int) -> float:
 
 
 @asynccontextmanager
-async def _recording(journal: RedisJournal, taken_s: list[float]) -> AsyncIterator[DurableRef[float]]:
+async def _recording(
+    journal: RedisJournal, handled: list[tuple[float, float]], key: Callable[[float], str] | None
+) -> AsyncIterator[DurableRef[float]]:
     ref, ready = DurableRef[float]("recorder"), anyio.Event()
     child = ChildSpec(
         "recorder",
-        lambda: Recorder(taken_s),
+        lambda: Recorder(handled),
         ref,
-        mailbox=MailboxSpec(1_000_000, Overflow.FAIL),
+        mailbox=MailboxSpec(1_000_000, Overflow.FAIL, key=key),
         durability=Durability(journal, MAILBOX, _TIME.pack, lambda payload: _TIME.unpack(payload)[0]),
     )
     root = Supervisor(SupervisorSpec("root", [child]))
@@ -108,19 +119,22 @@ async def _settled(ref: DurableRef[float]) -> None:
         await asyncio.sleep(0.001)
 
 
-async def _drain(journal: RedisJournal, count: int) -> float:
-    begun = perf_counter()
-    async with _recording(journal, []) as ref:
+async def _drain(journal: RedisJournal, count: int, key: Callable[[float], str] | None) -> float:
+    handled: list[tuple[float, float]] = []
+    async with _recording(journal, handled, key) as ref:
         await _settled(ref)
-        return count / (perf_counter() - begun)
+    ends = sorted(done for _, done in handled)
+    if len(ends) != count:
+        raise BenchmarkError(f"{len(ends)} of {count} durable messages were handled")
+    return (count - 1) / (ends[-1] - ends[0])
 
 
-async def _latency(journal: RedisJournal, seconds: float) -> Distribution | None:
-    taken_s: list[float] = []
-    async with _recording(journal, taken_s) as ref, anyio.create_task_group() as senders:
+async def _latency(journal: RedisJournal, seconds: float, key: Callable[[float], str] | None) -> Distribution | None:
+    handled: list[tuple[float, float]] = []
+    async with _recording(journal, handled, key) as ref, anyio.create_task_group() as senders:
         begun = perf_counter()
         for number in range(int(100 * seconds)):
             await asyncio.sleep(max(0.0, begun + number / 100 - perf_counter()))
             senders.start_soon(ref.tell, perf_counter())
         await _settled(ref)
-    return Distribution.of(taken_s)
+    return Distribution.of([done - sent for sent, done in handled])

@@ -19,6 +19,8 @@ from benchmarks.table import Cell, render
 from trendedge.storage.migrate import upgrade
 
 OUR_NAME = "trendedge"
+IN_ORDER = "trendedge, one key"
+"""All messages one after the other. Everybody else handles ten at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +97,9 @@ async def _messages(findings: Findings, counts: Counts, peers: Peers) -> None:
 async def _durables(
     findings: Findings, counts: Counts, peers: Peers, servers: Mapping[str, str], scratch: Path
 ) -> None:
-    findings.durables[OUR_NAME].append(await durable(servers, counts.durables, counts.seconds))
+    for name, ten_keys in ((OUR_NAME, True), (IN_ORDER, False)):
+        found = await durable(servers, counts.durables, counts.seconds, ten_keys=ten_keys)
+        findings.durables[name].append(found)
     redis_url = servers["UPSTASH_REDIS_URL"]
     for library in JOB_LIBRARIES:
         if library in peers.pythons:

@@ -11,7 +11,7 @@ from benchmarks.runtime import footprint
 from benchmarks.runtime.durable import Durables
 from benchmarks.runtime.messages import FLOORS, OURS
 from benchmarks.runtime.peers import PeerFailed, Peers
-from benchmarks.runtime.suite import OUR_NAME, Counts, Findings, measure, ratios, tables
+from benchmarks.runtime.suite import IN_ORDER, OUR_NAME, Counts, Findings, measure, ratios, tables
 
 TINY = Counts(
     messages=200, asks=50, peer_tells=50, peer_asks=50, durables=40, seconds=0.2, idle=20, children=10, rounds=1
@@ -56,14 +56,15 @@ async def test_a_driver_that_fails_is_named_with_its_words() -> None:
 
 async def test_all_of_it_small(tmp_path: Path) -> None:
     findings = await measure(TINY, [], tmp_path)
-    [durables] = findings.durables[OUR_NAME]
-    assert durables.latency is not None
-    assert durables.latency.count == 20
-    assert durables.drained_per_s is not None
+    assert set(findings.durables) == {OUR_NAME, IN_ORDER}
+    for [durables] in findings.durables.values():
+        assert durables.latency is not None
+        assert durables.latency.count == 20
+        assert durables.drained_per_s is not None
     assert min(findings.tells[OUR_NAME] + findings.asks[OUR_NAME]) > 0
     assert len(findings.footprint) == 3
     assert findings.problems == []
-    assert json.dumps(tables(findings)).count("trendedge") == 3
+    assert json.dumps(tables(findings)).count("trendedge") == 4
 
 
 async def test_the_footprint_counts_what_is_there() -> None:
