@@ -120,6 +120,7 @@ async def serve(settings: Settings, *, report: Report) -> int:
                 except RuntimeFault as fault:
                     failure = fault  # by itself, not in the group that the task group would make of it
                 tasks.cancel_scope.cancel()
+        await stores.journal.release()
     if failure is not None:
         raise failure
     report("stopped")
@@ -178,7 +179,11 @@ def assemble(settings: Settings, stores: Stores) -> Supervisor:
         hub=lambda: Hub(sockets),
         subscription=lambda: Subscription(stores.redis.listen, at.hub, node=stores.ownership.node, frame=event_frame),
         journal=lambda: JournalKeeper(
-            stores.journal.run, at.executor, stores.bell, every_s=stores.ownership.times.look_every_s
+            stores.journal.run,
+            at.executor,
+            stores.bell,
+            subscribe=stores.redis.listen,
+            every_s=stores.ownership.times.look_every_s,
         ),
         executor=lambda: Executor(floor),
         intake=lambda: Intake(at.executor),

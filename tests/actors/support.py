@@ -99,7 +99,7 @@ async def desk(database: Database, redis: RedisStore, *, node: str = "test-node"
         lanes=lambda: LanesService(lanes, drain_s=DRAIN_S),
         hub=lambda: Hub(sockets),
         subscription=lambda: Subscription(redis.listen, at.hub, node=node, frame=event_frame),
-        journal=lambda: JournalKeeper(journal.run, at.executor, bell, every_s=60),
+        journal=lambda: JournalKeeper(journal.run, at.executor, bell, subscribe=redis.listen, every_s=60),
         executor=lambda: Executor(floor),
         intake=lambda: Intake(at.executor),
         housekeeper=lambda: Housekeeper(lanes, purging.purge),

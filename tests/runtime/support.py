@@ -94,6 +94,9 @@ class MemoryJournal:
         self.entries.update({entry.entry_id: entry.payload for entry in adopted})
         return adopted
 
+    async def release(self) -> bool:
+        return bool(self.entries)
+
     async def count(self, mailbox: str) -> tuple[int, int]:
         return len(self.entries), len(self.letters)
 

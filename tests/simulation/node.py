@@ -1,6 +1,7 @@
 """One node of the product: the real tree in a simulated process that can be killed, stopped and started again."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
@@ -14,6 +15,7 @@ from trendedge.actors.housekeeper import Housekeeper
 from trendedge.actors.hub import Hub
 from trendedge.actors.intake import Intake
 from trendedge.actors.journal_keeper import Bell, JournalKeeper
+from trendedge.actors.listening import Received
 from trendedge.actors.messages import ExecuteSignal, Receipt, ReceiveAlert
 from trendedge.actors.retention import Removed
 from trendedge.actors.sockets import Sockets
@@ -32,6 +34,17 @@ class Idle(Service):
     async def run(self, context: ServiceContext) -> None:
         context.started()
         await context.stopping.wait()
+
+
+@asynccontextmanager
+async def silence(pattern: str) -> AsyncIterator[AsyncIterator[Received]]:
+    """No sockets here: what is published rings the bells of all nodes by itself."""
+
+    async def nothing() -> AsyncIterator[Received]:
+        await anyio.sleep_forever()
+        yield  # type: ignore[misc]  # never
+
+    yield nothing()
 
 
 async def nothing_to_purge(due_at: datetime) -> Removed:
@@ -130,7 +143,7 @@ class Node:
         stores = self.open_stores(self.name, bell)
         spec = build_tree(self._cast(stores, bell), self.at, journal=stores.journal)
         self.root = Supervisor(self.change_tree(spec))
-        self.process.start(self._main, name="main")
+        self.process.start(lambda: self._main(stores), name="main")
         self.loop.trace.note("started", self.process.name)
 
     def kill(self) -> None:
@@ -149,7 +162,7 @@ class Node:
         """What the front does with a request."""
         return await self.at.intake.ask(alert, timeout_s=timeout_s)
 
-    async def _main(self) -> None:
+    async def _main(self, stores: Stores) -> None:
         process = self.process
         assert self.root is not None
         assert process is not None
@@ -157,6 +170,8 @@ class Node:
             await self.root.run(lambda: self.loop.trace.note("ready", process.name))
         except Exception as error:
             self.loop.trace.note("gave up", f"{process.name} {type(error).__name__}")
+        if await stores.journal.release():
+            self.loop.trace.note("left mail", process.name)
         process.kill()  # what is left of a process ends with its main task
 
     def _cast(self, stores: Stores, bell: Bell) -> Casting:
@@ -164,7 +179,9 @@ class Node:
         roles: dict[str, Any] = {role.name: Idle for role in fields(Casting)}
         roles |= {
             "hub": lambda: Hub(Sockets()),
-            "journal": lambda: JournalKeeper(stores.journal.run, at.executor, bell, every_s=self.look_every_s),
+            "journal": lambda: JournalKeeper(
+                stores.journal.run, at.executor, bell, subscribe=silence, every_s=self.look_every_s
+            ),
             "executor": lambda: TriedExecutor(floor, self.handlings),
             "intake": lambda: Intake(at.executor, new_id=self._new_id),
             "housekeeper": lambda: Housekeeper(Lanes([]), nothing_to_purge),

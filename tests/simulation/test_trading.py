@@ -14,6 +14,7 @@ SOMETIMES = [
     "speaker.down",
     "killed",
     "stopped",
+    "left mail",
     "gone for good",
     "lease lost",
     "adopted",

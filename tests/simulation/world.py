@@ -20,7 +20,7 @@ from trendedge.domain.symbols import Symbol
 from trendedge.runtime import JournalUnavailable, RuntimeFault, SupervisorSpec
 from trendedge.runtime.simulation import Faults, FaultyWire, MemoryJournal, MemoryOwnership, MemoryServer, SimulatedLoop
 from trendedge.storage.errors import StoreUnavailable
-from trendedge.storage.failover_journal import FailoverJournal
+from trendedge.storage.failover_journal import LEFT, FailoverJournal
 
 LEASE_S = 9.0
 LOOK_EVERY_S = 18.0
@@ -70,14 +70,19 @@ class Asked:
 class Speaker:
     """What the failover needs of Redis beside its journal."""
 
-    def __init__(self, wire: FaultyWire) -> None:
-        self._wire = wire
+    def __init__(self, wire: FaultyWire, bells: list[Bell]) -> None:
+        self._wire, self._bells = wire, bells
 
     async def ping(self) -> float:
         return await self._wire.call("ping", lambda: 0.0)
 
     async def publish(self, channel: str, payload: bytes) -> int:
-        return await self._wire.call("publish", lambda: 0)
+        return await self._wire.call("publish", self._ring if channel == LEFT else lambda: 0)
+
+    def _ring(self) -> int:
+        for bell in self._bells:
+            bell.ring()
+        return len(self._bells)
 
 
 @dataclass
@@ -106,6 +111,8 @@ class World:
         self.asked: list[Asked] = []
         self.owners = [self._owner(number) for number in range(self.random.randint(1, 3))]
         self.nodes = [self._node(f"node-{number}") for number in range(self.random.randint(1, 3))]
+        self.bells: list[Bell] = []
+        """Of all processes that ever ran: a dead one hears nothing."""
         self.gone: Node | None = None
         """A node that is killed for good."""
 
@@ -298,13 +305,14 @@ class World:
         return KeyOwner(user_id, f"key-{number}", accounts)
 
     def _open_stores(self, node: str, bell: Bell) -> Stores:
+        self.bells.append(bell)
         ownership = self.parts.ownership(self.registry, node=node, wire=self.registry_wire)
         first = self.parts.journal(self.redis, ownership=ownership, wire=self.redis_wire)
         second = self.parts.journal(self.tables, ownership=ownership, wire=self.tables_wire)
         journal = self.parts.failover(
             first,
             second,
-            speaker=Speaker(self.speaker_wire),
+            speaker=Speaker(self.speaker_wire, self.bells),
             ownership=ownership,
             on_change=lambda _: bell.ring(),
         )

@@ -11,7 +11,7 @@ from tests.storage.support import end_lease, own
 from tests.storage.test_journals import BOX, LETTER, append
 from trendedge.runtime.errors import JournalUnavailable
 from trendedge.runtime.journal import Announcement, Appended, Duplicate, Settlement, Unique
-from trendedge.storage.failover_journal import FailoverJournal
+from trendedge.storage.failover_journal import LEFT, FailoverJournal
 from trendedge.storage.postgres import Database, open_database
 from trendedge.storage.postgres_journal import PostgresJournal
 from trendedge.storage.redis import RedisStore, open_redis
@@ -121,6 +121,32 @@ async def test_attempts_are_counted_where_their_entries_are_and_it_is_said_when_
     await journal.settle(BOX, [], begin=[ids[1], ids[3]])
     found = await journal.recover(BOX)
     assert [(entry.payload, entry.attempts) for entry in found] == [(b"2", 1), (b"4", 2)]
+
+
+async def test_who_leaves_mail_in_either_store_says_so_and_who_leaves_none_says_nothing(
+    watched: Watched, own_redis: Breakable
+) -> None:
+    journal = watched.journal
+    async with open_redis(own_redis.url) as redis, redis.listen(LEFT, "end") as published:
+        await journal.settle(BOX, [Settlement(await append(journal, b"done"))])
+        assert await journal.release() is False
+        await append(journal, b"left")
+        assert await journal.release() is True
+        await redis.publish("end", b"")
+        heard = [await anext(published), await anext(published)]
+    assert [(one.channel, one.payload) for one in heard] == [(LEFT, b"a"), ("end", b"")]
+
+
+async def test_who_leaves_while_redis_is_down_leaves_its_mail_in_postgresql(
+    watched: Watched, own_redis: Breakable, database: Database
+) -> None:
+    await own_redis.stop()
+    await append(watched.journal, b"left")
+    assert await watched.journal.release() is True
+    await own_redis.start()
+    async with open_redis(own_redis.url, timeout_s=5, connect_timeout_s=5) as redis:
+        heir = (await own(database, redis, BOX, "b")).both
+        assert [entry.payload for entry in await heir.adopt(BOX)] == [b"left"]
 
 
 async def test_adopted_mail_of_both_stores_comes_in_the_order_in_which_it_was_appended(

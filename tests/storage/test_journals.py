@@ -224,6 +224,33 @@ async def test_the_mail_of_a_dead_node_is_adopted_with_its_attempts_and_in_order
     assert await heir.count(BOX) == (0, 0)
 
 
+async def test_what_a_process_leaves_in_good_order_is_adopted_without_waiting_for_its_lease(stores: Stores) -> None:
+    leaver, heir = await stores.journal("a"), await stores.journal("b")
+    await leaver.settle(BOX, [Settlement(await append(leaver, b"done"))])
+    await append(leaver, b"left")
+    assert await heir.adopt(BOX) == []
+    assert await leaver.release() is True
+    assert [entry.payload for entry in await heir.adopt(BOX)] == [b"left"]
+    with pytest.raises(Fenced):
+        await leaver.append(BOX, b"late")
+
+
+async def test_whoever_has_left_and_comes_back_first_has_its_own_mail_and_lease_again(stores: Stores) -> None:
+    leaver, heir = await stores.journal("a"), await stores.journal("b")
+    await append(leaver, b"left")
+    await leaver.release()
+    again = await stores.journal("a")
+    assert [entry.payload for entry in await again.recover(BOX)] == [b"left"]
+    assert await heir.adopt(BOX) == []
+
+
+async def test_whoever_has_no_mail_leaves_nothing(stores: Stores) -> None:
+    leaver = await stores.journal()
+    assert await leaver.release() is False
+    await leaver.settle(BOX, [Settlement(await append(leaver, b"done"))])
+    assert await leaver.release() is False
+
+
 async def test_of_two_adopters_at_once_exactly_one_gets_each_entry(stores: Stores) -> None:
     dead = await stores.journal("a")
     for number in range(30):

@@ -142,6 +142,22 @@ async def at_both(person: Person, number: int, *products: Product) -> None:
             tasks.start_soon(post, product)
 
 
+async def test_what_a_stopping_process_cannot_finish_is_worked_off_by_the_other_without_waiting(tmp_path: Path) -> None:
+    # So long a lease that nobody would see the end of it.
+    async with cluster(tmp_path, processes=2, lease_s=3600) as both:
+        leaver, heir = both.products
+        await control(leaver, "suspend")
+        async with crowding(both, leaver) as crowd:
+            await crowd.acknowledged_by(leaver, SOME)
+            leaver.terminate()
+            assert await leaver.ended(within_s=STOP_WITHIN_S) == 0, leaver.last_words()
+            await until_logged(heir, "mail adopted")
+            await crowd.post_again(heir)
+        await crowd.settled()
+        assert await crowd.faults() == []
+        assert await crowd.disorder(leaver, heir) == []
+
+
 @pytest.mark.parametrize("seed", [20261124])
 async def test_three_processes_that_are_killed_stopped_and_replaced_at_random_lose_nothing(
     tmp_path: Path, seed: int

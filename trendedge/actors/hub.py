@@ -1,25 +1,20 @@
 """The hub: brings events to the sockets of their user, whether they come from inside or over Redis."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
-from itertools import chain, repeat
-from typing import Protocol
+from collections.abc import Callable
 
 import anyio
 import orjson
 import structlog
 
+from trendedge.actors.listening import Received, Subscribe, listen
 from trendedge.actors.messages import PushEvents
 from trendedge.actors.sockets import CHANNELS, Sockets
 from trendedge.runtime import Actor, ActorRef, Service, ServiceContext
-from trendedge.storage.errors import StoreUnavailable
 
 log = structlog.get_logger("trendedge.hub")
 
 PATTERN = "ws:*"
 LONGEST_TEXT = 64 * 1024
-PAUSES_S = (0.2, 0.5, 1.0, 2.0, 5.0)
-"""Between attempts to subscribe again; the last one repeats."""
 
 
 class Hub(Actor[PushEvents]):
@@ -33,25 +28,11 @@ class Hub(Actor[PushEvents]):
         return self._sockets.push(message.user_id, message.channel, message.frames)
 
 
-class Received(Protocol):
-    """One message from a Redis channel."""
-
-    @property
-    def channel(self) -> str:
-        """`ws:{channel}:{user_id}`."""
-        ...
-
-    @property
-    def payload(self) -> bytes:
-        """JSON `{"type", "data"}`; what this system itself publishes also has `origin`, `id` and `at`."""
-        ...
-
-
-type Subscribe = Callable[[str], AbstractAsyncContextManager[AsyncIterator[Received]]]
-
-
 class Subscription(Service):
-    """Listens for what others publish on `ws:{channel}:{user_id}` and hands it to the hub."""
+    """Listens for what others publish on `ws:{channel}:{user_id}` and hands it to the hub.
+
+    That is JSON `{"type", "data"}`; what this system itself publishes also has `origin`, `id` and `at`.
+    """
 
     def __init__(self, subscribe: Subscribe, hub: ActorRef[PushEvents], *, node: str, frame: "Frame") -> None:
         self._subscribe = subscribe
@@ -60,30 +41,17 @@ class Subscription(Service):
         self._frame = frame
 
     async def run(self, context: ServiceContext) -> None:
-        """As `Service.run`. Messages that are published while the connection is lost are lost, as Redis has it."""
+        """As `Service.run`."""
         context.started()  # a process without Redis is degraded, not dead: it must not hold up the start
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._listen)
+            tasks.start_soon(listen, self._subscribe, PATTERN, self._pass_on)
             await context.stopping.wait()
             tasks.cancel_scope.cancel()
 
-    async def _listen(self) -> None:
-        pauses = chain(PAUSES_S, repeat(PAUSES_S[-1]))
-        while True:
-            try:
-                async with self._subscribe(PATTERN) as messages:
-                    pauses = chain(PAUSES_S, repeat(PAUSES_S[-1]))
-                    await self._pass_on(messages)
-            except StoreUnavailable as error:
-                # An outage is no crash: restarts would use up the intensity and take the whole tree down.
-                log.warning("subscription lost", error=str(error))
-                await anyio.sleep(next(pauses))
-
-    async def _pass_on(self, messages: AsyncIterator[Received]) -> None:
-        async for message in messages:
-            pushed = self._read(message)
-            if pushed is not None:
-                await self._hub.tell(pushed)
+    async def _pass_on(self, message: Received) -> None:
+        pushed = self._read(message)
+        if pushed is not None:
+            await self._hub.tell(pushed)
 
     def _read(self, message: Received) -> PushEvents | None:
         _, channel, user_id = [*message.channel.split(":", 2), "", ""][:3]

@@ -6,7 +6,9 @@ from typing import Any
 import anyio
 import structlog
 
+from trendedge.actors.listening import Received, Subscribe, listen
 from trendedge.runtime import DurableRef, JournalUnavailable, Service, ServiceContext
+from trendedge.storage.failover_journal import LEFT
 
 log = structlog.get_logger("trendedge.journal")
 
@@ -15,7 +17,7 @@ SETTLED_S = 6.0
 
 
 class Bell:
-    """Rings when a store is back: what it holds of ours is to be delivered now, and not at the next round."""
+    """Rings when a store is back or a process has left mail: it is to be delivered now, and not at the next round."""
 
     def __init__(self) -> None:
         self._rung = anyio.Event()
@@ -42,6 +44,7 @@ class JournalKeeper(Service):
         executor: DurableRef[Any],
         bell: Bell,
         *,
+        subscribe: Subscribe,
         every_s: float,
         settled_s: float = SETTLED_S,
     ) -> None:
@@ -50,6 +53,7 @@ class JournalKeeper(Service):
         self._every_s = every_s
         self._settled_s = settled_s
         self._bell = bell
+        self._subscribe = subscribe
 
     async def run(self, context: ServiceContext) -> None:
         """As `Service.run`."""
@@ -57,8 +61,12 @@ class JournalKeeper(Service):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._keep)
             tasks.start_soon(self._adopt)
+            tasks.start_soon(listen, self._subscribe, LEFT, self._hear)
             await context.stopping.wait()
             tasks.cancel_scope.cancel()
+
+    async def _hear(self, _: Received) -> None:
+        self._bell.ring()
 
     async def _adopt(self) -> None:
         pause_s = self._every_s

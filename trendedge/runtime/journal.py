@@ -130,6 +130,15 @@ class Journal(Protocol):
         """Entries that became this process's own since the last look: of dead processes, and of appends in doubt."""
         ...
 
+    async def release(self) -> bool:
+        """Give up all leases: the process ends in good order, and whoever adopts what it leaves need not wait for that.
+
+        To be called when no handler runs any more. Nothing may be done with the journal afterwards.
+
+        :returns: whether it leaves anything
+        """
+        ...
+
     async def count(self, mailbox: str) -> tuple[int, int]:
         """(unsettled, dead) entries of this mailbox."""
         ...

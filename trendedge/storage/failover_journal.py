@@ -26,6 +26,8 @@ from trendedge.runtime.ownership import Ownership
 from trendedge.storage.errors import StoreUnavailable
 from trendedge.storage.pending import journal_unavailable
 
+LEFT = "mailbox:left"
+"""Channel on which a process that ends in good order says that it leaves mail: whoever hears it adopts that at once."""
 PROBE_S = 1.0
 """How often a store that is down is tried again."""
 _REMEMBERED = 100_000
@@ -212,6 +214,20 @@ class FailoverJournal:
         """Remove a dead letter from the store that it lies in."""
         side, own_id = self._side(dead_id)
         return await side.journal.discard(mailbox, own_id)
+
+    async def release(self) -> bool:
+        """Give up the leases in both stores, and tell on `LEFT` those that may adopt now.
+
+        A store that is down keeps its lease; what is there is adopted when that has run out.
+        """
+        left = False
+        for side in (self._first, self._second):
+            with suppress(JournalUnavailable, Fenced):  # who was fenced has nothing left
+                left = await side.journal.release() or left
+        if left:
+            with suppress(StoreUnavailable):
+                await self._speaker.publish(LEFT, self._ownership.node.encode())
+        return left
 
     async def run(self) -> None:
         """Mend what was broken, until cancelled. Sends nothing while all is well and all is settled."""

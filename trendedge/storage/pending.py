@@ -43,6 +43,10 @@ class Pending:
         """Ids of the unsettled entries."""
         return self._entries[mailbox]
 
+    def left(self) -> list[str]:
+        """The mailboxes that have unsettled mail, or may have some."""
+        return sorted({mailbox for mailbox, entries in self._entries.items() if entries} | self._in_doubt.keys())
+
     @contextmanager
     def doubting(self, mailbox: str) -> Generator[None]:
         """Around an append or a recovery: without an answer, the store may hold entries that we do not know of."""

@@ -156,6 +156,13 @@ class PostgresJournal:
         """Renew the lease while there is unsettled mail, until cancelled. Costs nothing while there is none."""
         await self._pending.beat(self._renew_lease)
 
+    async def release(self) -> bool:
+        """End the leases of the mailboxes that have unsettled mail; one statement for each."""
+        left = self._pending.left()
+        for mailbox in left:
+            await self._act(_RELEASE, mailbox)
+        return bool(left)
+
     async def _renew_lease(self, mailbox: str) -> None:
         begun = time.monotonic()
         await self._act(_RENEW, mailbox, self._lease_s)
@@ -334,6 +341,9 @@ _REPLAY = f"""
     )
     {_OWNED}, entry.id, entry.payload, entry.created_at from (values (1)) as one left join entry on true
 """  # noqa: S608 - made of constants
+_RELEASE = """
+    update mailbox_owners set lease_until = now() where mailbox = $1 and node = $2 and epoch = $3 returning true
+"""
 _RENEW = """
     update mailbox_owners set lease_until = now() + make_interval(secs => $4::float)
     where mailbox = $1 and node = $2 and epoch = $3

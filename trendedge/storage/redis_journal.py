@@ -170,6 +170,14 @@ class RedisJournal:
         """Renew the lease while there is unsettled mail, until cancelled. Costs nothing while there is none."""
         await self._pending.beat(self._renew_lease)
 
+    async def release(self) -> bool:
+        """End the leases of the mailboxes that have unsettled mail: one command for each of them."""
+        left = 0
+        for mailbox in self._pending.left():
+            owner = self._ownership.of(mailbox)
+            left += await self._act(scripts.RELEASE, owner, [_owners(mailbox)], [owner.node])
+        return left > 0
+
     async def _renew_lease(self, mailbox: str) -> None:
         begun, owner = time.monotonic(), self._ownership.of(mailbox)
         await self._act(scripts.RENEW, owner, [_stream(owner), _owners(mailbox)], [owner.node, self._lease_ms])

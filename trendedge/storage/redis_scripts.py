@@ -103,6 +103,14 @@ if redis.call('XLEN', KEYS[2]) > 0 then renew(KEYS[3], ARGV[2], ARGV[1], ARGV[3]
 return 1
 """)
 
+RELEASE = Script(f"""
+-- KEYS: fence, owners   ARGV: epoch, node   Answers whether the node has entries.
+{_OWNED}
+if redis.call('HEXISTS', KEYS[2], ARGV[2]) == 0 then return 0 end
+redis.call('HSET', KEYS[2], ARGV[2], ARGV[1] .. ':0')
+return 1
+""")
+
 LOOK = Script(f"""
 -- KEYS: fence, owners   ARGV: epoch, node   Answers {{node, epoch}} of the others whose lease has run out.
 {_OWNED}{_CLOCK}

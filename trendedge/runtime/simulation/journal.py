@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from trendedge.runtime.errors import Fenced, JournalUnavailable
 from trendedge.runtime.journal import Announcement, Appended, Buried, DeadLetter, Duplicate, Entry, Settlement, Unique
@@ -137,6 +138,14 @@ class MemoryServer:
         if self.streams[place]:
             self.leases[place] = owner.epoch, self.clock() + self.lease_s
 
+    def release(self, owner: Owner) -> bool:
+        """End the owner's lease; whether it has entries."""
+        self.owned(owner)
+        place = owner.mailbox, owner.node
+        if place in self.leases:
+            self.leases[place] = owner.epoch, float("-inf")
+        return place in self.leases
+
     def end_lease(self, node: str) -> None:
         """What happens when a node was not heard of for too long."""
         for place, (epoch, _) in self.leases.items():
@@ -264,6 +273,11 @@ class MemoryJournal:
         now = self.server.clock()
         unknown = [stored for stored in found if stored.entry_id not in self._known[mailbox]]
         return self._deliver(mailbox, [s for s in unknown if s.moved or now - s.appended_at >= self._doubt_s])
+
+    async def release(self) -> bool:
+        """As `Journal.release`."""
+        owners = [self.ownership.of(mailbox) for mailbox in self._known]
+        return any([await self._act(owner, "release", partial(self.server.release, owner)) for owner in owners])
 
     async def count(self, mailbox: str) -> tuple[int, int]:
         """As `Journal.count`."""
