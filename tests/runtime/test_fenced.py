@@ -1,5 +1,6 @@
 """A mailbox whose mail another process has adopted forgets it, and comes back as an owner of what is left."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -93,6 +94,8 @@ class Floor:
     begun: list[str] = field(default_factory=list)
     gate: anyio.Event = field(default_factory=anyio.Event)
     """While it is closed the handler of a `wait` waits."""
+    held_on: int = 0
+    """Cancellations that the handler of a `hold on` has swallowed."""
 
 
 class Executor(Actor[str]):
@@ -103,6 +106,12 @@ class Executor(Actor[str]):
 
     async def receive(self, message: str) -> None:
         self._floor.begun.append(message)
+        while message.endswith("hold on") and self._floor.held_on < 3:
+            try:
+                await self._floor.gate.wait()
+                break
+            except asyncio.CancelledError:
+                self._floor.held_on += 1
         if "wait" in message:
             await self._floor.gate.wait()
         if message.endswith("fail"):
@@ -147,6 +156,23 @@ async def test_a_refused_commit_ends_all_that_is_in_hand_and_the_mailbox_works_o
     assert sorted(floor.journal.adopted.values()) == [b"a second", b"a wait", b"b wait"]
     assert floor.journal.dead == []
     assert floor.journal.entries == {}
+
+
+async def test_a_handler_that_swallows_its_cancellation_keeps_a_fenced_mailbox_from_nothing() -> None:
+    floor = Floor()
+    ref, spec = tree(floor)
+    async with running(spec):
+        await ref.tell("a hold on")
+        await anyio.wait_all_tasks_blocked()
+        floor.journal.take_away()
+        assert await ref.adopt() == 0
+        try:
+            await recovered(floor, 2)
+        finally:
+            floor.gate.set()  # or a failure could not end
+        await ref.tell("a later")
+        await until(lambda: "a later" in floor.done)
+    assert floor.done == ["a later"]
 
 
 async def test_a_refused_settlement_is_noticed_and_what_was_left_is_recovered() -> None:

@@ -16,6 +16,7 @@ from trendedge.runtime import (
     ChildSpec,
     Inspector,
     IntensityExceeded,
+    MailboxSpec,
     Restart,
     RetryPolicy,
     Service,
@@ -26,6 +27,7 @@ from trendedge.runtime import (
     Supervisor,
     SupervisorSpec,
 )
+from trendedge.runtime.simulation import Actors
 
 AT_ONCE = Backoff(first_s=0.0, jitter=0.0)
 
@@ -171,6 +173,74 @@ async def test_a_child_that_overruns_its_shutdown_is_cancelled() -> None:
     async with running(tree([ServiceSpec("stubborn", Stubborn, shutdown_s=0.0)], Strategy.ONE_FOR_ONE)):
         pass
     assert ended == ["cancelled"]
+
+
+@pytest.mark.parametrize("keyed", [False, True], ids=["one instance", "keyed"])
+@pytest.mark.parametrize("where", ["handler", "on_stop"])
+def test_who_overruns_and_swallows_its_cancellation_is_cancelled_until_it_ends_and_named(
+    actors: Actors, where: str, keyed: bool
+) -> None:
+    swallowed: list[int] = []
+
+    class Stubborn(Actor[str]):
+        async def receive(self, message: str) -> None:
+            if message == "handler":
+                await self._hold_on()
+
+        async def on_stop(self) -> None:
+            await self._hold_on()
+
+        async def _hold_on(self) -> None:
+            while len(swallowed) < 5:
+                try:
+                    await anyio.sleep_forever()
+                except asyncio.CancelledError:
+                    swallowed.append(len(swallowed))
+            await anyio.sleep_forever()
+
+    mailbox = MailboxSpec(key=(lambda message: message) if keyed else None)
+    stubborn = actors.start(Stubborn, name="stubborn", mailbox=mailbox)
+    stubborn.tell(where)
+    actors.stop()
+    assert len(swallowed) == 5
+    [overrun] = [line for line in actors.log if line["event"] == "child overran its shutdown"]
+    assert (overrun["actor"], overrun["was"]) == ("test/stubborn", "running")
+    assert overrun["instances"] == [f"test/stubborn[{where}]" if keyed else "test/stubborn"]
+
+
+@pytest.mark.parametrize("keyed", [False, True], ids=["one instance", "keyed"])
+async def test_who_overruns_ends_after_its_children_however_long_they_take(keyed: bool) -> None:
+    life: list[str] = []
+    gate = anyio.Event()
+
+    class Unhurried(Service):
+        async def run(self, context: ServiceContext) -> None:
+            context.started()
+            await context.stopping.wait()
+            await gate.wait()
+            life.append("child stopped")
+
+    class Parent(Actor[str]):
+        async def receive(self, message: str) -> None:
+            await self.context.spawn(ServiceSpec("child", Unhurried, shutdown_s=60))
+            try:
+                await anyio.sleep_forever()
+            finally:
+                life.append("parent cancelled")
+
+    ref, mailbox = ActorRef[str]("parent"), MailboxSpec(key=(lambda message: message) if keyed else None)
+    async with running(tree([], Strategy.ONE_FOR_ONE)) as root:
+        await root.start_child(ChildSpec("parent", Parent, ref, mailbox=mailbox, shutdown_s=0.0))
+        await ref.tell("spawn")
+        await anyio.wait_all_tasks_blocked()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(root.stop_child, "parent")
+            await until(lambda: "parent cancelled" in life)
+            for _ in range(20):  # turns of the loop in which it might be cancelled once more
+                await anyio.lowlevel.checkpoint()
+            assert [instance.key for instance in ref.cell.hosted()] == ["spawn" if keyed else None]
+            gate.set()
+    assert life == ["parent cancelled", "child stopped"]
 
 
 async def test_a_significant_child_that_ends_takes_its_supervisor_with_it() -> None:

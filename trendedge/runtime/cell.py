@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import structlog
 
 from trendedge.runtime.accepts import accepted_types
@@ -274,6 +275,10 @@ class Cell:
         """The instances whose handler runs right now."""
         return [entity for entity in self.entities.values() if entity.since is not None]
 
+    def hosted(self) -> list[Entity]:
+        """The instances that have begun and not ended."""
+        return [entity for entity in self.entities.values() if entity.task is not None and not entity.task.done()]
+
     def name_of(self, key: str | None) -> str:
         """Path of the actor, with the key of the instance."""
         return self.path if key is None else f"{self.path}[{key}]"
@@ -460,31 +465,50 @@ class Cell:
     async def _host_instances(self) -> None:
         self._accepts = accepted_types(self._start())  # the instances are made when there is mail for them
         try:
-            # asyncio's own group: anyio's keeps 1.2 KB more for each task, which ten thousand idle accounts would pay.
+            # asyncio's own group: anyio's keeps 1.7 KB more for each task, which ten thousand idle accounts would pay.
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 for entity in list(self.entities.values()):
-                    tasks.create_task(self._host_instance(entity), name=entity.name)
+                    self._begin(entity, tasks)
                 self.mark_ready()
-                await self._stop.wait()
+                try:
+                    await self._stop.wait()
+                    await self._wait_instances()
+                except asyncio.CancelledError:
+                    # The group would cancel each once, be it shielded or not; a scope does until its instance ends.
+                    for entity in self.entities.values():
+                        if entity.scope is not None:
+                            entity.scope.cancel()
+                    with anyio.CancelScope(shield=True):
+                        await self._wait_instances()
+                    raise
         finally:
             self._tasks = None
 
-    async def _host_instance(self, entity: Entity) -> None:
-        while True:
-            try:
-                await entity.run()
-            except Fenced:
-                raise
-            except Exception as error:
-                self._count_restart(entity, error)
-                await asyncio.sleep(0)  # a retry without a delay must not keep the loop from everybody else
-                continue
-            if self.stopping:
-                return
-            if not entity.mail:
-                del self.entities[entity.key]
-                return
+    def _begin(self, entity: Entity, tasks: asyncio.TaskGroup) -> None:
+        entity.scope = anyio.CancelScope()
+        entity.task = tasks.create_task(self._host_instance(entity, entity.scope), name=entity.name)
+
+    async def _wait_instances(self) -> None:
+        while running := [entity.task for entity in self.hosted() if entity.task is not None]:
+            await asyncio.wait(running)
+
+    async def _host_instance(self, entity: Entity, scope: anyio.CancelScope) -> None:
+        with scope:
+            while True:
+                try:
+                    await entity.run()
+                except Fenced:
+                    raise
+                except Exception as error:
+                    self._count_restart(entity, error)
+                    await asyncio.sleep(0)  # a retry without a delay must not keep the loop from everybody else
+                    continue
+                if self.stopping:
+                    return
+                if not entity.mail:
+                    del self.entities[entity.key]
+                    return
 
     def _count_restart(self, entity: Entity, error: Exception) -> None:
         if isinstance(error, self._retry.outage):
@@ -514,7 +538,7 @@ class Cell:
         if entity is None:
             entity = self.entities[key] = Entity(self, key)
             if self._tasks is not None and key is not None:
-                self._tasks.create_task(self._host_instance(entity), name=entity.name)
+                self._begin(entity, self._tasks)
         entity.append(envelope)
 
     def _release(self) -> None:

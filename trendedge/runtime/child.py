@@ -178,7 +178,13 @@ class Child:
             with anyio.move_on_after(self.spec.shutdown_s):
                 await self._ended.wait()
             if not self._ended.is_set():
-                log.error("child overran its shutdown", actor=self.path, shutdown_s=self.spec.shutdown_s, was=was)
+                log.error(
+                    "child overran its shutdown",
+                    actor=self.path,
+                    instances=[one.name for one in self.process.hosted()] if isinstance(self.process, Cell) else [],
+                    shutdown_s=self.spec.shutdown_s,
+                    was=was,
+                )
                 self._scope.cancel()
                 await self._ended.wait()
         if for_good:

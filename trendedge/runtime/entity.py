@@ -45,6 +45,7 @@ class Entity:
         "not_before",
         "outages",
         "reported",
+        "scope",
         "since",
         "task",
     )
@@ -65,6 +66,8 @@ class Entity:
         """Event loop time at which the handler of the message at the head began; None while none runs."""
         self.reported = False
         """The watchdog has named that handler."""
+        self.scope: anyio.CancelScope | None = None
+        """Around all incarnations of a keyed instance; an unkeyed one has its supervisor's."""
         self.task: asyncio.Task[Any] | None = None
         self.asks: list[Target] = []
         """Whom the handler waits for."""
