@@ -1,14 +1,29 @@
 """The watchdog: who runs for too long, and who keeps the event loop from everybody else, is named in the log."""
 
+import pickle
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
+import pytest
 import structlog
 
-from tests.runtime.support import until
-from trendedge.runtime import Actor, ActorRef, ChildSpec, ServiceSpec, Supervisor, SupervisorSpec
+from tests.runtime.support import MemoryJournal, until
+from trendedge.runtime import (
+    Actor,
+    ActorRef,
+    ChildSpec,
+    DeadLetter,
+    Durability,
+    DurableRef,
+    Inspector,
+    RetryPolicy,
+    ServiceSpec,
+    Supervisor,
+    SupervisorSpec,
+)
 from trendedge.runtime.mailbox import MailboxSpec
 from trendedge.runtime.watchdog import LoopLag, Watchdog
 
@@ -83,6 +98,55 @@ async def test_whoever_blocks_the_loop_is_named_while_it_does_and_the_lag_is_mea
     assert len(named) == 1
     assert any(line.endswith("in receive") for line in named[0]["stack"])
     assert lag.worst_s >= 0.2
+
+
+@dataclass(frozen=True)
+class Poison:
+    pass
+
+
+class Eats(Actor[str | Poison]):
+    async def receive(self, message: str | Poison) -> None:
+        if isinstance(message, Poison):
+            raise ValueError("cannot be handled")
+
+
+@pytest.mark.parametrize("behind", [0, 1], ids=["alone", "before another"])
+async def test_a_message_that_is_being_buried_is_named_although_it_is_in_no_line_any_more(behind: int) -> None:
+    gate, ref = anyio.Event(), DurableRef[str | Poison]("eats")
+
+    async def on_bury(message: str | Poison, letter: DeadLetter) -> None:
+        await gate.wait()
+
+    durability = Durability(MemoryJournal(), "eats", pickle.dumps, pickle.loads, on_bury)
+    root = Supervisor(
+        SupervisorSpec(
+            "root",
+            [
+                ServiceSpec("watchdog", lambda: Watchdog(lambda: root, LoopLag(), slow_s=0.0, every_s=0.001)),
+                ChildSpec("eats", Eats, ref, retry=RetryPolicy(delays_s=()), durability=durability),
+            ],
+        )
+    )
+    with structlog.testing.capture_logs() as logs:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(root.run, lambda: None)
+            await until(lambda: root.status == "running")
+            ref.cell.suspend()
+            await ref.tell(Poison())
+            for _ in range(behind):
+                await ref.tell("behind it")
+            ref.cell.resume()
+            await until(lambda: any(line["event"] == "handler runs long" for line in logs))
+            assert len(ref.cell.entities[None].mail) == behind
+            found = Inspector(root).find("root/eats")
+            gate.set()
+            root.request_stop()
+    [named] = [line for line in logs if line["event"] == "handler runs long"]
+    assert (named["actor"], named["handling"]) == ("root/eats", "Poison")
+    assert found is not None
+    assert found["handling"]["message"] == "Poison"
+    assert root.children[0].restarts == 0
 
 
 def test_the_lag_is_shown_in_milliseconds() -> None:

@@ -40,6 +40,7 @@ class Entity:
         "children",
         "crash_counts",
         "culprit",
+        "in_hand",
         "key",
         "mail",
         "not_before",
@@ -63,7 +64,9 @@ class Entity:
         self.outages = 0
         """Consecutive failures for reasons that lie outside the message."""
         self.since: float | None = None
-        """Event loop time at which the handler of the message at the head began; None while none runs."""
+        """Event loop time at which the handler of the message in hand began; None while none runs."""
+        self.in_hand: Envelope | None = None
+        """It stands at the head of its line, unless it is being buried: then it has left it."""
         self.reported = False
         """The watchdog has named that handler."""
         self.scope: anyio.CancelScope | None = None
@@ -242,6 +245,7 @@ class Entity:
         if request_id is not None:
             structlog.contextvars.bind_contextvars(request_id=request_id)
         cell.taken(envelope)
+        self.in_hand = envelope
         self.since = now = cell.now()
         cell.stats.began(now - envelope.enqueued_at)
         began = perf_counter()  # an event loop's clock may tick in milliseconds, as uvloop's does
@@ -268,7 +272,7 @@ class Entity:
             self._done(actor, envelope, began)
             envelope.answer(answer)
         finally:
-            self.since, self.reported = None, False
+            self.since, self.in_hand, self.reported = None, None, False
             if request_id is not None:
                 structlog.contextvars.clear_contextvars()
 

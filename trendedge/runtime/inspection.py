@@ -172,10 +172,10 @@ def _backlog(cell: Cell, now: _Now) -> Facts | None:
 def _handling(cell: Cell, now: _Now) -> Facts | None:
     """The message that has been handled longest; keyed instances handle several at once."""
     longest = min(cell.busy(), key=lambda one: one.since or now.loop, default=None)
-    if longest is None:
+    if longest is None or longest.in_hand is None:
         return None
     return {
-        "message": describe(longest.mail[0].message),
+        "message": describe(longest.in_hand.message),
         "key": longest.key,
         "elapsed_s": now.ago(longest.since),
     }

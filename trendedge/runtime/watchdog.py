@@ -107,7 +107,7 @@ class Watchdog(Service):
                     alert="handler_slow",
                     actor=cell.path,
                     key=entity.key,
-                    handling=describe(entity.mail[0].message) if entity.mail else None,
+                    handling=describe(entity.in_hand.message) if entity.in_hand else None,
                     elapsed_s=round(elapsed_s, 1),
                     at=_innermost(entity.task),
                 )
