@@ -36,6 +36,7 @@ class LeasedJournal(MemoryJournal):
 
     fenced: bool = False
     fence_after_recovery: int = 0
+    """The recovery after which another process takes all mail away."""
     recoveries: int = 0
     adopted: dict[str, bytes] = field(default_factory=dict)
     """What somebody else has taken."""
@@ -263,3 +264,29 @@ async def test_a_message_that_cannot_be_buried_any_more_is_left_to_its_new_owner
         await recovered(floor, 2)
     assert floor.journal.dead == []
     assert list(floor.journal.adopted.values()) == [b"a wait fail"]
+
+
+async def test_a_recovery_that_is_fenced_while_it_buries_forgets_and_recovers_what_is_left() -> None:
+    class Contested(LeasedJournal):
+        async def bury(self, mailbox: str, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
+            if self.recoveries == 2:
+                self.fenced = True  # and its mail is being adopted, one entry after the other
+                self.adopted[entry_id] = self.entries.pop(entry_id)
+            await super().bury(mailbox, entry_id, payload, letter)
+
+    journal = Contested()
+    floor = Floor(journal)
+    ref, spec = tree(floor)
+    async with running(spec):
+        journal.fenced = True
+        journal.entries = {"000001": b"a one", "000002": b"a kills", "000003": b"a three"}
+        journal.attempts = {"000002": 2}
+        assert await ref.adopt() == 0
+        await recovered(floor, 3)
+        await until(lambda: journal.settled == ["000001", "000003"])
+        log = ref.cell.log
+        assert log is not None
+        await until(lambda: log.pending == 0)
+        assert ref.cell.depth == 0
+    assert floor.done == ["a one", "a three"]
+    assert (journal.adopted, journal.dead, journal.recoveries) == ({"000002": b"a kills"}, [], 3)
