@@ -273,6 +273,52 @@ async def test_one_that_was_in_hand_when_a_process_died_and_only_fails_holds_up_
     assert journal.entries == {}
 
 
+class Hesitant(Actor[Order]):
+    """Works on what is `slow` until the gate opens, and puts aside what it is to do `later` until it is told to `go`."""
+
+    def __init__(self, done: list[str], gate: anyio.Event) -> None:
+        self._done, self._gate = done, gate
+
+    async def receive(self, message: Order) -> None:
+        match message.text:
+            case "slow":
+                await self._gate.wait()
+            case "later" if "go" not in self._done:
+                self.context.stash()
+                return
+            case "go":
+                self.context.unstash_all()
+            case _:
+                pass
+        self._done.append(message.text)
+
+
+def hesitant(
+    journal: MemoryJournal, done: list[str], gate: anyio.Event, *, keyed: bool
+) -> tuple[DurableRef[Order], SupervisorSpec]:
+    ref = DurableRef[Order]("hesitant")
+    mailbox = MailboxSpec(key=(lambda order: order.account) if keyed else None)
+    durability = Durability(journal, "hesitant", encode, decode)
+    child = ChildSpec(
+        "hesitant", lambda: Hesitant(done, gate), ref, mailbox=mailbox, durability=durability, shutdown_s=0.0
+    )
+    return ref, SupervisorSpec("root", [child])
+
+
+@pytest.mark.parametrize("keyed", [True, False], ids=["keyed", "one instance"])
+async def test_an_ordered_restart_is_no_death_of_the_process_for_what_is_in_hand(keyed: bool) -> None:
+    journal, done, gate = MemoryJournal(), list[str](), anyio.Event()
+    ref, spec = hesitant(journal, done, gate, keyed=keyed)
+    async with running(spec) as root:
+        await ref.tell(Order("a", "slow"))
+        for _ in range(4):
+            await until(lambda: bool(ref.cell.busy()))
+            await Controls(root).restart("root/hesitant")
+        gate.set()
+        await until(lambda: not journal.entries)
+    assert (done, journal.dead) == (["slow"], [])
+
+
 async def test_bytes_that_cannot_be_read_are_buried_instead_of_stopping_the_start() -> None:
     journal, done = MemoryJournal(entries={"000001": b"\xff", "000002": b"a|buy"}), list[str]()
     _, spec = tree(journal, done)

@@ -73,6 +73,9 @@ class DurableLog:
         others with it to the dead letters."""
         self._tried: str | None = None
         """The suspect whose turn it is, as long as it is known."""
+        self._outlived: dict[str, int] = {}
+        """Attempts at entries that were counted in the journal and did not end with the death of this process: it
+        lives. An ordered restart may have ended them."""
 
     @property
     def mailbox(self) -> str:
@@ -125,6 +128,7 @@ class DurableLog:
 
     async def _decoded(self, entry: Entry, max_deliveries: int, now: float) -> Envelope | None:
         self.known[entry.entry_id] = now - entry.age_s
+        deadly = entry.attempts - self._outlived.get(entry.entry_id, 0)
         try:
             message = self._at.decode(entry.payload)
             self._place(message)  # a message without a place cannot be delivered either
@@ -132,13 +136,13 @@ class DurableLog:
             letter = DeadLetter(f"unreadable: {error}", traceback.format_exc(), entry.attempts)
             await self._bury(entry.entry_id, entry.payload, letter)
             return None
-        deaths = entry.attempts + 1  # the first delivery was never counted
-        if entry.attempts and deaths >= max_deliveries:
+        deaths = deadly + 1  # the first delivery was never counted
+        if deadly > 0 and deaths >= max_deliveries:
             letter = DeadLetter(f"{deaths} attempts ended with the death of the process", "", deaths)
             await self._tell_outcome(message, letter)
             await self._bury(entry.entry_id, entry.payload, letter)
             return None
-        if entry.attempts:
+        if deadly > 0:
             self._suspects.add(entry.entry_id)
         envelope = Envelope(message, enqueued_at=now)
         envelope.entry_id = entry.entry_id
@@ -260,6 +264,7 @@ class DurableLog:
             return
         self._unburied.pop(entry_id, None)
         self.known.pop(entry_id, None)
+        self._outlived.pop(entry_id, None)
         self.dead += 1
         log.error("message buried", mailbox=self._at.mailbox, entry_id=entry_id, cause=letter.cause)
 
@@ -306,8 +311,12 @@ class DurableLog:
                 self._begun.extendleft(reversed(begun))
                 self._wake.set()
                 raise
+            else:
+                for entry_id, _ in begun:
+                    self._outlived[entry_id] = self._outlived.get(entry_id, 0) + 1
             for settlement in due:
                 self.known.pop(settlement.entry_id, None)
+                self._outlived.pop(settlement.entry_id, None)
             for _, counted in begun:
                 if not counted.done():
                     counted.set_result(None)
