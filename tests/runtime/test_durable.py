@@ -274,7 +274,7 @@ async def test_one_that_was_in_hand_when_a_process_died_and_only_fails_holds_up_
 
 
 class Hesitant(Actor[Order]):
-    """Works on what is `slow` until the gate opens, and puts aside what it is to do `later` until it is told to `go`."""
+    """Works on what is `slow` until the gate opens; puts aside what it is to do `later` until it is told to `go`."""
 
     def __init__(self, done: list[str], gate: anyio.Event) -> None:
         self._done, self._gate = done, gate
@@ -317,6 +317,41 @@ async def test_an_ordered_restart_is_no_death_of_the_process_for_what_is_in_hand
         gate.set()
         await until(lambda: not journal.entries)
     assert (done, journal.dead) == (["slow"], [])
+
+
+async def test_a_suspect_that_is_in_hand_at_an_ordered_restart_keeps_no_other_from_its_turn() -> None:
+    journal, done, gate = Suspecting("a|slow", "b|two", "c|three"), list[str](), anyio.Event()
+    _, spec = hesitant(journal, done, gate, keyed=True)
+    async with running(spec) as root:
+        await until(lambda: bool(journal.begun))
+        await Controls(root).restart("root/hesitant")
+        await until(lambda: len(journal.begun) > 1)
+        gate.set()
+        await until(lambda: not journal.entries)
+    assert sorted(done) == ["slow", "three", "two"]
+
+
+async def test_a_suspect_that_was_stashed_before_the_one_in_hand_at_an_ordered_restart_gets_its_turn() -> None:
+    journal, done, gate = Suspecting("a|later", "a|slow", "a|go"), list[str](), anyio.Event()
+    _, spec = hesitant(journal, done, gate, keyed=False)
+    async with running(spec) as root:
+        await until(lambda: len(journal.begun) == 2)
+        await Controls(root).restart("root/hesitant")
+        gate.set()
+        await until(lambda: not journal.entries)
+    assert done == ["slow", "go", "later"]
+
+
+@pytest.mark.parametrize("keyed", [True, False], ids=["keyed", "one instance"])
+async def test_a_suspect_that_is_stashed_keeps_no_other_from_its_turn(keyed: bool) -> None:
+    journal, done = Suspecting("a|later", "b|two", "c|three"), list[str]()
+    ref, spec = hesitant(journal, done, anyio.Event(), keyed=keyed)
+    async with running(spec) as root:
+        await until(lambda: sorted(done) == ["three", "two"])
+        await Controls(root).restart("root/hesitant")
+        await ref.tell(Order("a", "go"))
+        await until(lambda: not journal.entries)
+    assert sorted(done) == ["go", "later", "three", "two"]
 
 
 async def test_bytes_that_cannot_be_read_are_buried_instead_of_stopping_the_start() -> None:

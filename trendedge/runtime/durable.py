@@ -112,6 +112,7 @@ class DurableLog:
 
         :raises JournalUnavailable: the store cannot be read
         """
+        self._tried = None  # none is in hand: whoever was may be behind another one now
         _, self.dead = await self._at.journal.count(self._at.mailbox)
         return await self._read(await self._at.journal.recover(self._at.mailbox), max_deliveries, now)
 
@@ -221,7 +222,7 @@ class DurableLog:
 
     def must_wait(self, envelope: Envelope) -> bool:
         """Whether it is another suspect's turn."""
-        return envelope.entry_id in self._suspects and self._tried != envelope.entry_id and self._tried in self.known
+        return envelope.entry_id in self._suspects and self._tried in self.known
 
     def survived(self, envelope: Envelope) -> None:
         """An attempt has failed, and the process lives: whoever waits for its turn may try."""
