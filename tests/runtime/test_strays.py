@@ -18,6 +18,7 @@ from trendedge.runtime import (
     AskTimeout,
     Backoff,
     ChildSpec,
+    Controls,
     Durability,
     DurableRef,
     MailboxSpec,
@@ -393,6 +394,42 @@ async def test_a_child_that_is_added_during_the_start_is_started_once() -> None:
             await until(lambda: root.status == "running")
             assert live == ["s"]
             root.request_stop()
+    assert live == []
+
+
+@pytest.mark.parametrize("given_up", [False, True], ids=["waited for", "given up"])
+async def test_a_child_that_is_restarted_while_it_is_added_is_the_supervisors(given_up: bool) -> None:
+    live, starts, gate = list[str](), list[str](), anyio.Event()
+
+    class LateReady(Life):
+        """Is not ready at its first start, and takes its time to end it."""
+
+        async def run(self, context: ServiceContext) -> None:
+            starts.append("s")
+            if len(starts) > 1:
+                await super().run(context)
+                return
+            try:
+                await context.stopping.wait()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await gate.wait()
+
+    with anyio.fail_after(20):
+        async with running(specs()) as root:
+            async with anyio.create_task_group() as tasks, anyio.create_task_group() as adding:
+                adding.start_soon(root.start_child, ServiceSpec("s", lambda: LateReady(live, "s"), shutdown_s=15))
+                await until(lambda: bool(starts))
+                if given_up:
+                    adding.cancel_scope.cancel()
+                    with anyio.CancelScope(shield=True):
+                        await anyio.wait_all_tasks_blocked()
+                tasks.start_soon(Controls(root).restart, "root/s")
+                with anyio.CancelScope(shield=True):
+                    await anyio.wait_all_tasks_blocked()
+                    gate.set()
+            assert (live, len(starts)) == (["s"], 2)
+            assert [(child.spec.id, child.status) for child in root.children] == [("s", "running")]
     assert live == []
 
 
