@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
+import anyio
 import orjson
 
 from tests.runtime.support import running
@@ -69,6 +70,15 @@ class Desk:
         """The stored status, or None."""
         status: str | None = await self.database.fetchval("select status from signals where id::text = $1", signal_id)
         return status
+
+
+async def settled(place: Desk) -> None:
+    """Wait until nothing is pending any more."""
+    log = place.at.executor.cell.log
+    assert log is not None
+    with anyio.fail_after(20):
+        while log.pending:  # noqa: ASYNC110 - the log has no event for outsiders
+            await anyio.sleep(0.005)
 
 
 async def make_owner(database: Database, email: str = "trader@example.test") -> KeyOwner:

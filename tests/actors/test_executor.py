@@ -8,7 +8,7 @@ import anyio
 import orjson
 import pytest
 
-from tests.actors.support import Desk, desk, make_owner, now
+from tests.actors.support import Desk, desk, make_owner, now, settled
 from tests.storage.support import end_lease
 from trendedge.actors.codec import encode_execute
 from trendedge.actors.intake import UnknownAccountName
@@ -30,15 +30,6 @@ from trendedge.storage.redis_journal import RedisJournal
 async def at_the_desk(database: Database, redis_store: RedisStore) -> AsyncIterator[Desk]:
     async with desk(database, redis_store) as opened:
         yield opened
-
-
-async def settled(place: Desk) -> None:
-    """Wait until nothing is pending any more."""
-    log = place.at.executor.cell.log
-    assert log is not None
-    with anyio.fail_after(20):
-        while log.pending:  # noqa: ASYNC110 - the log has no event for outsiders
-            await anyio.sleep(0.005)
 
 
 async def executed(place: Desk, signal_id: str) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.actors.support import Desk, desk, make_owner, now
-from tests.actors.test_executor import command_for, settled
+from tests.actors.support import Desk, desk, make_owner, now, settled
+from tests.actors.test_executor import command_for
 from tests.storage.support import own
 from trendedge.actors.codec import encode_execute
 from trendedge.actors.messages import ExecuteSignal
@@ -37,6 +37,7 @@ async def at_the_desk(command: ExecuteSignal, database: Database, redis_store: R
         for _ in range(2):
             await journal.settle(EXECUTOR_MAILBOX, [], begin=[entry.entry_id])
     async with desk(database, redis_store) as place:
+        await settled(place)  # they are buried beside what is delivered
         yield place
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.actors.support import Desk, desk, make_owner
-from tests.actors.test_executor import command_for, settled
+from tests.actors.support import Desk, desk, make_owner, settled
+from tests.actors.test_executor import command_for
 from tests.http.conftest import Stage
 from tests.http.support import OPERATOR_KEY, token_for
 from tests.http.test_app import error_of

@@ -1,7 +1,6 @@
 """Durable mailboxes: what is acknowledged survives, is settled after its effect, and is given up with its cause."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import anyio
@@ -77,6 +76,7 @@ def tree(
     capacity: int = 10,
     on_bury: Callable[[Order, DeadLetter], Awaitable[None]] | None = None,
     on_replay: Callable[[Order], Awaitable[None]] | None = None,
+    shutdown_s: float = 5.0,
 ) -> tuple[DurableRef[Order], SupervisorSpec]:
     ref = DurableRef[Order]("executor")
     up = store_up or anyio.Event()
@@ -84,6 +84,7 @@ def tree(
         "executor",
         lambda: Executor(done, up),
         ref,
+        shutdown_s=shutdown_s,
         mailbox=MailboxSpec(capacity, key=lambda order: order.account),
         retry=RetryPolicy(delays_s=(0.0, 0.0), outage=(StoreDown,), outage_delays_s=(0.0,)),
         durability=Durability(journal, "executor", encode, decode, on_bury, on_replay),
@@ -496,55 +497,6 @@ async def test_a_failed_append_reaches_the_sender_and_leaves_the_room_free() -> 
             with pytest.raises(JournalUnavailable, match="journal in memory is unavailable: switched off"):
                 await ref.tell(Order("a", "buy"))
         assert ref.cell.depth == 0
-
-
-class SlowToAnswer(MemoryJournal):
-    """Takes what is appended at once, and says so when it is let."""
-
-    def __init__(self, *, fails: bool) -> None:
-        super().__init__()
-        self.answer = anyio.Event()
-        self.fails = fails
-
-    async def append(self, mailbox: str, payload: bytes, *, unique: Unique | None = None) -> Appended | Duplicate:
-        outcome = await super().append(mailbox, payload, unique=unique)
-        await self.answer.wait()
-        if self.fails:
-            raise JournalUnavailable("memory", "the answer was lost")
-        return outcome
-
-
-@pytest.mark.parametrize("fails", [False, True], ids=["answered", "answer lost"])
-@pytest.mark.parametrize("waits", [False, True], ids=["handled by then", "waits by then"])
-async def test_what_a_restart_recovers_before_its_append_is_answered_is_delivered_once(
-    waits: bool, fails: bool
-) -> None:
-    journal, done = SlowToAnswer(fails=fails), list[str]()
-    ref, spec = tree(journal, done)
-    async with running(spec) as root:
-        log = ref.cell.log
-        assert log is not None
-        if waits:
-            ref.cell.suspend()
-        async with anyio.create_task_group() as tasks:
-
-            async def tell() -> None:
-                with pytest.raises(JournalUnavailable) if fails else nullcontext():
-                    await ref.tell(Order("a", "buy"))
-
-            tasks.start_soon(tell)
-            await until(lambda: bool(journal.entries))
-            await Controls(root).restart("root/executor")
-            await until(lambda: waits or bool(journal.settled))
-            journal.answer.set()
-        assert (ref.cell.depth, log.pending) == ((1, 1) if waits else (0, 0))
-        await Controls(root).restart("root/executor")
-        assert (ref.cell.depth, log.pending) == ((1, 1) if waits else (0, 0))
-        ref.cell.resume()
-        await until(lambda: log.pending == 0)
-        assert ref.cell.depth == 0
-    assert done == ["buy"]
-    assert len(journal.settled) == 1
 
 
 async def test_what_is_left_at_the_stop_stays_in_the_journal() -> None:

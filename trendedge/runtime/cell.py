@@ -80,6 +80,10 @@ class Cell:
         self._retry = retry
         self.intensity = intensity
         self._recovered = False
+        self._recovery: Latch | None = None
+        """Set when the recovery that is under way has ended; None while none is."""
+        self._early: list[Envelope] = []
+        """Messages that were sent before the first recovery: what it finds is older."""
         self._closings = 0
         self._room: deque[asyncio.Future[None]] | None = None
         """Senders that wait for room; None until there is one."""
@@ -103,11 +107,13 @@ class Cell:
             # asyncio's own group, as in `_host_instances`: when that one fails and anyio's around it is cancelled in
             # the same turn, a cancellation is left over, and ends the supervisor's child without a word.
             async with asyncio.TaskGroup() as tasks:
-                settling = None if self.log is None else tasks.create_task(self.log.run_settlements())
+                writing = [] if self.log is None else [self.log.run_settlements(), self.log.bury_doomed()]
+                beside = [tasks.create_task(one) for one in writing]
                 await (self._host_instances() if self.spec.key else self._host_single())
-                if self.log is not None and settling is not None:
+                if self.log is not None:
                     await self.log.flush()
-                    settling.cancel()
+                for one in beside:
+                    one.cancel()
         except BaseExceptionGroup as group:
             if group.subgroup(Fenced) is not None:
                 self._disown()
@@ -142,6 +148,10 @@ class Cell:
                     self.log.known.pop(envelope.entry_id, None)
                 else:
                     self.stats.dropped += 1
+        for envelope in self._early:
+            if self.log is not None and envelope.entry_id is not None:
+                self.log.known.pop(envelope.entry_id, None)
+        self._early.clear()
         self.entities.clear()
         if self._latest is not None:
             self._latest.clear()
@@ -170,6 +180,12 @@ class Cell:
                     self.entities[key].wake()
                 return True
         return False
+
+    def succeed(self, other: "Cell") -> None:
+        """Take the place of the cell that the same address had: its supervisor was restarted."""
+        self.suspended = other.suspended
+        if self.log is not None and other.log is not None:
+            self.log.underway = other.log.underway
 
     def suspend(self) -> None:
         """Take no further message, until `resume`; through restarts."""
@@ -235,6 +251,8 @@ class Cell:
             raise TypeError(f"{self.path} is not durable")
         if self._accepts is not None and not isinstance(message, self._accepts):
             raise self._refusal(message)
+        while self._recovery is not None:  # what it reads is older, and is not to be read twice
+            await self._recovery.wait()
         if self._ending():
             raise ActorStopped(self.path)
         if self.depth >= self.spec.capacity:
@@ -243,7 +261,8 @@ class Cell:
         self.depth += 1
         closings = self._closings
         try:
-            outcome = await self.log.append(message, unique)
+            with self.log.underway:
+                outcome = await self.log.append(message, unique)
         except BaseException as error:
             self._give_back(closings)
             if isinstance(error, Fenced):
@@ -251,25 +270,30 @@ class Cell:
             raise
         if isinstance(outcome, Duplicate):
             self._give_back(closings)
-            return outcome
-        if not self._ending() and closings == self._closings:
+        elif self._delivers(closings):
             envelope = Envelope(message, enqueued_at=self.now())
             envelope.entry_id = outcome.entry_id
-            self._admit(envelope, key)
-            return outcome
-        self._give_back(closings)
-        if not self._waits(outcome.entry_id):
-            self.log.known.pop(outcome.entry_id, None)  # the next incarnation or process finds it in the journal
+            if self._recovered:
+                self._admit(envelope, key)
+            else:
+                self._early.append(envelope)
+        else:
+            self._give_back(closings)
+            self.log.known.pop(outcome.entry_id, None)
         return outcome
+
+    def _delivers(self, closings: int) -> bool:
+        """Whether what the journal has answered is this incarnation's to deliver.
+
+        Otherwise it is the next one's, or the next process's, which finds it in the journal: it reads that when the
+        answer has come (`Underway`).
+        """
+        return not self._ending() and closings == self._closings
 
     def _give_back(self, closings: int) -> None:
         """Give up the room of an append. When the mailbox was closed meanwhile, the count has begun anew without it."""
         if closings == self._closings:
             self._release()
-
-    def _waits(self, entry_id: str) -> bool:
-        """Whether an entry is in a line, as one that was recovered since it was appended."""
-        return any(envelope.entry_id == entry_id for entity in self.entities.values() for envelope in entity.mail)
 
     def busy(self) -> list[Entity]:
         """The instances whose handler runs right now."""
@@ -390,13 +414,16 @@ class Cell:
         if delay_s is not None:
             envelope.not_before = self.now() + delay_s
             return
-        entity.mail.popleft()
-        self.taken(envelope)  # also when its instance died before it could begin: nothing may take its place now
-        self._release()
-        self.stats.buried += 1
-        envelope.abandon(self.path)
-        if self.log is not None:
-            await self.log.bury(envelope, error)
+        try:
+            if self.log is not None:
+                await self.log.bury(envelope, error)  # it stays in its place meanwhile: nobody may miss it
+        finally:
+            if entity.mail and entity.mail[0] is envelope:
+                entity.mail.popleft()
+                self._release()
+            self.taken(envelope)  # also when its instance died before it could begin: nothing may take its place now
+            self.stats.buried += 1
+            envelope.abandon(self.path)
 
     def _log_failure(self, entity: Entity, envelope: Envelope, error: Exception, delay_s: float | None) -> None:
         log.error(
@@ -414,25 +441,47 @@ class Cell:
     async def _recover(self) -> None:
         if self.log is None or self._recovered:
             return
+        recovery = self._recovery = Latch()
         try:
             envelopes = await self.log.recover(self._retry.max_deliveries, now=self.now())
         except BaseException:
             self.log.forget()
+            self.depth -= len(self._early)
+            self._early.clear()
             raise
+        finally:
+            self._recovery = None
+            recovery.set()
         self._admit_all(envelopes)
+        self.depth -= len(self._early)
+        self._admit_all(self._early)
+        self._early.clear()
         self._recovered = True
 
     async def adopt(self) -> int:
         """Deliver what became ours since the start; answers how many messages that were."""
         if self.log is None or not self._recovered or self._ending():
             return 0
+        closings = self._closings
         try:
-            envelopes = await self.log.adopt(self._retry.max_deliveries, now=self.now())
+            with self.log.underway:
+                envelopes = await self.log.adopt(self._retry.max_deliveries, now=self.now())
+            delivered = self._deliver(envelopes, closings)
+            await self.log.bury_doomed()
         except Fenced as error:
             self.log.lose(error)
             return 0
-        self._admit_all(envelopes)
-        return len(envelopes)
+        return delivered
+
+    def _deliver(self, envelopes: Sequence[Envelope], closings: int) -> int:
+        """Put what the journal has given into its lines; answers how many messages that were."""
+        if self._delivers(closings):
+            self._admit_all(envelopes)
+            return len(envelopes)
+        for envelope in envelopes:
+            if self.log is not None and envelope.entry_id is not None:
+                self.log.known.pop(envelope.entry_id, None)
+        return 0
 
     async def redeliver(self, dead_id: str) -> None:
         """Take a dead letter back into the mailbox, in the journal and here."""
@@ -442,15 +491,14 @@ class Cell:
             raise ActorStopped(self.path)
         if self.depth >= self.spec.capacity:
             raise MailboxFull(self.path, self.spec.capacity)
+        closings = self._closings
         try:
-            envelope = await self.log.replay(dead_id, now=self.now())
+            with self.log.underway:
+                envelope = await self.log.replay(dead_id, now=self.now())
         except Fenced as error:
             self.log.lose(error)
             raise
-        if self._ending():
-            self.log.known.pop(envelope.entry_id or "", None)  # the next incarnation finds it in the journal
-            return
-        self._admit_all([envelope])
+        self._deliver([envelope], closings)
 
     async def _host_single(self) -> None:
         entity = self.entities.setdefault(None, Entity(self, None))

@@ -3,7 +3,7 @@
 import asyncio
 import traceback
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -23,10 +23,13 @@ from trendedge.runtime.journal import (
     Settlement,
     Unique,
 )
+from trendedge.runtime.latch import Latch
 from trendedge.runtime.mailbox import Envelope
 
 log = structlog.get_logger("trendedge.runtime")
 
+AGAIN_S = 1.0
+"""How long after a store was away it is tried again."""
 LOOK_S = 0.02
 """How often a suspect looks whether it is its turn."""
 
@@ -49,6 +52,31 @@ class Durability:
     the replay; doing it twice must be harmless."""
 
 
+class Underway:
+    """What a journal was asked that may give an entry to deliver, and has not answered.
+
+    Whoever recovers meanwhile waits for the answers. One object for all cells that an address has had.
+    """
+
+    def __init__(self) -> None:
+        self._asked = 0
+        self._answered = Latch()
+
+    def __enter__(self) -> None:
+        self._asked += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._asked -= 1
+        if not self._asked:
+            self._answered.set()
+            self._answered = Latch()
+
+    async def over(self) -> None:
+        """Return when all is answered."""
+        while self._asked:
+            await self._answered.wait()
+
+
 class DurableLog:
     """One mailbox's journal, and what this process knows of it."""
 
@@ -62,8 +90,9 @@ class DurableLog:
         self._wake = asyncio.Event()
         self._lost: Fenced | None = None
         self._flushing = asyncio.Lock()
-        self._unburied: dict[str, tuple[bytes, DeadLetter]] = {}
-        """Entries whose store could not be reached when they were to be buried."""
+        self._doomed: dict[str, _Doomed] = {}
+        """Entries that are given up and not buried yet: their turn has come, or burying them was cut off."""
+        self.underway = Underway()
         self.known: dict[str, float] = {}
         """Entries that are in memory or being settled: recovery must not deliver them a second time. With the loop's
         time of their append."""
@@ -108,26 +137,28 @@ class DurableLog:
         return outcome
 
     async def recover(self, max_deliveries: int, *, now: float) -> list[Envelope]:
-        """What earlier processes left, oldest first. Buries what cannot be read or has killed too many processes.
+        """What earlier processes left, oldest first.
+
+        What cannot be read, or has killed too many processes, waits for `bury_doomed`.
 
         :raises JournalUnavailable: the store cannot be read
         """
+        await self.underway.over()  # lest the store does it after it was read: nobody would deliver that
         self._tried = None  # none is in hand: whoever was may be behind another one now
         _, self.dead = await self._at.journal.count(self._at.mailbox)
-        return await self._read(await self._at.journal.recover(self._at.mailbox), max_deliveries, now)
+        return self._read(await self._at.journal.recover(self._at.mailbox), max_deliveries, now)
 
     async def adopt(self, max_deliveries: int, *, now: float) -> list[Envelope]:
-        """What became this process's own since the last look; otherwise as `recover`. Buries what is due."""
-        for entry_id, (payload, letter) in list(self._unburied.items()):
-            await self._bury(entry_id, payload, letter)
-        return await self._read(await self._at.journal.adopt(self._at.mailbox), max_deliveries, now)
+        """What became this process's own since the last look. What cannot be delivered waits for `bury_doomed`."""
+        return self._read(await self._at.journal.adopt(self._at.mailbox), max_deliveries, now)
 
-    async def _read(self, entries: list[Entry], max_deliveries: int, now: float) -> list[Envelope]:
+    def _read(self, entries: list[Entry], max_deliveries: int, now: float) -> list[Envelope]:
+        # Without a pause, so that nothing can come between the journal's answer and the delivery.
         fresh = [entry for entry in entries if entry.entry_id not in self.known]
-        envelopes = [await self._decoded(entry, max_deliveries, now) for entry in fresh]
+        envelopes = [self._decoded(entry, max_deliveries, now) for entry in fresh]
         return [envelope for envelope in envelopes if envelope is not None]
 
-    async def _decoded(self, entry: Entry, max_deliveries: int, now: float) -> Envelope | None:
+    def _decoded(self, entry: Entry, max_deliveries: int, now: float) -> Envelope | None:
         self.known[entry.entry_id] = now - entry.age_s
         deadly = entry.attempts - self._outlived.get(entry.entry_id, 0)
         try:
@@ -135,13 +166,12 @@ class DurableLog:
             self._place(message)  # a message without a place cannot be delivered either
         except Exception as error:
             letter = DeadLetter(f"unreadable: {error}", traceback.format_exc(), entry.attempts)
-            await self._bury(entry.entry_id, entry.payload, letter)
+            self._doomed[entry.entry_id] = _Doomed(entry.payload, letter)
             return None
         deaths = deadly + 1  # the first delivery was never counted
         if deadly > 0 and deaths >= max_deliveries:
             letter = DeadLetter(f"{deaths} attempts ended with the death of the process", "", deaths)
-            await self._tell_outcome(message, letter)
-            await self._bury(entry.entry_id, entry.payload, letter)
+            self._doomed[entry.entry_id] = _Doomed(entry.payload, letter, message)
             return None
         if deadly > 0:
             self._suspects.add(entry.entry_id)
@@ -235,11 +265,19 @@ class DurableLog:
             return
         text = "".join(traceback.format_exception(error))
         letter = DeadLetter(f"{type(error).__name__}: {error}", text, envelope.attempts)
-        await self._tell_outcome(envelope.message, letter)
+        self._doomed[envelope.entry_id] = _Doomed(self._at.encode(envelope.message), letter, envelope.message)
         try:
-            await self._bury(envelope.entry_id, self._at.encode(envelope.message), letter)
+            await self._bury(envelope.entry_id)
         except Fenced as fenced:
             self.lose(fenced)
+
+    async def bury_doomed(self) -> None:
+        """Bury what is given up and could not be buried before.
+
+        :raises Fenced: it is another process's by now
+        """
+        for entry_id in list(self._doomed):
+            await self._bury(entry_id)
 
     async def _tell_outcome(self, message: Any, letter: DeadLetter) -> None:
         if self._at.on_bury is None:
@@ -250,24 +288,30 @@ class DurableLog:
             # The dead letter still says what happened; a message that cannot be given up would block its key forever.
             log.error("outcome of a buried message not told", mailbox=self._at.mailbox, exc_info=error)
 
-    async def _bury(self, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
-        """Move an entry to the dead letters. While its store cannot be reached it stays pending; `adopt` tries again.
+    async def _bury(self, entry_id: str) -> None:
+        """Move a doomed entry to the dead letters. Until that is done it stays pending, and the next look tries again.
 
         :raises Fenced: it is another process's by now
         """
+        doomed = self._doomed.get(entry_id)
+        if doomed is None:
+            return  # another look was faster
+        payload, letter = doomed.payload, doomed.letter
+        if doomed.message is not None:
+            await self._tell_outcome(doomed.message, letter)
         try:
             await self._at.journal.bury(self._at.mailbox, entry_id, payload, letter)
         except Fenced:
             raise
         except JournalUnavailable as error:
-            self._unburied[entry_id] = payload, letter
             log.error("dead letter not stored yet", mailbox=self._at.mailbox, entry_id=entry_id, error=str(error))
             return
-        self._unburied.pop(entry_id, None)
+        if self._doomed.pop(entry_id, None) is None:
+            return  # likewise
         self.known.pop(entry_id, None)
         self._outlived.pop(entry_id, None)
-        self.dead += 1
         log.error("message buried", mailbox=self._at.mailbox, entry_id=entry_id, cause=letter.cause)
+        await self._count_dead()
 
     def settle_soon(self, entry_id: str, announce: tuple[Announcement, ...]) -> None:
         """Settle in the background: the effect is committed, so nobody needs to wait for the journal to forget it."""
@@ -281,16 +325,19 @@ class DurableLog:
         """
         while True:
             await self._wake.wait()
-            await self.flush()
+            written = await self.flush()
             if self._lost is not None:
                 raise self._lost
+            if not written:
+                await asyncio.sleep(AGAIN_S)
+                self._wake.set()
 
-    async def flush(self) -> None:
-        """Settle all that is due."""
+    async def flush(self) -> bool:
+        """Settle all that is due; False when the store was away, and some of it is still to be done."""
         async with self._flushing:
-            await self._flush()
+            return await self._flush()
 
-    async def _flush(self) -> None:
+    async def _flush(self) -> bool:
         # One at a time, and what is interrupted goes back: at a stop a settlement may be under way beside this one.
         self._wake.clear()
         while self._settlements or self._begun:
@@ -302,11 +349,13 @@ class DurableLog:
                 await self._at.journal.settle(self._at.mailbox, due, begin=[entry_id for entry_id, _ in begun])
             except Fenced as fenced:
                 self.lose(fenced)
-                return
+                return False
             except JournalUnavailable as error:
-                # They stay in the journal and are delivered again after a restart; the handlers' effect is idempotent.
-                what = {"settled": len(due), "begun": len(begun)}
+                what = {"settlements": len(due), "attempts": len(begun)}
                 log.warning("not written to the journal yet", mailbox=self._at.mailbox, error=str(error), **what)
+                self._settlements.extendleft(reversed(due))
+                _let_begin(begun)  # an attempt that cannot be counted is made all the same
+                return False
             except BaseException:
                 self._settlements.extendleft(reversed(due))
                 self._begun.extendleft(reversed(begun))
@@ -318,9 +367,8 @@ class DurableLog:
             for settlement in due:
                 self.known.pop(settlement.entry_id, None)
                 self._outlived.pop(settlement.entry_id, None)
-            for _, counted in begun:
-                if not counted.done():
-                    counted.set_result(None)
+            _let_begin(begun)
+        return True
 
     def lose(self, error: Fenced) -> None:
         """Another process owns the mailbox by now: the incarnation is to end, which `run_settlements` sees to."""
@@ -332,11 +380,27 @@ class DurableLog:
         self.known.clear()
         self._suspects.clear()
         self._tried = None
-        self._unburied.clear()
+        self._doomed.clear()
         self._settlements.clear()
         self._begun.clear()
         self._lost = None
         self._wake.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class _Doomed:
+    """An entry that is given up, and why."""
+
+    payload: bytes
+    letter: DeadLetter
+    message: Any = None
+    """Whose outcome is to be told first; None for one that nobody can read."""
+
+
+def _let_begin(begun: Sequence[tuple[str, asyncio.Future[None]]]) -> None:
+    for _, counted in begun:
+        if not counted.done():
+            counted.set_result(None)
 
 
 def _first[T](queue: deque[T]) -> list[T]:

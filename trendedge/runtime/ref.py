@@ -27,7 +27,9 @@ class _Address:
         self._cell: Cell | None = None
 
     def bind(self, cell: "Cell") -> None:
-        """Point the address at the cell that hosts the actor. The supervisor does this, once per tree."""
+        """Point the address at the cell that hosts the actor. A supervisor does this each time it is made."""
+        if self._cell is not None:
+            cell.succeed(self._cell)
         self._cell = cell
 
     @property

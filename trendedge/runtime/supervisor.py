@@ -305,8 +305,6 @@ class Supervisor:
                 return Child(spec, path, lambda: ServiceProcess(path, spec.start), kind="service")
             case ChildSpec():
                 cell = self._cell(spec, path)
-                # A suspension holds until it is ended, also when it was this supervisor that was restarted.
-                cell.suspended = spec.ref.suspended
                 spec.ref.bind(cell)
                 return Child(spec, path, lambda: cell, kind="actor")
 

@@ -9,6 +9,8 @@ from itertools import groupby, islice
 from operator import itemgetter
 from typing import Protocol
 
+import structlog
+
 from trendedge.runtime.errors import Fenced, JournalUnavailable
 from trendedge.runtime.journal import (
     SETTLED_AT_ONCE,
@@ -25,6 +27,8 @@ from trendedge.runtime.journal import (
 from trendedge.runtime.ownership import Ownership
 from trendedge.storage.errors import StoreUnavailable
 from trendedge.storage.pending import journal_unavailable
+
+log = structlog.get_logger("trendedge.journal")
 
 LEFT = "mailbox:left"
 """Channel on which a process that ends in good order says that it leaves mail: whoever hears it adopts that at once."""
@@ -88,6 +92,8 @@ class FailoverJournal:
         self._on_change = on_change
         self._work = asyncio.Event()
         self._degraded = False
+        self._adopted: dict[str, list[tuple[float, Entry]]] = {}
+        """What one store has given when `adopt` was cut off before the other had answered: it gives nothing twice."""
 
     @property
     def degraded(self) -> bool:
@@ -114,8 +120,9 @@ class FailoverJournal:
     async def settle(self, mailbox: str, settlements: Sequence[Settlement], *, begin: Sequence[str] = ()) -> None:
         """Forget entries. What their store cannot do now is remembered, and done when it is back.
 
+        Attempts that cannot be counted, since the store that has their entries is down, are not made up for.
+
         :raises Fenced: they are another process's by now, which settles them
-        :raises JournalUnavailable: attempts are not counted, since the store that has their entries is down
         """
         begun: dict[_Side, list[str]] = {}
         for side, own_id in map(self._side, begin):
@@ -126,13 +133,10 @@ class FailoverJournal:
             for side, run in groupby(settlements, lambda settlement: self._side(settlement.entry_id)[0])
         ]
         runs += [(side, []) for side in begun if all(side is not other for other, _ in runs)]
-        counted = True
         for side, own in runs:
             attempts = begun.pop(side, [])
-            done = await self._settle(side, mailbox, own, attempts)
-            counted = counted and (done or not attempts)
-        if not counted:
-            raise JournalUnavailable("one of its stores", "attempts could not be counted")
+            if not await self._settle(side, mailbox, own, attempts) and attempts:
+                log.warning("attempts not counted", mailbox=mailbox, number=len(attempts))
 
     async def _settle(self, side: _Side, mailbox: str, settlements: Sequence[Settlement], begin: Sequence[str]) -> bool:
         """Whether the store has done it; else the settlements are owed to it."""
@@ -163,7 +167,10 @@ class FailoverJournal:
         """
         with journal_unavailable():
             await self._ownership.take(mailbox)
-        return await self._gather(lambda side: side.journal.recover(mailbox))
+        self._adopted.pop(mailbox, None)
+        found: list[tuple[float, Entry]] = []
+        await self._gather(lambda side: side.journal.recover(mailbox), found)
+        return _by_age(found)
 
     async def adopt(self, mailbox: str) -> list[Entry]:
         """Entries that became ours since the last look: of dead nodes, of appends whose answer never came, and of a
@@ -171,7 +178,10 @@ class FailoverJournal:
 
         :raises JournalUnavailable: both are down
         """
-        return await self._gather(lambda side: side.journal.adopt(mailbox))
+        found = self._adopted.setdefault(mailbox, [])
+        await self._gather(lambda side: side.journal.adopt(mailbox), found)
+        self._adopted.pop(mailbox, None)
+        return _by_age(found)
 
     async def count(self, mailbox: str) -> tuple[int, int]:
         """(unsettled of this node, dead) in both stores; in one when the other is down."""
@@ -275,20 +285,15 @@ class FailoverJournal:
         self._learn(side, down=False)
         return Appended(side.prefix + outcome.entry_id) if isinstance(outcome, Appended) else outcome
 
-    async def _gather(self, read: Callable[[_Side], Awaitable[list[Entry]]]) -> list[Entry]:
-        """The entries of both stores, oldest first.
+    async def _gather(self, read: Callable[[_Side], Awaitable[list[Entry]]], found: list[tuple[float, Entry]]) -> None:
+        """Add the entries of both stores to what was found, with the loop's time at which each was appended."""
 
-        By their ages, not by their ids: those of adopted entries are younger than the entries, and the stores' clocks
-        may differ. What one store answers is in its own order already, which an equal age does not change.
-        """
-
-        async def dated(side: _Side) -> list[tuple[float, Entry]]:
+        async def collect(side: _Side) -> None:
             entries = await read(side)
             now = asyncio.get_running_loop().time()
-            return [(now - one.age_s, replace(one, entry_id=side.prefix + one.entry_id)) for one in entries]
+            found.extend((now - one.age_s, replace(one, entry_id=side.prefix + one.entry_id)) for one in entries)
 
-        found = [one for _, entries in await self._ask_both(dated) for one in entries]
-        return [entry for _, entry in sorted(found, key=itemgetter(0))]
+        await self._ask_both(collect)
 
     async def _ask_both[T](self, question: Callable[[_Side], Awaitable[T]]) -> list[tuple[_Side, T]]:
         answers: list[tuple[_Side, T]] = []
@@ -322,6 +327,15 @@ class FailoverJournal:
             self._degraded = down
             self._on_change(down)
             self._work.set()
+
+
+def _by_age(found: Sequence[tuple[float, Entry]]) -> list[Entry]:
+    """The oldest first.
+
+    By their ages, not by their ids: those of adopted entries are younger than the entries, and the stores' clocks may
+    differ. What one store answers is in its own order already, which an equal age does not change.
+    """
+    return [entry for _, entry in sorted(found, key=itemgetter(0))]
 
 
 def _place(dead_id: str) -> tuple[int, str, int]:

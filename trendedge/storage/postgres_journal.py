@@ -93,6 +93,10 @@ class PostgresJournal:
         One statement when there are none. To be called about once a minute.
         """
         known = [_row_id(entry_id) for entry_id in self._pending.entries(mailbox)]
+        with self._pending.doubting(mailbox):
+            return await self._adopt(mailbox, known)
+
+    async def _adopt(self, mailbox: str, known: list[int]) -> list[Entry]:
         async with _answered():
             moved = await self._adopt_from_the_dead(mailbox)
             if not moved and not self._pending.in_doubt(mailbox):

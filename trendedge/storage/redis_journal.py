@@ -111,16 +111,19 @@ class RedisJournal:
 
         One command when there are none. To be called about once a minute.
         """
-        moved = await self._adopt_from_the_dead(mailbox)
-        if not moved and not self._pending.in_doubt(mailbox):
-            return []
-        found, now_ms = await self._read(mailbox)
-        unknown = [entry for entry in found if entry.id not in self._pending.entries(mailbox)]
-        # A young one may be an append whose answer is just coming in: that delivers itself.
-        ours = [entry for entry in unknown if entry.moved or now_ms - entry.age[0] >= self._pending.doubt_s * 1000]
-        if len(ours) == len(unknown):
-            self._pending.settle_doubt(mailbox)
-        return await self._deliver(mailbox, ours, now_ms)
+        with self._pending.doubting(mailbox):  # what was moved and not given to anybody is found by the next look
+            known = set(self._pending.entries(mailbox))
+            moved = await self._adopt_from_the_dead(mailbox)
+            if not moved and not self._pending.in_doubt(mailbox):
+                return []
+            found, now_ms = await self._read(mailbox)
+            known |= self._pending.entries(mailbox)  # with what was settled while it was read
+            unknown = [entry for entry in found if entry.id not in known]
+            # A young one may be an append whose answer is just coming in: that delivers itself.
+            ours = [entry for entry in unknown if entry.moved or now_ms - entry.age[0] >= self._pending.doubt_s * 1000]
+            if len(ours) == len(unknown):
+                self._pending.settle_doubt(mailbox)
+            return await self._deliver(mailbox, ours, now_ms)
 
     async def count(self, mailbox: str) -> tuple[int, int]:
         """(unsettled of this node, dead of all nodes)."""

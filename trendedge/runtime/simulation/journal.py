@@ -267,11 +267,12 @@ class MemoryJournal:
 
     async def adopt(self, mailbox: str) -> list[Entry]:
         """As `Journal.adopt`. A young entry that nobody here knows may be an append whose answer is just coming in."""
-        owner = self.ownership.of(mailbox)
+        owner, known = self.ownership.of(mailbox), set(self._known[mailbox])
         await self._adopt_from_the_dead(owner)
         found = await self._act(owner, "read", lambda: self.server.read(owner))
         now = self.server.clock()
-        unknown = [stored for stored in found if stored.entry_id not in self._known[mailbox]]
+        known |= self._known[mailbox]  # with what was settled while it was read
+        unknown = [stored for stored in found if stored.entry_id not in known]
         return self._deliver(mailbox, [s for s in unknown if s.moved or now - s.appended_at >= self._doubt_s])
 
     async def release(self) -> bool:
