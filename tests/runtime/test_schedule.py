@@ -161,6 +161,33 @@ async def test_what_was_missed_while_the_process_was_down_is_treated_as_the_poli
         )
 
 
+async def test_a_fire_that_cannot_be_remembered_is_posted_once_and_remembered_later() -> None:
+    @dataclass
+    class Unreliable(Notebook):
+        broken: bool = True
+
+        async def save(self, id: str, due: datetime) -> None:
+            if self.broken:
+                raise OSError("the disk is full")
+            await super().save(id, due)
+
+    last = datetime.now(UTC) - timedelta(hours=1, minutes=30)
+    memory = Unreliable({"tick": last})
+    with capture_logs() as logs:
+        async with one_schedule(Every(3600), Misfire.ALL, memory=memory) as stage:
+            service = stage.root.children[1]
+            await until(lambda: service.restarts == 1 and bool(stage.shown["running"]))
+            assert stage.heard == [last + timedelta(hours=1)]
+            assert (stage.shown["runs"], stage.shown["last_outcome"]) == (1, "posted")
+            assert memory.fires["tick"] == last
+            memory.broken = False
+    [restart] = [line for line in logs if line["event"] == "restarting"]
+    assert (restart["actor"], "the disk is full" in restart["cause"]) == ("root/schedules", True)
+    assert memory.fires["tick"] == last + timedelta(hours=1)
+    async with one_schedule(Every(3600), Misfire.ALL, memory=memory) as again:
+        assert (again.heard, again.shown["missed"]) == ([], 0)
+
+
 async def test_a_schedule_that_is_new_has_missed_nothing_and_its_beginning_is_remembered() -> None:
     memory = Notebook()
     async with one_schedule(Every(3600), Misfire.ALL, memory=memory) as stage:
