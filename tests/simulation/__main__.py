@@ -1,6 +1,7 @@
 """`make simulate SEEDS=1000` runs many seeds; `make simulate SEED=123` replays one and prints its trace.
 
-`ARGS="--scenario trees"` runs random trees of actors by themselves, otherwise it is the product's trading.
+`ARGS="--scenario trees"` runs random trees of actors by themselves, `ARGS="--scenario mail"` a durable mailbox that is
+restarted and cut off; otherwise it is the product's trading.
 """
 
 import argparse
@@ -8,12 +9,13 @@ import sys
 from collections.abc import Callable
 from itertools import islice
 
+from tests.simulation.mail import run_mail
 from tests.simulation.trading import Report, run_seed
 from tests.simulation.trees import run_tree
 from trendedge.runtime.simulation.campaign import Progress, run_seeds
 
 SHOWN = 10
-SCENARIOS: dict[str, Callable[..., Report]] = {"trading": run_seed, "trees": run_tree}
+SCENARIOS: dict[str, Callable[..., Report]] = {"trading": run_seed, "trees": run_tree, "mail": run_mail}
 
 
 def main() -> int:

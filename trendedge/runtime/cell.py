@@ -114,6 +114,8 @@ class Cell:
                     await self.log.flush()
                 for one in beside:
                     one.cancel()
+            if self.log is not None and self.log.lost:
+                self._disown()
         except BaseExceptionGroup as group:
             if group.subgroup(Fenced) is not None:
                 self._disown()
@@ -184,8 +186,8 @@ class Cell:
     def succeed(self, other: "Cell") -> None:
         """Take the place of the cell that the same address had: its supervisor was restarted."""
         self.suspended = other.suspended
-        if self.log is not None and other.log is not None:
-            self.log.underway = other.log.underway
+        if self.log is not None and other.log is not None and self.log.is_of_the_same(other.log):
+            self.log = other.log  # it knows what is still to be settled, buried and answered
 
     def suspend(self) -> None:
         """Take no further message, until `resume`; through restarts."""
@@ -266,7 +268,7 @@ class Cell:
         except BaseException as error:
             self._give_back(closings)
             if isinstance(error, Fenced):
-                self.log.lose(error)
+                self._lose(error, closings)
             raise
         if isinstance(outcome, Duplicate):
             self._give_back(closings)
@@ -443,11 +445,14 @@ class Cell:
             return
         recovery = self._recovery = Latch()
         try:
+            await self.log.underway.over()  # lest the store does it after it was read: nobody would deliver that
+            if self.log.lost:  # what is not in a line yet is another's, too
+                self.log.forget()
+                self.depth -= len(self._early)
+                self._early.clear()
             envelopes = await self.log.recover(self._retry.max_deliveries, now=self.now())
-        except BaseException:
-            self.log.forget()
-            self.depth -= len(self._early)
-            self._early.clear()
+        except Fenced:
+            self._disown()
             raise
         finally:
             self._recovery = None
@@ -469,9 +474,14 @@ class Cell:
             delivered = self._deliver(envelopes, closings)
             await self.log.bury_doomed()
         except Fenced as error:
-            self.log.lose(error)
+            self._lose(error, closings)
             return 0
         return delivered
+
+    def _lose(self, error: Fenced, closings: int) -> None:
+        """The journal has refused us. What was asked before the last closing says nothing about what is owned now."""
+        if self.log is not None and closings == self._closings:
+            self.log.lose(error)
 
     def _deliver(self, envelopes: Sequence[Envelope], closings: int) -> int:
         """Put what the journal has given into its lines; answers how many messages that were."""
@@ -496,7 +506,7 @@ class Cell:
             with self.log.underway:
                 envelope = await self.log.replay(dead_id, now=self.now())
         except Fenced as error:
-            self.log.lose(error)
+            self._lose(error, closings)
             raise
         self._deliver([envelope], closings)
 

@@ -55,7 +55,7 @@ class Durability:
 class Underway:
     """What a journal was asked that may give an entry to deliver, and has not answered.
 
-    Whoever recovers meanwhile waits for the answers. One object for all cells that an address has had.
+    Whoever recovers meanwhile waits for the answers.
     """
 
     def __init__(self) -> None:
@@ -106,6 +106,10 @@ class DurableLog:
         """Attempts at entries that were counted in the journal and did not end with the death of this process: it
         lives. An ordered restart may have ended them."""
 
+    def is_of_the_same(self, other: "DurableLog") -> bool:
+        """Whether both are of one mailbox in one journal."""
+        return self._at is other._at
+
     @property
     def mailbox(self) -> str:
         """Name in the journal."""
@@ -115,6 +119,11 @@ class DurableLog:
     def journal(self) -> Journal:
         """Where the mailbox is journalled."""
         return self._at.journal
+
+    @property
+    def lost(self) -> bool:
+        """Another process owns the mailbox by now."""
+        return self._lost is not None
 
     @property
     def pending(self) -> int:
@@ -143,10 +152,11 @@ class DurableLog:
 
         :raises JournalUnavailable: the store cannot be read
         """
-        await self.underway.over()  # lest the store does it after it was read: nobody would deliver that
         self._tried = None  # none is in hand: whoever was may be behind another one now
         _, self.dead = await self._at.journal.count(self._at.mailbox)
-        return self._read(await self._at.journal.recover(self._at.mailbox), max_deliveries, now)
+        entries = await self._at.journal.recover(self._at.mailbox)
+        self._lost = None  # whatever was refused before says nothing about the new epoch
+        return self._read(entries, max_deliveries, now)
 
     async def adopt(self, max_deliveries: int, *, now: float) -> list[Envelope]:
         """What became this process's own since the last look. What cannot be delivered waits for `bury_doomed`."""
@@ -245,6 +255,8 @@ class DurableLog:
             self._tried = envelope.entry_id
             self._suspects.discard(envelope.entry_id)
         envelope.recovered = False  # further attempts of this process are counted in memory
+        # Before it is known to be counted: an answer may be lost, and to take it for a death would bury the innocent.
+        self._outlived[envelope.entry_id] = self._outlived.get(envelope.entry_id, 0) + 1
         counted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._begun.append((envelope.entry_id, counted))
         self._wake.set()
@@ -361,9 +373,6 @@ class DurableLog:
                 self._begun.extendleft(reversed(begun))
                 self._wake.set()
                 raise
-            else:
-                for entry_id, _ in begun:
-                    self._outlived[entry_id] = self._outlived.get(entry_id, 0) + 1
             for settlement in due:
                 self.known.pop(settlement.entry_id, None)
                 self._outlived.pop(settlement.entry_id, None)
