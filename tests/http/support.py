@@ -81,9 +81,9 @@ class RecordingIntake:
     received: list[ReceiveAlert] = field(default_factory=list)
     error: Exception | None = None
 
-    async def ask[R](self, request: Request[R], *, timeout_s: float) -> R:
+    async def ask[R](self, request: Request[R], *, timeout_s: float, deadline_s: float) -> R:
         """As an `ActorRef` to the real one."""
-        assert timeout_s < 3
+        assert deadline_s < timeout_s < 3
         if self.error is not None:
             raise self.error
         assert isinstance(request, ReceiveAlert)

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import time
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -12,9 +13,13 @@ from structlog.testing import capture_logs
 from tests.http.conftest import MakeStage, Stage
 from tests.http.support import GOOD_KEY, OWNER
 from tests.http.test_app import error_of
+from tests.runtime.support import running, until
 from trendedge.actors.intake import UnknownAccountName
+from trendedge.actors.messages import Receipt, ReceiveAlert
+from trendedge.http.app import create_app
 from trendedge.http.limits import RateLimits
-from trendedge.runtime.errors import ActorStopped, AskTimeout, JournalUnavailable, MailboxFull
+from trendedge.runtime import Actor, ActorRef, ChildSpec, MailboxSpec, Overflow, SupervisorSpec
+from trendedge.runtime.errors import ActorStopped, AskTimeout, DeadlineExceeded, JournalUnavailable, MailboxFull
 from trendedge.storage.errors import StoreUnavailable
 
 PATH = "/api/v1/webhooks/tradingview"
@@ -151,6 +156,7 @@ async def test_a_body_at_the_limit_is_read(stage: Stage) -> None:
         MailboxFull("intake", 1),
         JournalUnavailable("Redis", "connection refused by redis.internal"),
         AskTimeout("intake", "ReceiveAlert", 2.5),
+        DeadlineExceeded("intake", "ReceiveAlert", 0.1),
         ActorStopped("intake"),
         StoreUnavailable("PostgreSQL", "connection refused by db.internal"),
     ],
@@ -164,6 +170,31 @@ async def test_what_is_durable_nowhere_is_503_so_that_tradingview_sends_it_again
     assert int(response.headers["Retry-After"]) >= 1
     assert (await error_of(response))["code"] == "SERVICE_UNAVAILABLE"
     assert "internal" not in await response.get_data(as_text=True)
+
+
+class LateIntake(Actor[ReceiveAlert]):
+    """Remembers what it handles."""
+
+    def __init__(self, handled: list[str]) -> None:
+        self._handled = handled
+
+    async def receive(self, message: ReceiveAlert) -> Receipt:
+        self._handled.append(message.request_id)
+        return Receipt("signal", "accepted")
+
+
+async def test_what_was_answered_503_is_not_handled_later(make_stage: MakeStage) -> None:
+    stage = make_stage(answer_timeout_s=0.02, begin_within_s=0.01)
+    handled: list[str] = []
+    intake: ActorRef[ReceiveAlert] = ActorRef("intake")
+    client = create_app(replace(stage.services, intake=intake)).test_client()
+    spec = ChildSpec("intake", lambda: LateIntake(handled), intake, mailbox=MailboxSpec(1, Overflow.FAIL))
+    async with running(SupervisorSpec("root", [spec])):
+        intake.cell.suspend()
+        assert (await client.post(PATH, data=KEYED_BODY)).status_code == 503
+        intake.cell.resume()
+        await until(lambda: intake.cell.stats.expired == 1)
+    assert handled == []
 
 
 async def test_an_account_that_the_user_does_not_have_is_422(stage: Stage) -> None:

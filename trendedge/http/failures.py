@@ -11,6 +11,7 @@ from trendedge.runtime.control import NotRestartable, NotSuspendable, UnknownAct
 from trendedge.runtime.errors import (
     ActorStopped,
     AskTimeout,
+    DeadlineExceeded,
     JournalUnavailable,
     MailboxFull,
     UnknownDeadLetter,
@@ -19,7 +20,7 @@ from trendedge.runtime.errors import (
 )
 from trendedge.storage.errors import InvalidCursor, StoreUnavailable, UnknownAccount
 
-_TRY_AGAIN = (StoreUnavailable, JournalUnavailable, MailboxFull, ActorStopped, AskTimeout)
+_TRY_AGAIN = (StoreUnavailable, JournalUnavailable, MailboxFull, ActorStopped, AskTimeout, DeadlineExceeded)
 _ACTS: dict[type[Exception], tuple[Code, str]] = {
     UnknownActor: (Code.NOT_FOUND, "There is no such actor."),
     UnknownBreaker: (Code.NOT_FOUND, "There is no such breaker."),

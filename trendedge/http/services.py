@@ -27,7 +27,7 @@ class Keyring(Protocol):
 class Intake(Protocol):
     """The actor that makes an alert durable."""
 
-    async def ask[R](self, request: Request[R], *, timeout_s: float) -> R:
+    async def ask[R](self, request: Request[R], *, timeout_s: float, deadline_s: float) -> R:
         """Raises the errors of `runtime.errors` when the alert is durable nowhere."""
         ...
 
@@ -211,6 +211,9 @@ class FrontSettings:
     body_timeout_s: float = 30.0
     answer_timeout_s: float = 2.5
     """How long a webhook waits for its alert to become durable. TradingView gives up after 3 s."""
+    begin_within_s: float = 2.0
+    """An alert whose turn at intake comes later than this is not begun any more: it will be, or was, answered 503, and
+    must not trade then. What is left of `answer_timeout_s` is for its append."""
     retry_after_s: int = 5
     restart_wait_s: float = 2.0
     """How long a restart is waited for. Less than the front gives its open requests at its end: it can be the one."""

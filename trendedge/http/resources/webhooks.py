@@ -41,6 +41,7 @@ def webhooks(services: Services, doors: Doors) -> Blueprint:
                 request_id=exchange.request_id,
             ),
             timeout_s=services.settings.answer_timeout_s,
+            deadline_s=services.settings.begin_within_s,
         )
         return json_response(
             {"signal_id": receipt.signal_id, "status": receipt.status, "request_id": exchange.request_id}, 202
