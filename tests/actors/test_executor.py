@@ -17,6 +17,8 @@ from trendedge.actors.messages import ExecuteSignal
 from trendedge.actors.pending import PendingSignals
 from trendedge.actors.tree import EXECUTOR_MAILBOX
 from trendedge.domain.alerts import parse_alert
+from trendedge.http.sockets.resume import frames_after
+from trendedge.runtime import Supervisor
 from trendedge.storage.accounts import update_account_settings
 from trendedge.storage.executions import load_book
 from trendedge.storage.halt import set_halt
@@ -173,6 +175,27 @@ async def test_what_is_published_from_outside_reaches_the_sockets_and_our_own_on
     assert [frame["type"] for frame in frames] == ["trade.created", "scan.complete", "trade.updated"]
     assert isinstance(frames[0]["data"], dict)
     assert frames[0]["data"]["signal_id"] == receipt.signal_id
+
+
+async def test_a_hub_that_takes_nothing_costs_neither_an_attempt_nor_an_event(
+    at_the_desk: Desk, redis_store: RedisStore
+) -> None:
+    user_id = at_the_desk.owner.user_id
+    subscriber = at_the_desk.sockets.attach(user_id)
+    await at_the_desk.post(**BUY, id="before")
+    [last] = await subscriber.next_frames()
+    events = next(child.process for child in at_the_desk.root.children if child.spec.id == "events")
+    assert isinstance(events, Supervisor)
+    await events.stop_child("hub")  # as in the middle of an ordered restart
+    async with redis_store.listen("ws:*") as published:
+        receipt = await at_the_desk.post(**BUY, id="meanwhile")
+        await settled(at_the_desk)
+        assert (await anext(published)).channel == f"ws:trades:{user_id}"
+    assert at_the_desk.at.executor.cell.stats.failed == 0
+    assert await at_the_desk.status_of(receipt.signal_id) == "filled"
+    missed = await frames_after(at_the_desk.database, subscriber, orjson.loads(last)["id"])
+    assert missed is not None
+    assert [orjson.loads(frame)["data"]["signal_id"] for frame in missed] == [receipt.signal_id]
 
 
 async def test_a_signal_that_waits_shows_its_trace_so_far_to_its_owner(at_the_desk: Desk) -> None:

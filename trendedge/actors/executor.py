@@ -9,6 +9,7 @@ import structlog
 
 from trendedge.actors.execution_store import ExecutionStore
 from trendedge.actors.frames import channel_key, event_frame, event_wire, publication, stored_wire
+from trendedge.actors.hub import push
 from trendedge.actors.messages import ExecuteSignal, PushEvents
 from trendedge.domain.book import Book, ExecutionRequest, LastPrice
 from trendedge.domain.events import CHANNEL
@@ -51,7 +52,7 @@ class Executor(Actor[ExecuteSignal]):
             match outcome:
                 case Committed():
                     self._book = execution.book
-                    return await self._committed(message, execution)
+                    return self._committed(message, execution)
                 case AlreadyCommitted():
                     self._book = None
                     return await self._tell_again(message)
@@ -84,7 +85,7 @@ class Executor(Actor[ExecuteSignal]):
             since=now - LAST_PRICE_MAX_AGE,
         )
 
-    async def _committed(self, message: ExecuteSignal, execution: Execution) -> None:
+    def _committed(self, message: ExecuteSignal, execution: Execution) -> None:
         log.info(
             "signal executed",
             user_id=message.user_id,
@@ -93,20 +94,22 @@ class Executor(Actor[ExecuteSignal]):
             status=execution.status.value,
             rejection=execution.rejection.code.value if execution.rejection else None,
         )
-        await self._tell(message, [event_wire(event) for event in execution.events])
+        self._tell(message, [event_wire(event) for event in execution.events])
 
     async def _tell_again(self, message: ExecuteSignal) -> None:
         """The process died, or the store's answer was lost, between the commit and the telling."""
         log.warning("signal was executed before", user_id=message.user_id, signal_id=message.signal_id)
         stored = await self._floor.store.events_of_signal(message.user_id, message.signal_id)
-        await self._tell(message, [stored_wire(event) for event in stored])
+        self._tell(message, [stored_wire(event) for event in stored])
 
-    async def _tell(self, message: ExecuteSignal, events: Sequence[dict[str, Any]]) -> None:
+    def _tell(self, message: ExecuteSignal, events: Sequence[dict[str, Any]]) -> None:
         if not events:
             return
         frames = tuple(event_frame(event) for event in events)
-        await self._floor.hub.tell(
-            PushEvents(user_id=message.user_id, channel=CHANNEL, frames=frames, request_id=message.request_id)
+        # After the commit nothing may fail for want of a listener: it would cost the account a retry and its pause.
+        push(
+            self._floor.hub,
+            PushEvents(user_id=message.user_id, channel=CHANNEL, frames=frames, request_id=message.request_id),
         )
         channel = channel_key(message.user_id)
         for event in events:

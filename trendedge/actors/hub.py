@@ -9,7 +9,7 @@ import structlog
 from trendedge.actors.listening import Received, Subscribe, listen
 from trendedge.actors.messages import PushEvents
 from trendedge.actors.sockets import CHANNELS, Sockets
-from trendedge.runtime import Actor, ActorRef, Service, ServiceContext
+from trendedge.runtime import Actor, ActorRef, ActorStopped, Service, ServiceContext
 
 log = structlog.get_logger("trendedge.hub")
 
@@ -26,6 +26,18 @@ class Hub(Actor[PushEvents]):
     async def receive(self, message: PushEvents) -> int:
         """Queue the frames; answers how many sockets they reach."""
         return self._sockets.push(message.user_id, message.channel, message.frames)
+
+
+def push(hub: ActorRef[PushEvents], events: PushEvents) -> None:
+    """Hand events to the hub, if it takes any.
+
+    While it is being restarted it does not. Nobody fails over that: what happened here is stored before it is told, and
+    whoever missed it gets it with `resume`.
+    """
+    try:
+        hub.tell_nowait(events)
+    except ActorStopped:
+        log.warning("hub takes nothing", user_id=events.user_id, channel=events.channel, frames=len(events.frames))
 
 
 class Subscription(Service):
@@ -51,7 +63,7 @@ class Subscription(Service):
     async def _pass_on(self, message: Received) -> None:
         pushed = self._read(message)
         if pushed is not None:
-            await self._hub.tell(pushed)
+            push(self._hub, pushed)
 
     def _read(self, message: Received) -> PushEvents | None:
         _, channel, user_id = [*message.channel.split(":", 2), "", ""][:3]
