@@ -6,7 +6,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from tests.runtime.support import MemoryJournal, running
+from tests.runtime.support import MemoryJournal, running, until
 from tests.runtime.test_supervisor import AT_ONCE, Probe, probes, tree
 from trendedge.runtime import (
     Actor,
@@ -20,6 +20,7 @@ from trendedge.runtime import (
     MailboxSpec,
     NotRestartable,
     NotSuspendable,
+    Request,
     Service,
     ServiceContext,
     ServiceSpec,
@@ -36,6 +37,20 @@ class Collector(Actor[str]):
         self.seen = seen
 
     async def receive(self, message: str) -> None:
+        self.seen.append(message)
+
+
+class Question(Request[None]):
+    """Asks anything."""
+
+
+class Listener(Actor[str | Question]):
+    """Keeps what it is told and asked."""
+
+    def __init__(self, seen: list[object]) -> None:
+        self.seen = seen
+
+    async def receive(self, message: str | Question) -> None:
         self.seen.append(message)
 
 
@@ -141,6 +156,46 @@ async def test_a_suspension_holds_through_restarts_of_the_actor_and_of_its_super
         controls.resume("root/inner/a")
         await anyio.wait_all_tasks_blocked()
         assert seen == ["held"]
+
+
+async def test_what_waits_for_a_suspended_actor_outlives_its_restart_if_it_is_journalled() -> None:
+    """Neither the next incarnation nor, of what is in memory, the next process gets the rest."""
+    lost: list[object] = []
+    kept: list[str] = []
+    durability = Durability(MemoryJournal(), "box", str.encode, bytes.decode)
+
+    def both() -> tuple[ActorRef[str | Question], DurableRef[str], SupervisorSpec]:
+        passing, lasting = ActorRef[str | Question]("passing"), DurableRef[str]("lasting")
+        children: list[ChildSpec[Any]] = [
+            ChildSpec("passing", lambda: Listener(lost), passing),
+            ChildSpec("lasting", lambda: Collector(kept), lasting, durability=durability),
+        ]
+        return passing, lasting, tree(children, Strategy.ONE_FOR_ONE)
+
+    passing, lasting, first = both()
+    async with running(first) as root:
+        controls = Controls(root)
+        for path in ("root/passing", "root/lasting"):
+            controls.suspend(path)
+        await passing.tell("told")
+        await lasting.tell("journalled")
+        async with anyio.create_task_group() as tasks:
+
+            async def ask() -> None:
+                with pytest.raises(ActorStopped):
+                    await passing.ask(Question(), timeout_s=60)
+
+            tasks.start_soon(ask)
+            await anyio.wait_all_tasks_blocked()
+            for path in ("root/passing", "root/lasting"):
+                await controls.restart(path)
+        assert passing.cell.stats.dropped == 2
+        assert (passing.cell.depth, lasting.cell.depth) == (0, 1)
+    assert kept == []
+    _, _, second = both()
+    async with running(second):
+        await until(lambda: kept == ["journalled"])
+    assert lost == []
 
 
 async def test_what_cannot_be_done_says_why() -> None:
