@@ -89,7 +89,7 @@ class ProcessMetrics(Collector):
 _COUNTERS: tuple[tuple[str, str, Reading], ...] = (
     ("handled", "Messages that were handled.", lambda actor: actor["handled"]),
     ("failed", "Handlers that ended in an exception which is no answer.", lambda actor: actor["failed"]),
-    ("dropped", "Messages that an overflow policy dropped.", lambda actor: actor["mailbox"].get("dropped", 0)),
+    ("dropped", "Messages that an overflow policy dropped.", lambda actor: actor["mailbox"]["dropped"]),
     ("expired", "Messages whose turn came after their deadline.", lambda actor: actor["expired"]),
     ("buried", "Messages that were given up.", lambda actor: actor["buried"]),
     ("restarts", "Restarts, those of keyed instances included.", lambda actor: actor["restarts"]),

@@ -34,7 +34,8 @@ class Inspector:
     def actors(self) -> list[Facts]:
         """Every actor, service and supervisor, parents before their children; times in seconds.
 
-        All have the same fields. What has no mailbox shows an empty one of no capacity.
+        All have the same fields, down into the objects in them. What has no mailbox shows an empty one of no capacity.
+        `durable` and `handling` are None as a whole where there is none.
         """
         now = _Now()
         below = (_snapshot(child, supervisor, now) for supervisor, child in descendants(self._root))
@@ -81,7 +82,7 @@ class _Now:
 
 
 _WITHOUT_MAIL: Facts = {
-    "mailbox": {"depth": 0, "capacity": 0, "oldest_age_s": 0.0},
+    "mailbox": {"depth": 0, "capacity": 0, "overflow": None, "dropped": 0, "oldest_age_s": 0.0, "keys": None},
     "durable": None,
     "handled": 0,
     "failed": 0,
