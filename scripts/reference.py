@@ -68,7 +68,7 @@ def _markdown(text: str) -> str:
         kind, _, name = head.partition(" ")
         said = " ".join(rest.split())
         listed.append(f"- `{name}`: {said}" if kind == "param" else f"- raises `{name}`: {said}")
-    return body.strip() + ("\n\n" + "\n".join(listed) if listed else "")
+    return "\n\n".join(filter(None, (body.strip(), "\n".join(listed))))
 
 
 def _field(owner: type, field: dataclasses.Field[object]) -> str:
@@ -98,10 +98,11 @@ def _methods(owner: type) -> list[str]:
     lines = []
     for name, member in vars(owner).items():
         function = inspect.unwrap(member.fget) if isinstance(member, property) else member
-        if name.startswith("_") or not inspect.isfunction(function) or not function.__doc__:
+        if (name.startswith("_") and name != "__init__") or not inspect.isfunction(function) or not function.__doc__:
             continue
         kind = "" if isinstance(member, property) else _signature(function)
-        lines += [f"### {owner.__name__}.{name}{kind}", "", _text(function), ""]
+        called = owner.__name__ if name == "__init__" else f"{owner.__name__}.{name}"
+        lines += [f"### {called}{kind}", "", _text(function), ""]
     return lines
 
 

@@ -36,13 +36,14 @@ from trendedge.runtime import (
     Journal,
     Lanes,
     LanesService,
+    LoopLag,
     RuntimeFault,
     Schedules,
     SchedulesService,
     Supervisor,
+    Watchdog,
 )
 from trendedge.runtime.logs import configure_logs
-from trendedge.runtime.watchdog import LoopLag, Watchdog
 from trendedge.settings import Settings
 from trendedge.storage.execution_store import PostgresExecutions
 from trendedge.storage.failover_journal import FailoverJournal

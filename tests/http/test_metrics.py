@@ -28,6 +28,7 @@ from trendedge.runtime import (
     Lanes,
     LaneSpec,
     LanesService,
+    LoopLag,
     RetryPolicy,
     Schedules,
     ScheduleSpec,
@@ -35,7 +36,6 @@ from trendedge.runtime import (
     ServiceSpec,
     SupervisorSpec,
 )
-from trendedge.runtime.watchdog import LoopLag
 
 type Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 

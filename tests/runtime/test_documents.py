@@ -1,12 +1,15 @@
 """The runtime's documents: each test that they name exists, and the reference says what the docstrings say."""
 
 import importlib.util
+import inspect
 import pathlib
+import pkgutil
 import re
 
 import pytest
 
 import trendedge.runtime
+import trendedge.runtime.simulation
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXPLANATION = (ROOT / "docs" / "explanation" / "runtime.md").read_text()
@@ -29,6 +32,22 @@ def test_the_reference_says_what_the_docstrings_say() -> None:
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     assert script.TARGET.read_text() == script.reference(), "run: python scripts/reference.py"
+
+
+def test_every_class_that_the_reference_names_is_public() -> None:
+    page = (ROOT / "docs" / "reference" / "runtime.md").read_text()
+    modules = [
+        importlib.import_module(f"trendedge.runtime.{one.name}")
+        for one in pkgutil.iter_modules(trendedge.runtime.__path__)
+    ]
+    classes = {
+        name
+        for module in modules
+        for name, item in vars(module).items()
+        if inspect.isclass(item) and item.__module__.startswith("trendedge.runtime")
+    }
+    named = set(re.findall(r"`([A-Z]\w+)", page)) & classes
+    assert named - set(trendedge.runtime.__all__) - set(trendedge.runtime.simulation.__all__) == set()
 
 
 def test_every_public_name_has_a_docstring() -> None:

@@ -19,13 +19,14 @@ from trendedge.runtime import (
     Durability,
     DurableRef,
     Inspector,
+    LoopLag,
     RetryPolicy,
     ServiceSpec,
     Supervisor,
     SupervisorSpec,
+    Watchdog,
 )
 from trendedge.runtime.mailbox import MailboxSpec
-from trendedge.runtime.watchdog import LoopLag, Watchdog
 
 
 class Slow(Actor[str]):

@@ -49,6 +49,7 @@ from trendedge.runtime.journal import (
 )
 from trendedge.runtime.lanes import Cpu, Job, Lanes, LaneSpec, LanesService, cpu
 from trendedge.runtime.mailbox import MailboxSpec, Overflow
+from trendedge.runtime.ownership import Owner, Ownership
 from trendedge.runtime.ref import ActorRef, DurableRef, Request
 from trendedge.runtime.retry import RetryPolicy
 from trendedge.runtime.schedule import LastFires, Misfire, Schedules, ScheduleSpec, SchedulesService
@@ -56,6 +57,7 @@ from trendedge.runtime.service import Service, ServiceContext
 from trendedge.runtime.specs import Backoff, ChildSpec, Restart, ServiceSpec, Strategy, SupervisorSpec
 from trendedge.runtime.supervisor import Supervisor
 from trendedge.runtime.trigger import Cron, Every
+from trendedge.runtime.watchdog import LoopLag, Watchdog
 
 __all__ = [
     "Actor",
@@ -99,6 +101,7 @@ __all__ = [
     "Lanes",
     "LanesService",
     "LastFires",
+    "LoopLag",
     "MailboxFull",
     "MailboxSpec",
     "MessageDropped",
@@ -107,6 +110,8 @@ __all__ = [
     "NotRestartable",
     "NotSuspendable",
     "Overflow",
+    "Owner",
+    "Ownership",
     "Request",
     "Restart",
     "RetryPolicy",
@@ -133,6 +138,7 @@ __all__ = [
     "UnknownLane",
     "UnknownSchedule",
     "UnreadableDeadLetter",
+    "Watchdog",
     "WorkerDied",
     "cpu",
 ]

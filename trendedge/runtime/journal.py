@@ -98,7 +98,7 @@ class Journal(Protocol):
     What a fenced owner still does is refused: `append`, `settle`, `bury`, `adopt` and `replay` raise `Fenced` and
     change nothing; and so must the store that its handlers commit to, in the transaction of the commit. The way back
     is to forget everything of the mailbox that is in memory (its entries are somebody else's) and to `recover`, which
-    takes a new epoch and gives what nobody had adopted yet. A mailbox does that by itself (`Cell`).
+    takes a new epoch and gives what nobody had adopted yet. A mailbox does that by itself.
     """
 
     async def append(self, mailbox: str, payload: bytes, *, unique: Unique | None = None) -> Appended | Duplicate:

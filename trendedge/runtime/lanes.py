@@ -87,7 +87,10 @@ class Lanes:
             raise
 
     def snapshot(self) -> list[dict[str, Any]]:
-        """All lanes as an operator sees them (see `Lane.snapshot`), in the order of their declaration."""
+        """All lanes as an operator sees them, in the order of their declaration.
+
+        Of each its limits, what runs and what waits with ages in seconds, and `run_ms` over the last 512 jobs.
+        """
         return [lane.snapshot() for lane in self._lanes.values()]
 
     def open(self) -> None:

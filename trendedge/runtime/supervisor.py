@@ -84,8 +84,8 @@ class Supervisor:
             self._starting.cancel()
 
     def terminate(self, cause: str | None) -> None:
-        """As `Process.terminate`. Its children have addresses from the beginning, so mail may wait for them even when
-        it was never started.
+        """It is not started again: settle what waits for its children. They have addresses from the beginning, so mail
+        may wait for them even when it was never started.
         """
         for child in self.children:
             child.process.terminate(cause)
