@@ -136,6 +136,30 @@ async def test_who_gives_up_waiting_for_room_hands_on_its_turn() -> None:
             await until(lambda: ref.cell.stats.handled == 2)
 
 
+async def test_who_is_cancelled_after_it_was_let_in_hands_on_its_turn() -> None:
+    gate = asyncio.Event()
+
+    class Slow(Actor[str]):
+        async def receive(self, message: str) -> None:
+            await gate.wait()
+
+    ref = ActorRef[str]("a")
+    child = ChildSpec("a", Slow, ref, mailbox=MailboxSpec(1, Overflow.BLOCK))
+    with anyio.fail_after(20):
+        async with running(specs(child)):
+            await ref.tell("first")
+            await anyio.wait_all_tasks_blocked()
+            second = asyncio.create_task(ref.tell("second"))
+            third = asyncio.create_task(ref.tell("third"))
+            await anyio.wait_all_tasks_blocked()
+            # In this order: the handler returns and lets the second in, which is cancelled before it has its turn.
+            gate.set()
+            asyncio.get_running_loop().call_soon(second.cancel)
+            await third
+            await until(lambda: ref.cell.stats.handled == 2)
+            assert second.cancelled()
+
+
 # -- durable ----------------------------------------------------------------------------------------------------------
 
 
