@@ -10,11 +10,9 @@ from trendedge.runtime.cell import Cell
 from trendedge.runtime.durable import DurableLog
 from trendedge.runtime.errors import UnknownDeadLetter
 from trendedge.runtime.journal import Buried
-from trendedge.runtime.logs import SECRET_NAMES
+from trendedge.runtime.redaction import redacted
 from trendedge.runtime.supervisor import Supervisor
 from trendedge.runtime.watchdog import cells
-
-_UNSHOWN = "***"
 
 
 class DeadLetters:
@@ -114,21 +112,6 @@ def shown(mailbox: str, buried: Buried) -> dict[str, Any]:
         "payload_bytes": len(buried.payload),
         "traceback": buried.letter.traceback,
     }
-
-
-def redacted(value: Any) -> Any:
-    """JSON without what stands under a name that promises a secret."""
-    match value:
-        case dict():
-            return {name: _UNSHOWN if _secret(name) else redacted(item) for name, item in value.items()}
-        case list():
-            return [redacted(item) for item in value]
-        case _:
-            return value
-
-
-def _secret(name: str) -> bool:
-    return any(word in name.lower() for word in SECRET_NAMES)
 
 
 def _decoded(payload: bytes) -> Any:
