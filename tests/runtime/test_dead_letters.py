@@ -1,17 +1,23 @@
 """The dead letters of a tree, as operators see them."""
 
+import pickle
+from dataclasses import dataclass
+
 import orjson
 import pytest
 
 from tests.runtime.support import MemoryJournal, running, until
 from trendedge.runtime import (
     Actor,
+    Appended,
     Buried,
     ChildSpec,
     DeadLetter,
     DeadLetters,
     Durability,
     DurableRef,
+    MailboxSpec,
+    RetryPolicy,
     SupervisorSpec,
     UnknownDeadLetter,
 )
@@ -75,6 +81,47 @@ async def test_a_letter_is_found_replayed_and_discarded_by_its_id() -> None:
                     await act(id)
         with pytest.raises(UnknownDeadLetter):
             await letters.page(after="three:0")
+
+
+@dataclass(frozen=True)
+class Call:
+    account: str
+    text: str
+    request_id: str = "r-1"
+
+
+class Refuser(Actor[Call]):
+    async def receive(self, message: Call) -> None:
+        raise ValueError(message.text)
+
+
+async def test_a_letter_keeps_what_is_known_of_its_message() -> None:
+    killer = pickle.dumps(Call("b", "killed"))
+    kept = MemoryJournal(entries={"1": b"unreadable", "2": killer}, attempts={"2": 2})
+    ref = DurableRef[Call]("box")
+    child = ChildSpec(
+        "box",
+        Refuser,
+        ref,
+        mailbox=MailboxSpec(key=lambda call: call.account),
+        retry=RetryPolicy((0.0, 0.0)),
+        durability=Durability(kept, "box", pickle.dumps, pickle.loads),
+    )
+    async with running(SupervisorSpec("root", [child])) as root:
+        appended = await ref.tell(Call("a", "refused"))
+        assert isinstance(appended, Appended)
+        await until(lambda: len(kept.letters) == 3)
+        page, _ = await DeadLetters(root).page()
+    facts = [letter["facts"] for letter in page]
+    timed = {name for one in facts for name in tuple(one) if name.endswith("_s") and float(one.pop(name)) >= 0}
+    assert timed == {"pending_s", "tried_for_s"}
+    known = {"message": "Call", "request_id": "r-1"}
+    assert facts == [
+        {"entry": appended.entry_id, "key": "a", **known},
+        {"entry": "2", "key": "b", **known},
+        {"entry": "1"},
+    ]
+    assert [letter["request_id"] for letter in page] == ["r-1", "r-1", None]
 
 
 def test_what_is_shown_of_a_letter() -> None:

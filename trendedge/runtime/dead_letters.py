@@ -106,7 +106,7 @@ def shown(mailbox: str, buried: Buried) -> dict[str, Any]:
         "attempts": buried.letter.attempts,
         "buried_at": datetime.fromtimestamp(buried.buried_at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
         "accepted_at": fields.get("received_at"),
-        "request_id": fields.get("request_id"),
+        "request_id": fields.get("request_id", buried.letter.facts.get("request_id")),
         "facts": dict(buried.letter.facts),
         "payload": redacted(payload),
         "payload_bytes": len(buried.payload),

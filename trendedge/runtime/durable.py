@@ -25,6 +25,7 @@ from trendedge.runtime.journal import (
 )
 from trendedge.runtime.latch import Latch
 from trendedge.runtime.mailbox import Envelope
+from trendedge.runtime.stats import describe
 
 log = structlog.get_logger("trendedge.runtime")
 
@@ -175,12 +176,14 @@ class DurableLog:
             message = self._at.decode(entry.payload)
             self._place(message)  # a message without a place cannot be delivered either
         except Exception as error:
-            letter = DeadLetter(f"unreadable: {error}", traceback.format_exc(), entry.attempts)
+            facts = self._facts(entry.entry_id)
+            letter = DeadLetter(f"unreadable: {error}", traceback.format_exc(), entry.attempts, facts)
             self._doomed[entry.entry_id] = _Doomed(entry.payload, letter)
             return None
         deaths = deadly + 1  # the first delivery was never counted
         if deadly > 0 and deaths >= max_deliveries:
-            letter = DeadLetter(f"{deaths} attempts ended with the death of the process", "", deaths)
+            facts = self._facts(entry.entry_id, message)
+            letter = DeadLetter(f"{deaths} attempts ended with the death of the process", "", deaths, facts)
             self._doomed[entry.entry_id] = _Doomed(entry.payload, letter, message)
             return None
         if deadly > 0:
@@ -268,6 +271,8 @@ class DurableLog:
 
     def survived(self, envelope: Envelope) -> None:
         """An attempt has failed, and the process lives: whoever waits for its turn may try."""
+        if envelope.tried_at is None:
+            envelope.tried_at = asyncio.get_running_loop().time()
         if envelope.entry_id == self._tried:
             self._tried = None
 
@@ -276,7 +281,10 @@ class DurableLog:
         if envelope.entry_id is None:
             return
         text = "".join(traceback.format_exception(error))
-        letter = DeadLetter(f"{type(error).__name__}: {error}", text, envelope.attempts)
+        facts = self._facts(envelope.entry_id, envelope.message)
+        if envelope.tried_at is not None:
+            facts["tried_for_s"] = f"{asyncio.get_running_loop().time() - envelope.tried_at:.3f}"
+        letter = DeadLetter(f"{type(error).__name__}: {error}", text, envelope.attempts, facts)
         self._doomed[envelope.entry_id] = _Doomed(self._at.encode(envelope.message), letter, envelope.message)
         try:
             await self._bury(envelope.entry_id)
@@ -290,6 +298,17 @@ class DurableLog:
         """
         for entry_id in list(self._doomed):
             await self._bury(entry_id)
+
+    def _facts(self, entry_id: str, message: Any = None) -> dict[str, str]:
+        """What a dead letter keeps besides its cause: where to look in the log, and how long it took."""
+        now = asyncio.get_running_loop().time()
+        facts = {"entry": entry_id, "pending_s": f"{now - self.known.get(entry_id, now):.3f}"}
+        if message is None:
+            return facts
+        known = {"key": self._place(message), "request_id": getattr(message, "request_id", None)}
+        return (
+            facts | {"message": describe(message)} | {name: str(one) for name, one in known.items() if one is not None}
+        )
 
     async def _tell_outcome(self, message: Any, letter: DeadLetter) -> None:
         if self._at.on_bury is None:

@@ -70,6 +70,9 @@ class DeadLetter:
     traceback: str
     attempts: int
     facts: dict[str, str] = field(default_factory=dict)
+    """`entry`, its id in the journal; `pending_s`, seconds since its append; and of what could be read the type of the
+    `message`, its `key` in the mailbox, its `request_id`, and `tried_for_s`, seconds between the ends of the first and
+    the last attempt, where it has them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,7 @@ class Envelope:
         "origin",
         "recovered",
         "reply",
+        "tried_at",
     )
 
     def __init__(self, message: Any, *, reply: asyncio.Future[Any] | None = None, enqueued_at: float) -> None:
@@ -81,6 +82,8 @@ class Envelope:
         self.attempts = 0
         self.not_before = 0.0
         """Event loop time before which a retry must not begin."""
+        self.tried_at: float | None = None
+        """Event loop time at which the first attempt of this process at a journalled message ended without success."""
         self.failed_once = False
         """Set at the first crash: further crashes over the same message do not count towards the intensity."""
 
