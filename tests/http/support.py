@@ -20,7 +20,7 @@ from trendedge.actors.sockets import Sockets, Subscriber
 from trendedge.http.app import Front
 from trendedge.http.server import Bind
 from trendedge.http.server import Front as FrontService
-from trendedge.runtime import Request, ServiceSpec, SupervisorSpec
+from trendedge.runtime import ServiceSpec, SupervisorSpec
 
 SECRET = "a-shared-secret-for-tests-of-at-least-32-bytes"
 SUPABASE_URL = "https://project.supabase.test"
@@ -81,16 +81,13 @@ class RecordingIntake:
     received: list[ReceiveAlert] = field(default_factory=list)
     error: Exception | None = None
 
-    async def ask[R](self, request: Request[R], *, timeout_s: float, deadline_s: float) -> R:
+    async def ask(self, request: ReceiveAlert, *, timeout_s: float, deadline_s: float) -> Receipt:
         """As an `ActorRef` to the real one."""
         assert deadline_s < timeout_s < 3
         if self.error is not None:
             raise self.error
-        assert isinstance(request, ReceiveAlert)
         self.received.append(request)
-        receipt: Any = Receipt(str(uuid.uuid5(uuid.NAMESPACE_OID, request.request_id)), "accepted")
-        answer: R = receipt
-        return answer
+        return Receipt(str(uuid.uuid5(uuid.NAMESPACE_OID, request.request_id)), "accepted")
 
 
 @dataclass

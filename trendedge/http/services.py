@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from trendedge.actors.keyring import KeyOwner
+from trendedge.actors.messages import Receipt, ReceiveAlert
 from trendedge.actors.sockets import Subscriber
 from trendedge.http.limits import RateLimits
-from trendedge.runtime.ref import Request
 from trendedge.storage.postgres import Database
 
 
@@ -27,7 +27,7 @@ class Keyring(Protocol):
 class Intake(Protocol):
     """The actor that makes an alert durable."""
 
-    async def ask[R](self, request: Request[R], *, timeout_s: float, deadline_s: float) -> R:
+    async def ask(self, request: ReceiveAlert, *, timeout_s: float, deadline_s: float) -> Receipt:
         """Raises the errors of `runtime.errors` when the alert is durable nowhere."""
         ...
 

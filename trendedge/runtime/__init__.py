@@ -50,7 +50,7 @@ from trendedge.runtime.journal import (
 from trendedge.runtime.lanes import Cpu, Job, Lanes, LaneSpec, LanesService, cpu
 from trendedge.runtime.mailbox import MailboxSpec, Overflow
 from trendedge.runtime.ownership import Owner, Ownership
-from trendedge.runtime.ref import ActorRef, DurableRef, Request
+from trendedge.runtime.ref import ActorRef, Asked, DurableRef, Request
 from trendedge.runtime.retry import RetryPolicy
 from trendedge.runtime.schedule import LastFires, Misfire, Schedules, ScheduleSpec, SchedulesService
 from trendedge.runtime.service import Service, ServiceContext
@@ -67,6 +67,7 @@ __all__ = [
     "Appended",
     "AskCycle",
     "AskTimeout",
+    "Asked",
     "Backoff",
     "BreakerChanged",
     "BreakerSpec",

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from trendedge.runtime.errors import ActorStopped, AskTimeout
 from trendedge.runtime.journal import Appended, Duplicate, Unique
@@ -17,6 +17,19 @@ class Request[R]:
     """Base of messages that are answered with an `R`: `ask` takes its return type from here."""
 
     __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        def _asked(self) -> tuple[Self, R]: ...
+
+
+class Asked[M, R](Protocol):
+    """A request that is one of the messages `M` and is answered with an `R`, for type checkers: a `Request[R]`.
+
+    Python has no intersection of types. `ask` needs both: that the actor handles the request, and what it answers.
+    """
+
+    def _asked(self) -> tuple[M, R]: ...
 
 
 class _Address:
@@ -76,7 +89,7 @@ class ActorRef[M](_Address):
         """
         self.cell.put_nowait(message, None, deadline_s)
 
-    async def ask[R](self, request: Request[R], *, timeout_s: float, deadline_s: float | None = None) -> R:
+    async def ask[R](self, request: Asked[M, R], *, timeout_s: float, deadline_s: float | None = None) -> R:
         """Send a request and wait for its answer; settles exactly once.
 
         :param timeout_s: seconds to wait for the answer
@@ -97,7 +110,7 @@ class ActorRef[M](_Address):
         with asking(asker, cell, cell.key_of(request)):
             return await self._ask(cell, request, timeout_s, deadline_s)
 
-    async def _ask[R](self, cell: "Cell", request: Request[R], timeout_s: float, deadline_s: float | None) -> R:
+    async def _ask[R](self, cell: "Cell", request: Asked[M, R], timeout_s: float, deadline_s: float | None) -> R:
         loop = asyncio.get_running_loop()
         began = loop.time()
         if cell.must_wait:
@@ -115,11 +128,11 @@ class ActorRef[M](_Address):
         finally:
             timer.cancel()
 
-    def _expire(self, reply: asyncio.Future[Any], request: Request[Any], timeout_s: float) -> None:
+    def _expire(self, reply: asyncio.Future[Any], request: object, timeout_s: float) -> None:
         if not reply.done():
             reply.set_exception(self._timeout(request, timeout_s))
 
-    def _timeout(self, request: Request[Any], timeout_s: float) -> AskTimeout:
+    def _timeout(self, request: object, timeout_s: float) -> AskTimeout:
         return AskTimeout(self.name, describe(request), timeout_s)
 
 

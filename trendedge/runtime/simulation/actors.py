@@ -18,7 +18,7 @@ from trendedge.runtime.cell import Cell
 from trendedge.runtime.durable import Durability
 from trendedge.runtime.journal import Appended, Duplicate, Unique
 from trendedge.runtime.mailbox import MailboxSpec
-from trendedge.runtime.ref import ActorRef, DurableRef, Request
+from trendedge.runtime.ref import ActorRef, Asked, DurableRef, Request
 from trendedge.runtime.retry import RetryPolicy
 from trendedge.runtime.simulation.boundary import sealed
 from trendedge.runtime.simulation.journal import MemoryJournal, MemoryServer
@@ -354,7 +354,7 @@ class Started[M](_Mailbox[M]):
         """As `ActorRef.tell`, and work off all that can happen now."""
         self._actors.run(self.ref.tell(message, deadline_s=deadline_s))
 
-    def ask[R](self, request: Request[R], *, timeout_s: float = 60.0) -> R:
+    def ask[R](self, request: Asked[M, R], *, timeout_s: float = 60.0) -> R:
         """As `ActorRef.ask`; as much virtual time passes as it takes."""
         return self._actors.run(self.ref.ask(request, timeout_s=timeout_s))
 
