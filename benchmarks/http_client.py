@@ -7,7 +7,6 @@ the product spends on it; a protocol that feeds llhttp costs a twentieth.
 import asyncio
 from collections import deque
 from dataclasses import dataclass
-from functools import partial
 from time import perf_counter
 from typing import cast
 
@@ -168,8 +167,14 @@ class HttpPool:
         task.add_done_callback(self._connected)
 
     async def _connect(self) -> HttpConnection:
-        loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(partial(HttpConnection, self), *self.address)
+        connection = HttpConnection(self)
+        try:
+            await asyncio.get_running_loop().create_connection(lambda: connection, *self.address)
+        except BaseException:
+            # Cancelled between `connection_made` and here, uvloop closes the transport and tells nobody: there is no
+            # `connection_lost`, for which `close` would wait for ever.
+            self._open.discard(connection)
+            raise
         return connection
 
     def _connected(self, task: asyncio.Task[HttpConnection]) -> None:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from benchmarks.http_client import HttpPool
+from benchmarks.http_client import HttpConnection, HttpPool
 
 REQUEST = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -98,3 +98,24 @@ async def test_nobody_there_fails_every_request() -> None:
     answers = await asyncio.gather(*(pool.submit(REQUEST) for _ in range(3)), return_exceptions=True)
     assert all(isinstance(answer, OSError) for answer in answers)
     await pool.close()
+
+
+class CancelsAtLast(HttpPool):
+    """Cancels whoever connects when the connection is there, and the connecting task does not know it yet."""
+
+    connecting: asyncio.Task[None] | None = None
+
+    def made(self, connection: HttpConnection) -> None:
+        super().made(connection)
+        if self.connecting is not None:
+            self.connecting.cancel()
+
+
+async def test_who_is_cancelled_when_the_connection_is_just_made_does_not_wait_for_its_end_for_ever() -> None:
+    async with scripted(OK) as (_, template):
+        pool = CancelsAtLast(template.address)
+        pool.connecting = asyncio.create_task(pool.open(1))
+        async with asyncio.timeout(20):
+            await asyncio.wait([pool.connecting])
+            assert pool.connecting.cancelled()
+            await pool.close()
