@@ -154,6 +154,17 @@ async def test_waits_and_handling_times_are_told_apart() -> None:
     assert actor["handling"] is None
 
 
+async def test_a_wait_of_less_than_a_millisecond_is_measured_too() -> None:
+    ref = ActorRef[str]("a")
+    async with running(SupervisorSpec("root", [ChildSpec("a", lambda: Worker(obey), ref)])):
+        for number in range(20):
+            ref.tell_nowait("x")
+            await until(lambda: ref.cell.stats.handled == number + 1)  # noqa: B023 - awaited here
+        waits_s = ref.cell.stats.waits_s
+    assert waits_s is not None
+    assert min(waits_s) > 0  # by uvloop's own clock, which ticks in milliseconds, nearly all would be 0
+
+
 def test_a_rate_is_that_of_the_last_minute() -> None:
     stats = Stats()
     stats.mark(1000.0)

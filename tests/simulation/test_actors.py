@@ -73,6 +73,17 @@ class Slow(Actor[str]):
         await anyio.sleep(60)
 
 
+def test_waiting_and_handling_are_measured_in_virtual_time(actors: Actors) -> None:
+    slow = actors.start(Slow)
+    slow.suspend()
+    slow.tell("x")
+    actors.advance(30)
+    slow.resume()
+    actors.advance(120)
+    stats = slow.ref.cell.stats
+    assert (stats.wait_ms()["p50"], stats.latency_ms()["p50"]) == (30_000, 60_000)
+
+
 def test_a_message_is_handled_when_tell_returns_and_the_answer_is_there_when_ask_does(actors: Actors) -> None:
     adder = actors.start(Sum)
     adder.tell(Add(2))

@@ -11,6 +11,7 @@ import structlog
 from trendedge.runtime.accepts import accepted_types
 from trendedge.runtime.actor import Actor, Context, Terminated
 from trendedge.runtime.breaker import NO_BREAKERS, Breakers, BreakerSpec
+from trendedge.runtime.clock import clock_of
 from trendedge.runtime.durable import Durability, DurableLog
 from trendedge.runtime.entity import Entity
 from trendedge.runtime.errors import (
@@ -66,7 +67,7 @@ class Cell:
         self.depth = 0
         self.suspended = False
         self.stopping = False
-        self.now: Callable[[], float] = lambda: asyncio.get_running_loop().time()
+        self.now: Callable[[], float] = lambda: clock_of(asyncio.get_running_loop())()
         """The event loop's clock, seconds."""
         self.closed = False
         self.log = DurableLog(durability, self._place) if durability is not None else None
@@ -96,7 +97,7 @@ class Cell:
     def run(self, on_ready: Callable[[], None]) -> Coroutine[Any, Any, None]:
         """Host one incarnation (of a keyed cell: the instances) until stopped. Raises what it crashed of."""
         self._on_ready = on_ready
-        self.now = asyncio.get_running_loop().time
+        self.now = clock_of(asyncio.get_running_loop())
         if self.log is None and self.spec.key is None:
             return self._host_single()  # nothing else runs in it: ten thousand of them need no task group each
         return self._host()

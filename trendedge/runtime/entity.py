@@ -3,7 +3,6 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -248,7 +247,6 @@ class Entity:
         self.in_hand = envelope
         self.since = now = cell.now()
         cell.stats.began(now - envelope.enqueued_at)
-        began = perf_counter()  # an event loop's clock may tick in milliseconds, as uvloop's does
         try:
             if envelope.recovered and cell.log is not None:
                 await cell.log.begin(envelope)
@@ -260,7 +258,7 @@ class Entity:
                 raise StrayCancellation from error
         except actor.declared as error:
             actor.context.stashing = False
-            self._done(actor, envelope, began)
+            self._done(actor, envelope, now)
             envelope.fail(error)
         except Exception as error:
             await cell.failed(self, envelope, error)
@@ -269,7 +267,7 @@ class Entity:
             context = actor.context
             if context.stashing and self._put_aside(context, envelope):
                 return
-            self._done(actor, envelope, began)
+            self._done(actor, envelope, now)
             envelope.answer(answer)
         finally:
             self.since, self.in_hand, self.reported = None, None, False
@@ -277,7 +275,7 @@ class Entity:
                 structlog.contextvars.clear_contextvars()
 
     def _done(self, actor: Actor[Any], envelope: Envelope, began: float) -> None:
-        self.cell.stats.ended(perf_counter() - began)
+        self.cell.stats.ended(self.cell.now() - began)
         self.outages = 0
         self.mail.popleft()
         self.cell.completed(self.key, envelope, actor.context)

@@ -8,6 +8,7 @@ from typing import Any
 from trendedge.runtime.breaker import Breaker, BreakerState
 from trendedge.runtime.cell import Cell
 from trendedge.runtime.child import Child
+from trendedge.runtime.clock import clock_of
 from trendedge.runtime.history import REMEMBERED, Restarted
 from trendedge.runtime.intensity import Intensity
 from trendedge.runtime.specs import Backoff
@@ -68,7 +69,7 @@ class _Now:
     """One moment by the loop's clock and by the wall's."""
 
     def __init__(self) -> None:
-        self.loop = asyncio.get_running_loop().time()
+        self.loop = clock_of(asyncio.get_running_loop())()
         self._wall = datetime.now(UTC)
 
     def ago(self, at: float | None) -> float | None:
