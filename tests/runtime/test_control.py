@@ -198,6 +198,30 @@ async def test_what_waits_for_a_suspended_actor_outlives_its_restart_if_it_is_jo
     assert lost == []
 
 
+async def test_who_writes_to_an_actor_in_the_middle_of_its_ordered_restart_is_refused() -> None:
+    stopping, go_on = anyio.Event(), anyio.Event()
+
+    class Lingering(Listener):
+        async def on_stop(self) -> None:
+            stopping.set()
+            await go_on.wait()
+
+    seen: list[object] = []
+    ref = ActorRef[str | Question]("a")
+    children: list[ChildSpec[Any]] = [ChildSpec("a", lambda: Lingering(seen), ref, shutdown_s=60)]
+    async with running(tree(children, Strategy.ONE_FOR_ONE)) as root, anyio.create_task_group() as tasks:
+        tasks.start_soon(Controls(root).restart, "root/a")
+        await stopping.wait()
+        with pytest.raises(ActorStopped):
+            await ref.tell("too early")
+        with pytest.raises(ActorStopped):
+            await ref.ask(Question(), timeout_s=60)
+        go_on.set()
+        await until(lambda: root.children[0].generation == 2 and root.children[0].status == "running")
+        await ref.tell("in time")
+        await until(lambda: seen == ["in time"])
+
+
 async def test_what_cannot_be_done_says_why() -> None:
     children: list[ChildSpec[Any] | ServiceSpec] = [*probes("a", []).values(), ServiceSpec("idle", Idle)]
     async with running(tree(children, Strategy.ONE_FOR_ONE)) as root:

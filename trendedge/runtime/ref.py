@@ -73,7 +73,7 @@ class ActorRef[M](_Address):
             counted as expired then
         :raises MessageRefused: the actor does not handle messages of this type
         :raises MailboxFull: at capacity, and the policy is FAIL
-        :raises ActorStopped: the actor has ended for good
+        :raises ActorStopped: the actor has ended for good, or is stopped just now to be restarted by order
         """
         cell = self.cell
         if cell.must_wait:
@@ -85,7 +85,7 @@ class ActorRef[M](_Address):
 
         :raises MessageRefused: the actor does not handle messages of this type
         :raises MailboxFull: at capacity, and the policy is FAIL or BLOCK
-        :raises ActorStopped: the actor has ended for good
+        :raises ActorStopped: the actor has ended for good, or is stopped just now to be restarted by order
         """
         self.cell.put_nowait(message, None, deadline_s)
 
@@ -99,7 +99,7 @@ class ActorRef[M](_Address):
         :raises DeadlineExceeded: the request's turn came after `deadline_s`
         :raises MessageDropped: a full mailbox made room for a later message
         :raises MessageRefused: the actor does not handle messages of this type
-        :raises ActorStopped: the actor ended, or crashed over this request
+        :raises ActorStopped: the actor ended, is being restarted by order, or crashed over this request
         :raises MailboxFull: at capacity, and the policy is FAIL
         :raises Exception: one of the actor's declared errors
         """
@@ -146,7 +146,7 @@ class DurableRef[M](_Address):
 
         :raises MailboxFull: at capacity: nothing was appended
         :raises JournalUnavailable: no store took it: nothing is known to be appended
-        :raises ActorStopped: the actor has ended for good
+        :raises ActorStopped: the actor has ended for good, or is stopped just now to be restarted by order
         """
         return await self.cell.append(message, unique)
 
