@@ -340,6 +340,35 @@ async def test_piped_work_is_cancelled_with_its_incarnation() -> None:
         await until(lambda: life == ["cancelled"])
 
 
+@pytest.mark.parametrize("fails", [True, False], ids=["with an error", "with a result"])
+async def test_piped_work_that_ends_late_says_nothing_to_the_next_incarnation(fails: bool) -> None:
+    ref, life, ended = ActorRef[Any]("puppet"), list[str](), anyio.Event()
+
+    async def work() -> str:
+        try:
+            await anyio.sleep_forever()
+        except asyncio.CancelledError:
+            with anyio.CancelScope(shield=True):
+                await until(lambda: root.children[0].generation == 2 and root.children[0].status == "running")
+            ended.set()
+            if fails:
+                raise OSError("it did not close") from None
+        return "late"
+
+    def crash(_: Puppet) -> None:
+        raise ValueError
+
+    async with running(tree(puppet(ref, life))) as root:
+        await tell_to(ref, lambda self: self.context.pipe_to_self(work(), str))
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(ActorStopped):
+            await tell_to(ref, crash)
+        await ended.wait()
+        await anyio.wait_all_tasks_blocked()
+        assert await tell_to(ref, lambda _: "well") == "well"
+        assert (root.children[0].restarts, life, ref.cell.depth) == (1, [], 0)
+
+
 # -- stash ------------------------------------------------------------------------------------------------------
 
 

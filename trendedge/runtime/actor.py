@@ -56,13 +56,26 @@ class Context:
     message that one of them left in the mailbox of a crashed incarnation is not handled by the next.
     """
 
-    __slots__ = ("_host", "_pipes", "_timers", "_watched", "announcements", "key", "path", "stashing", "unstashing")
+    __slots__ = (
+        "_host",
+        "_pipes",
+        "_timers",
+        "_watched",
+        "announcements",
+        "ended",
+        "key",
+        "path",
+        "stashing",
+        "unstashing",
+    )
 
     def __init__(self, host: "Entity") -> None:
         self.path = host.cell.path
         self.key = host.key
         """The key of this instance of a keyed actor; None where there is one instance for all messages."""
         self.stashing = self.unstashing = False
+        self.ended = False
+        """The incarnation has ended: what it began has no say in the next one."""
         self._host = host
         # None until they are used: ten thousand idle actors should not hold forty thousand empty sets.
         self._timers: set[Timer] | None = None
@@ -199,6 +212,7 @@ class Context:
 
     def close(self) -> None:
         """End what an incarnation began that has ended."""
+        self.ended = True
         for timer in self._timers or ():
             timer.cancel()
         for cell in self._watched or ():

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from trendedge.runtime.specs import Spec
     from trendedge.runtime.supervisor import Supervisor
 
+log = structlog.get_logger("trendedge.runtime")
 
 NO_MAIL: deque[Envelope] = deque(maxlen=0)
 """Stands for an empty line until there is mail: an empty deque takes 760 bytes, a tenth of an idle actor."""
@@ -290,7 +291,7 @@ class Entity:
         It must reach the instance that sent it, so it goes round the key function; it is the actor's own and few, so
         it also goes round the capacity.
         """
-        if not self.cell.stopping:
+        if not (self.cell.stopping or origin.ended):
             envelope = Envelope(message, enqueued_at=self.cell.now())
             envelope.origin = origin
             self.append(envelope)
@@ -326,7 +327,10 @@ class Entity:
                         raise
                     self.deliver(on_error(error), context)
             except Exception as error:
-                self._escalate(error)
+                if context.ended:
+                    log.warning("piped work failed late", actor=self.name, exc_info=error)
+                else:
+                    self._escalate(error)
             finally:
                 scopes.discard(scope)
 
