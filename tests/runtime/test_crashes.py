@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+import anyio
 import pytest
 import structlog
 
@@ -12,11 +13,16 @@ from trendedge.runtime import (
     ActorRef,
     Backoff,
     ChildSpec,
+    Controls,
+    IntensityExceeded,
     MailboxSpec,
+    Restart,
     RetryPolicy,
     Service,
     ServiceContext,
     ServiceSpec,
+    Strategy,
+    Supervisor,
     SupervisorSpec,
 )
 
@@ -50,9 +56,10 @@ async def crashes(
 ) -> list[MutableMapping[str, Any]]:
     """What the log says with a traceback."""
     with structlog.testing.capture_logs() as logs:
-        async with running(spec):
-            await act()
-            await until(recovered)
+        with anyio.fail_after(20):
+            async with running(spec):
+                await act()
+                await until(recovered)
     return [entry for entry in logs if entry.get("exc_info") is not None]
 
 
@@ -90,8 +97,113 @@ async def test_a_crash_of_a_service_is_told_with_its_traceback() -> None:
 
     spec = SupervisorSpec("root", [ServiceSpec("s", Once)], backoff=Backoff(0.0, jitter=0.0))
 
-    async def act() -> None:
-        pass
+    (entry,) = await crashes(spec, nothing, lambda: len(runs) == 2)
+    assert (entry["event"], entry["actor"], type(entry["exc_info"])) == ("crashed", "root/s", ValueError)
 
-    (entry,) = await crashes(spec, act, lambda: len(runs) == 2)
-    assert (entry["event"], entry["actor"], type(entry["exc_info"])) == ("restarting", "root/s", ValueError)
+
+class AtStop(Actor[str]):
+    """Fails in `on_stop`, and at the message "bad"."""
+
+    async def receive(self, message: str) -> None:
+        if message == "bad":
+            raise OSError(message)
+
+    async def on_stop(self) -> None:
+        raise ValueError("the defect")
+
+
+class ServiceAtStop(Service):
+    async def run(self, context: ServiceContext) -> None:
+        context.started()
+        await context.stopping.wait()
+        raise ValueError("the defect")
+
+
+class ServiceAtOnce(Service):
+    async def run(self, context: ServiceContext) -> None:
+        context.started()
+        raise ValueError("the defect")
+
+
+async def nothing() -> None:
+    pass
+
+
+def told(found: list[MutableMapping[str, Any]]) -> list[tuple[str, str, str]]:
+    return [(entry["event"], entry["actor"], type(entry["exc_info"]).__name__) for entry in found]
+
+
+@pytest.mark.parametrize("key", [None, lambda message: message], ids=["one instance", "keyed"])
+async def test_a_crash_at_the_stop_is_told_with_its_traceback_and_keeps_nobody_from_stopping(key: Any) -> None:
+    ref, instances = ActorRef[str]("a"), 1 if key is None else 3
+    child = ChildSpec("a", AtStop, ref, mailbox=MailboxSpec(key=key))
+    spec = SupervisorSpec("root", [child, ServiceSpec("s", ServiceAtStop)], intensity=1)
+
+    async def act() -> None:
+        for number in range(instances):
+            await ref.tell(str(number))
+
+    found = await crashes(spec, act, lambda: ref.cell.stats.handled == instances)
+    assert told(found) == [("crashed", f"root/{id}", "ValueError") for id in ["s"] + instances * ["a"]]
+    assert ref.cell.stats.restarts == 0
+
+
+async def test_a_crash_of_who_is_not_restarted_is_told_with_its_traceback() -> None:
+    service = ServiceSpec("s", ServiceAtOnce, restart=Restart.TEMPORARY)
+    found = await crashes(SupervisorSpec("root", [service]), nothing, lambda: True)
+    assert told(found) == [("crashed", "root/s", "ValueError")]
+
+
+async def test_a_crash_that_is_one_too_many_is_told_with_its_traceback() -> None:
+    service = ServiceSpec("s", ServiceAtOnce)
+    with structlog.testing.capture_logs() as logs, pytest.raises(IntensityExceeded):
+        await Supervisor(SupervisorSpec("root", [service], intensity=0)).run(lambda: None)
+    assert told(logs) == [("crashed", "root/s", "ValueError")]
+
+
+async def test_a_crash_at_passivation_is_not_put_down_to_an_earlier_message() -> None:
+    ref = ActorRef[str]("a")
+    child = ChildSpec("a", AtStop, ref, mailbox=MailboxSpec(key=lambda _: "k", idle_s=0.01))
+    spec = SupervisorSpec("root", [child], backoff=Backoff(0.0, jitter=0.0))
+    found = await crashes(spec, lambda: ref.tell("bad"), lambda: ref.cell.stats.restarts >= 2)
+    assert told(found)[:2] == [("handler failed", "root/a", "OSError"), ("crashed", "root/a", "ValueError")]
+    history = ref.cell.stats.history or ()
+    assert [(one.cause, one.message) for one in history][:2] == [
+        ("OSError: bad", "str"),
+        ("ValueError: the defect", None),
+    ]
+
+
+async def test_a_crash_of_who_is_started_with_others_is_told_too() -> None:
+    """Two crash in one turn: the restart of the first takes the second along."""
+    refs = {name: ActorRef[str](name) for name in "ab"}
+    children = [ChildSpec(name, lambda: Fragile([]), ref) for name, ref in refs.items()]
+    spec = SupervisorSpec("root", children, Strategy.ONE_FOR_ALL, backoff=Backoff(0.0, jitter=0.0))
+    with structlog.testing.capture_logs() as logs:
+        async with running(spec) as root:
+            for ref in refs.values():
+                await ref.tell("pipe")
+            await until(lambda: all(child.restarts == 1 and child.status == "running" for child in root.children))
+    assert sorted(told([one for one in logs if one["event"] == "crashed"])) == [
+        ("crashed", "root/a", "ValueError"),
+        ("crashed", "root/b", "ValueError"),
+    ]
+
+
+async def test_a_start_that_fails_below_a_restarted_supervisor_is_told_with_its_traceback() -> None:
+    ill, starts = list[str](), list[int]()
+
+    class Late(Fragile):
+        async def on_start(self) -> None:
+            starts.append(1)
+            await super().on_start()
+
+    inner = SupervisorSpec("inner", [ChildSpec("a", lambda: Late(ill), ActorRef[str]("a"))])
+    with structlog.testing.capture_logs() as logs:
+        async with running(SupervisorSpec("root", [inner], backoff=Backoff(0.0, jitter=0.0))) as root:
+            ill.append("while it started")
+            await Controls(root).restart("root/inner")
+    assert len(starts) == 3
+    [entry] = [one for one in logs if one.get("exc_info") is not None]
+    assert (entry["event"], entry["actor"]) == ("crashed", "root/inner")
+    assert isinstance(entry["exc_info"].__cause__, OSError)

@@ -22,7 +22,6 @@ from trendedge.runtime.errors import (
     MailboxFull,
     MessageDropped,
     MessageRefused,
-    RuntimeFault,
 )
 from trendedge.runtime.history import Restarted, remembered
 from trendedge.runtime.intensity import Intensity
@@ -120,7 +119,8 @@ class Cell:
         except BaseExceptionGroup as group:
             if group.subgroup(Fenced) is not None:
                 self._disown()
-            raise first_error(group) from None
+            error = first_error(group)
+            raise error from error.__cause__
 
     def _disown(self) -> None:
         """Another process has adopted the mail: what is in memory is not ours any more. The restart recovers."""
@@ -572,9 +572,12 @@ class Cell:
     def _count_restart(self, entity: Entity, error: Exception) -> None:
         if isinstance(error, self._retry.outage):
             return
+        if entity.culprit is None:
+            told = isinstance(error, IntensityExceeded)  # each crash of its children was
+            log.error("crashed", actor=self.path, key=entity.key, cause=repr(error), exc_info=None if told else error)
+        if self.stopping and not (self.spec.drain and entity.mail):
+            return  # of its `on_stop`: it is not restarted
         self.stats.restarts += 1
-        if entity.culprit is None and not isinstance(error, RuntimeFault):
-            log.error("restarting", actor=self.path, key=entity.key, cause=repr(error), exc_info=error)
         restart = Restarted(self.now(), f"{type(error).__name__}: {error}", entity.culprit, entity.key)
         self.stats.history = remembered(self.stats.history, restart)
         if entity.crash_counts:

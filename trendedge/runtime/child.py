@@ -10,7 +10,7 @@ import anyio.abc
 import structlog
 
 from trendedge.runtime.cell import Cell
-from trendedge.runtime.errors import RuntimeFault
+from trendedge.runtime.errors import IntensityExceeded
 from trendedge.runtime.history import History, Restarted, remembered
 from trendedge.runtime.latch import Latch
 from trendedge.runtime.service import Service, ServiceContext
@@ -98,21 +98,26 @@ class Child:
         """Whether the last crash counts towards the supervisor's intensity."""
         return self.process.crash_counts if isinstance(self.process, Cell) else True
 
-    def unexplained(self, error: BaseException | None) -> BaseException | None:
-        """The crash, when its traceback was not logged yet: a handler's was, and the runtime's own say it in a line."""
-        if isinstance(error, RuntimeFault) or (isinstance(self.process, Cell) and self.process.culprit is not None):
-            return None
-        return error
+    @property
+    def culprit(self) -> str | None:
+        """Type of the message over which it crashed last; None when it was none."""
+        return self.process.culprit if isinstance(self.process, Cell) else None
+
+    def report(self, error: BaseException) -> None:
+        """Log a crash with its traceback, unless that was done where it happened: in a handler, or below."""
+        if self.culprit is None and not isinstance(error, IntensityExceeded):
+            log.error("crashed", actor=self.path, cause=repr(error), exc_info=error)
 
     def will_restart(self, cause: str) -> None:
         """Count a restart, and remember why."""
         self.restarts += 1
-        culprit = self.process.culprit if isinstance(self.process, Cell) and self.status == "crashed" else None
+        culprit = self.culprit if self.status == "crashed" else None
         self.history = remembered(self.history, Restarted(anyio.current_time(), cause, culprit))
 
     async def start(self, on_exit: Callable[[Exit], None]) -> BaseException | None:
         """Begin an incarnation; None when it is ready, otherwise what prevented that. Its exit is reported later.
 
+        What it answers is in no log yet: whoever began it has it now.
         Cancelled, the incarnation is given up, and has ended when this returns.
         """
         if self.generation and not isinstance(self.process, Cell):
@@ -162,9 +167,12 @@ class Child:
                 self.last_error = f"{type(error).__name__}: {error}"
             self.status = "stopped" if error is None else "crashed"
             self._ended.set()
+            asked = not began and not ready.done()
+            if error is not None and not asked:
+                self.report(error)
             if began:
                 on_exit(Exit(self, error, generation))
-            elif not ready.done():
+            elif asked:
                 ready.set_result(error or RuntimeError("ended before it was ready"))
 
     async def stop(self, *, for_good: bool) -> None:

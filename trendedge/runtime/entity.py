@@ -104,6 +104,7 @@ class Entity:
     async def run(self) -> None:
         """Serve one incarnation until stopped or passivated. Raises what `on_start` or `receive` raised."""
         structlog.contextvars.clear_contextvars()
+        self.crash_counts, self.culprit = True, None  # whatever the incarnation before it died of
         if not await self._due():
             return
         self.task, self._escalated = asyncio.current_task(), None

@@ -70,7 +70,8 @@ class Supervisor:
                         await self._stop_all([*self.children, *self._leaving], for_good=True)
                         tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
-            raise first_error(group) from None
+            error = first_error(group)
+            raise error from error.__cause__
         finally:
             self._tasks = None
             self.begun.set()
@@ -235,7 +236,6 @@ class Supervisor:
                 cause=repr(error),
                 restarts_in_period=recent,
                 backoff_s=round(delay_s, 3),
-                exc_info=child.unexplained(error),
             )
             affected = self._affected(child)
             await self._stop_all([other for other in affected if other is not child], for_good=False)
@@ -264,6 +264,7 @@ class Supervisor:
             with anyio.CancelScope() as self._starting:
                 error = await child.start(self._exits.put_nowait)
                 if error is not None and child in self.children:
+                    child.report(error)
                     return child, error
         self._starting = None
         return None
