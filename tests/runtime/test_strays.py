@@ -246,13 +246,14 @@ async def test_one_suspect_at_a_time_and_none_after_a_stop() -> None:
             begun.append(message)
             await gate.wait()
 
-    _, child = box(journal, Slow, mailbox=MailboxSpec(100, key=lambda text: text, drain=True))
+    ref, child = box(journal, Slow, mailbox=MailboxSpec(100, key=lambda text: text, drain=True))
     with anyio.fail_after(20):
         async with running(specs(child)) as root:
             await until(lambda: bool(begun))
             await anyio.wait_all_tasks_blocked()
             assert len(begun) == 1
             root.request_stop()
+            await until(lambda: ref.cell.stopping)
             gate.set()
     assert len(begun) == 1
     assert len(journal.entries) == 4

@@ -14,6 +14,7 @@ from trendedge.runtime import (
     ActorStopped,
     Backoff,
     ChildSpec,
+    Controls,
     Inspector,
     IntensityExceeded,
     MailboxSpec,
@@ -27,7 +28,7 @@ from trendedge.runtime import (
     Supervisor,
     SupervisorSpec,
 )
-from trendedge.runtime.simulation import Actors
+from trendedge.runtime.simulation import Actors, SimulatedLoop, simulate
 
 AT_ONCE = Backoff(first_s=0.0, jitter=0.0)
 
@@ -337,6 +338,98 @@ async def test_who_waits_for_a_retry_keeps_its_supervisor_from_nothing() -> None
             await until(lambda: root.children[1].generation == 2 and root.children[1].status == "running")
             assert [child.status for child in root.children] == ["running", "running"]
     assert life == ["patient started", "b started", "b started", "b stopped"]
+
+
+class HangsAgain(Probe):
+    """Is never ready a second time."""
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        if self.life.count(f"{self.name} started") > 1:
+            await anyio.sleep_forever()
+
+
+async def test_a_restart_that_hangs_keeps_its_supervisor_from_no_other_child() -> None:
+    life: list[str] = []
+    hangs = ChildSpec("a", lambda: HangsAgain("a", life), ActorRef[str]("a"))
+    other = probes("b", life)["b"]
+    with anyio.fail_after(20):
+        async with running(tree([hangs, other], Strategy.ONE_FOR_ONE)) as root:
+            await hangs.ref.tell("crash")
+            await until(lambda: life.count("a started") == 2)
+            await other.ref.tell("crash")
+            await until(lambda: life.count("b started") == 2)
+            await Controls(root).restart("root/b")
+            await root.start_child(probes("c", life)["c"])
+            assert [child.status for child in root.children] == ["restarting", "running", "running"]
+            refused = asyncio.create_task(Controls(root).restart("root/a"))
+            await anyio.lowlevel.checkpoint()
+    assert life == [
+        *("a started", "b started", "a started", "b started"),
+        *("b stopped", "b started", "c started", "c stopped", "b stopped"),
+    ]
+    with pytest.raises(ActorStopped):
+        await refused
+
+
+async def test_a_child_whose_restart_hangs_can_be_removed() -> None:
+    life: list[str] = []
+    hangs = ChildSpec("a", lambda: HangsAgain("a", life), ActorRef[str]("a"), shutdown_s=0.01)
+    with anyio.fail_after(20):
+        async with running(tree([hangs], Strategy.ONE_FOR_ONE)) as root:
+            await hangs.ref.tell("crash")
+            await until(lambda: life.count("a started") == 2)
+            await root.stop_child("a")
+            with pytest.raises(ActorStopped):
+                await hangs.ref.tell("anybody?")
+            assert (root.status, root.children) == ("running", [])
+
+
+async def test_more_restarts_than_the_intensity_end_it_also_while_a_restart_hangs() -> None:
+    life: list[str] = []
+    hangs = ChildSpec("a", lambda: HangsAgain("a", life), ActorRef[str]("a"))
+    other, third = probes("bc", life).values()
+    with anyio.fail_after(20), pytest.raises(IntensityExceeded):  # noqa: PT012 - it is the tree that raises
+        root = Supervisor(tree([hangs, other, third], Strategy.ONE_FOR_ONE, intensity=1))
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(root.run, lambda: None)
+                await until(lambda: root.status == "running")
+                await hangs.ref.tell("crash")
+                await until(lambda: life.count("a started") == 2)
+                await other.ref.tell("crash")
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
+    assert life[-1] == "c stopped"
+    assert {child.status for child in root.children} == {"stopped", "crashed"}
+
+
+def test_each_child_has_a_pause_of_its_own_before_its_restart() -> None:
+    """By the clock of a simulated loop: the pauses do not add up."""
+    started: list[tuple[str, float]] = []
+
+    class Clocked(Actor[str]):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        async def on_start(self) -> None:
+            started.append((self.name, round(anyio.current_time(), 3)))
+
+        async def receive(self, message: str) -> None:
+            raise ValueError(message)
+
+    async def main(_: SimulatedLoop) -> None:
+        refs = {name: ActorRef[str](name) for name in "ab"}
+        children = [ChildSpec(name, lambda name=name: Clocked(name), ref) for name, ref in refs.items()]  # type: ignore[misc]
+        spec = SupervisorSpec("root", children, backoff=Backoff(first_s=3.0, longest_s=3.0, jitter=0.0))
+        async with running(spec):
+            await refs["a"].tell("crash")
+            await anyio.sleep(2.0)
+            await refs["b"].tell("crash")
+            await anyio.sleep(10.0)
+
+    simulate(main)
+    assert started == [("a", 0.0), ("b", 0.0), ("a", 3.0), ("b", 5.0)]
 
 
 async def test_a_stop_gives_up_a_restart_that_hangs_and_begins_no_further_one() -> None:

@@ -1,7 +1,9 @@
 """Supervision as OTP defines it: ordered start, restart by strategy, bounded intensity, reverse stop, escalation."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,7 +46,10 @@ class Supervisor:
         """Removed, and perhaps not ended yet."""
         self._tasks: anyio.abc.TaskGroup | None = None
         """What runs beside the children."""
-        self._starting: anyio.CancelScope | None = None
+        self._starting: set[anyio.CancelScope] = set()
+        """Around the starts that are under way, but those of `start_child`."""
+        self._turns: dict[Child, deque[Exit | RestartOrder]] = {}
+        """What each child has still to come to, while it is restarted by itself."""
         self._stop = anyio.Event()
         self._exits: asyncio.Queue[Exit | RestartOrder] = asyncio.Queue()
 
@@ -81,8 +86,8 @@ class Supervisor:
         """Begin the orderly stop; a start that is under way is given up."""
         self._stop.set()
         self._exits.put_nowait(Exit(None, None))
-        if self._starting is not None:
-            self._starting.cancel()
+        for scope in self._starting:
+            scope.cancel()
 
     def terminate(self, cause: str | None) -> None:
         """It is not started again: settle what waits for its children. They have addresses from the beginning, so mail
@@ -109,9 +114,7 @@ class Supervisor:
 
     def _refuse_orders(self) -> None:
         while not self._exits.empty():
-            waiting = self._exits.get_nowait()
-            if isinstance(waiting, RestartOrder):
-                waiting.settled.set()
+            _refuse([self._exits.get_nowait()])
 
     def beside(self, work: Callable[[], Coroutine[Any, Any, None]], *, name: str) -> None:
         """Run work of a child beside its mailbox. It must not raise, and be cancelled by whoever began it.
@@ -182,36 +185,68 @@ class Supervisor:
         if child.dynamic and child in self.children:
             self.children.remove(child)
 
+    @contextmanager
+    def _given_up_at_the_stop(self) -> Iterator[None]:
+        """Around a start."""
+        with anyio.CancelScope() as scope:
+            self._starting.add(scope)
+            try:
+                yield
+            finally:
+                self._starting.remove(scope)
+
     async def _start_all(self) -> bool:
         for child in tuple(self.children):
             if child not in self.children:
                 continue
-            with anyio.CancelScope() as self._starting:
+            with self._given_up_at_the_stop():
                 error = await child.start(self._exits.put_nowait)
                 if error is not None:
                     raise StartFailed(child.path, error) from error
             if self._stop.is_set():
                 return False
-        self._starting = None
         return True
 
     async def _watch(self) -> None:
-        while True:
-            exit_ = await self._exits.get()
-            if isinstance(exit_, RestartOrder):
-                await self._obey(exit_)
-                continue
-            if self._stop.is_set():
-                return
-            child = exit_.child
-            if child is None or child.generation != exit_.generation or child not in self.children:
-                continue  # the end of an incarnation that was already replaced, or of a child that was removed
-            if self._restarts(child, exit_.error):
-                await self._restart(child, exit_.error)
-                continue
-            self._forget(child, exit_.error)
-            if child.spec.significant:
-                return
+        """Return at the stop, or when a significant child has ended."""
+        async with anyio.create_task_group() as restarts:
+            try:
+                while not self._stop.is_set():
+                    news = await self._exits.get()
+                    if news.child is None:
+                        continue
+                    if self.spec.strategy is not Strategy.ONE_FOR_ONE:
+                        await self._attend_to(news.child, news)
+                    elif news.child in self._turns:
+                        self._turns[news.child].append(news)
+                    else:
+                        self._turns[news.child] = deque([news])
+                        restarts.start_soon(self._take_turns, news.child, name=f"{news.child.path} restarts")
+            finally:
+                self.request_stop()  # also when it is too many restarts that end it: no other is begun
+
+    async def _take_turns(self, child: Child) -> None:
+        """Attend to one child beside the others: a start that hangs, or a pause, is no business of theirs."""
+        turns = self._turns[child]
+        try:
+            while turns:
+                await self._attend_to(child, turns.popleft())
+        finally:
+            del self._turns[child]
+            _refuse(turns)
+
+    async def _attend_to(self, child: Child, news: Exit | RestartOrder) -> None:
+        if isinstance(news, RestartOrder):
+            await self._obey(news)
+            return
+        if self._stop.is_set() or child.generation != news.generation or child not in self.children:
+            return  # it is over, or the end of an incarnation that was already replaced, or of a child that was removed
+        if self._restarts(child, news.error):
+            await self._restart(child, news.error)
+            return
+        self._forget(child, news.error)
+        if child.spec.significant:
+            self.request_stop()
 
     @staticmethod
     def _restarts(child: Child, error: BaseException | None) -> bool:
@@ -261,12 +296,11 @@ class Supervisor:
                 self._forget(child, None)  # stopped with the others: never is never
                 continue
             child.will_restart(cause if child is culprit else f"with {culprit.path}")
-            with anyio.CancelScope() as self._starting:
+            with self._given_up_at_the_stop():
                 error = await child.start(self._exits.put_nowait)
                 if error is not None and child in self.children:
                     child.report(error)
                     return child, error
-        self._starting = None
         return None
 
     async def _obey(self, order: RestartOrder) -> None:
@@ -320,6 +354,12 @@ class Supervisor:
             breaker=spec.breaker,
             supervisor=self,
         )
+
+
+def _refuse(waiting: Iterable[Exit | RestartOrder]) -> None:
+    for one in waiting:
+        if isinstance(one, RestartOrder):
+            one.settled.set()
 
 
 def _cause(error: BaseException | None) -> str:
