@@ -105,7 +105,8 @@ async def test_restarts_of_instances_are_remembered_with_their_key_and_the_last_
         mailbox=MailboxSpec(key=lambda text: text[-1]),
         retry=RetryPolicy(),
     )
-    async with running(SupervisorSpec("root", [child], intensity=50)) as root:
+    backoff = Backoff(first_s=0.001, longest_s=0.002)
+    async with running(SupervisorSpec("root", [child], intensity=50, backoff=backoff)) as root:
         for number in range(12):
             ref.tell_nowait(f"crash {number % 10}")
         await until(lambda: ref.cell.stats.restarts == 12)
@@ -113,7 +114,7 @@ async def test_restarts_of_instances_are_remembered_with_their_key_and_the_last_
     assert (actor["restarts"], len(actor["restart_history"])) == (12, 10)
     newest = actor["restart_history"][0]
     assert (newest["cause"], newest["message"]) == (f"ValueError: crash {newest['key']}", "str")
-    assert actor["intensity"] == {"restarts": 12, "allowed": 50, "period_s": 60.0, "next_backoff_s": None}
+    assert actor["intensity"] == {"restarts": 12, "allowed": 50, "period_s": 60.0, "next_backoff_s": 0.002}
 
 
 async def test_the_budget_of_restarts_is_shown_with_the_next_pause() -> None:

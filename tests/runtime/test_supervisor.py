@@ -432,6 +432,41 @@ def test_each_child_has_a_pause_of_its_own_before_its_restart() -> None:
     assert started == [("a", 0.0), ("b", 0.0), ("a", 3.0), ("b", 5.0)]
 
 
+@pytest.mark.parametrize(
+    ("retry_s", "starts_at"), [(0.0, [0, 1, 1, 1, 3]), (0.5, [0, 1, 1.5, 1.5, 3.5]), (4.0, [0, 4, 8, 8, 12])]
+)
+def test_a_keyed_instance_pauses_before_its_restart_and_a_retry_waits_no_longer_for_that(
+    retry_s: float, starts_at: list[float]
+) -> None:
+    """What is no more than a further crash over the same message pauses for its retry alone, as it does not count."""
+    starts: list[float] = []
+
+    class Clocked(Actor[str]):
+        async def on_start(self) -> None:
+            starts.append(round(anyio.current_time(), 3))
+
+        async def receive(self, message: str) -> None:
+            raise ValueError(message)
+
+    async def main(_: SimulatedLoop) -> None:
+        ref, mailbox = ActorRef[str]("a"), MailboxSpec(key=lambda _: "k", drain=True)
+        child = ChildSpec("a", Clocked, ref, mailbox=mailbox, retry=RetryPolicy((retry_s, retry_s)))
+        backoff = Backoff(first_s=1.0, longest_s=1000.0, jitter=0.0)
+        async with running(SupervisorSpec("root", [child], backoff=backoff)):
+            await ref.tell("1")
+            await anyio.sleep(0.25)
+            await ref.tell("2")
+            await anyio.sleep(20.0)
+            await ref.tell("3")
+            await anyio.sleep(0.25)
+            stop_asked_at = anyio.current_time()
+        starts.append(round(anyio.current_time() - stop_asked_at, 3))
+
+    simulate(main)
+    assert starts[:5] == starts_at
+    assert starts[-1] <= 2 * retry_s  # the stop drained, and paused for retries alone
+
+
 async def test_a_stop_gives_up_a_restart_that_hangs_and_begins_no_further_one() -> None:
     life: list[str] = []
 

@@ -134,6 +134,7 @@ class Cell:
         self.stopping = True
         self._stop.set()
         for entity in list(self.entities.values()):
+            entity.not_before = 0.0  # a stop waits for no pause before a restart
             entity.wake()
 
     def _ending(self) -> bool:
@@ -582,10 +583,12 @@ class Cell:
         self.stats.history = remembered(self.stats.history, restart)
         if entity.crash_counts:
             try:
-                self.intensity.record(self.path, entity.name, self.now())
+                recent = self.intensity.record(self.path, entity.name, self.now())
             except IntensityExceeded:
                 self._tasks = None  # the group ends with this: mail that comes now is for the next incarnation
                 raise
+            if not self.stopping:
+                entity.not_before = self.now() + self.supervisor.spec.backoff.delay_s(recent)
 
     def _admit_all(self, envelopes: Sequence[Envelope]) -> None:
         """What the journal gave has a place, full or not."""

@@ -55,7 +55,8 @@ class Entity:
         self.cell = cell
         self.key = key
         self.not_before = 0.0
-        """Event loop time before which no incarnation is to begin: `on_start` finds an outage."""
+        """Event loop time before which no incarnation is to begin: `on_start` found an outage, or a keyed instance has
+        crashed."""
         self.mail = NO_MAIL
         self.crash_counts = True
         """Whether the last crash counts towards the intensity: a message counts once, however often it kills."""

@@ -147,8 +147,8 @@ def _cell(cell: Cell, child: Child, now: _Now) -> Facts:
         ],
         "handling": _handling(cell, now),
     }
-    if cell.spec.key is not None:  # it supervises its instances itself; what delays them is the retry policy
-        facts["intensity"] = _budget(cell.intensity, None, now)
+    if cell.spec.key is not None:  # it supervises its instances itself
+        facts["intensity"] = _budget(cell.intensity, cell.supervisor.spec.backoff, now)
     return facts
 
 
@@ -183,14 +183,14 @@ def _handling(cell: Cell, now: _Now) -> Facts | None:
     }
 
 
-def _budget(intensity: Intensity, backoff: Backoff | None, now: _Now) -> Facts:
+def _budget(intensity: Intensity, backoff: Backoff, now: _Now) -> Facts:
     """Restarts that were counted, of how many, within how long; and the pause before the next one."""
     recent = intensity.recent(now.loop)
     return {
         "restarts": recent,
         "allowed": intensity.intensity,
         "period_s": intensity.period_s,
-        "next_backoff_s": None if backoff is None else backoff.nominal_s(recent + 1),
+        "next_backoff_s": backoff.nominal_s(recent + 1),
     }
 
 

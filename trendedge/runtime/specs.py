@@ -46,7 +46,7 @@ class Backoff:
 
     def nominal_s(self, restarts: int) -> float:
         """As `delay_s`, without the jitter."""
-        return min(self.longest_s, self.first_s * math.pow(2, restarts - 1))
+        return min(self.longest_s, self.first_s * math.pow(2, min(restarts - 1, 64)))  # a float ends at 2 ** 1024
 
     def delay_s(self, restarts: int) -> float:
         """Seconds to wait before the `restarts`-th restart (from 1) within the period."""
