@@ -1,5 +1,6 @@
 """The circuit breaker: when it opens, what waits behind it, and how it closes."""
 
+import anyio
 import pytest
 
 from tests.runtime.support import MemoryJournal, running, until
@@ -10,8 +11,10 @@ from trendedge.runtime import (
     BreakerSpec,
     BreakerState,
     ChildSpec,
+    Controls,
     Durability,
     DurableRef,
+    Inspector,
     MailboxSpec,
     RetryPolicy,
     SupervisorSpec,
@@ -150,3 +153,15 @@ async def test_what_waits_behind_an_open_breaker_at_the_stop_stays_in_the_journa
         await until(lambda: len(tried) == 3)
     assert list(journal.entries.values()) == [b"a1"]
     assert journal.dead == []
+
+
+async def test_an_open_breaker_outlives_the_restart_of_its_supervisor() -> None:
+    ref, journal, tried = DurableRef[str]("depends"), MemoryJournal(), list[str]()
+    spec = child(ref, journal, Depends({"a"}, tried), open_s=600)
+    async with running(SupervisorSpec("root", [tree(spec)])) as root:
+        await ref.tell("a1")
+        await until(lambda: len(tried) == 3)
+        await Controls(root).restart("root/root")
+        await anyio.wait_all_tasks_blocked()
+        assert [one["state"] for one in Inspector(root).breakers()] == ["open"]
+    assert len(tried) == 3

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -15,6 +15,7 @@ from trendedge.runtime import (
     ActorStopped,
     Backoff,
     ChildSpec,
+    Controls,
     DuplicateChild,
     Durability,
     DurableRef,
@@ -24,6 +25,7 @@ from trendedge.runtime import (
     Restart,
     RetryPolicy,
     StartFailed,
+    Supervisor,
     SupervisorSpec,
     Terminated,
     Timer,
@@ -79,7 +81,7 @@ def puppet(ref: ActorRef[Any], life: list[str], mailbox: MailboxSpec | None = No
     return ChildSpec("puppet", lambda: Puppet(life), ref, mailbox=mailbox or MailboxSpec())
 
 
-def tree(*children: ChildSpec[Any], intensity: int = 20) -> SupervisorSpec:
+def tree(*children: ChildSpec[Any] | SupervisorSpec, intensity: int = 20) -> SupervisorSpec:
     return SupervisorSpec("root", children, backoff=AT_ONCE, intensity=intensity)
 
 
@@ -201,6 +203,48 @@ async def test_the_watcher_hears_of_an_end_for_good_and_not_of_a_restart() -> No
         assert life == ["Terminated(path='root/a', cause=None)"]
         await tell_to(ref, lambda self: self.context.watch(child))  # it is dead already
         await until(lambda: len(life) == 2)
+
+
+async def test_the_restart_of_the_supervisor_of_who_is_watched_is_no_death_either() -> None:
+    """Neither by order nor after too many crashes, and the watch goes on. Who is in no spec does not come back."""
+    ref, life = ActorRef[Any]("puppet"), list[str]()
+    refs = {name: ActorRef[str](name) for name in ("a", "added")}
+    specs = {name: ChildSpec(name, lambda: Named("", []), ref) for name, ref in refs.items()}
+    inner = SupervisorSpec("inner", [SupervisorSpec("inmost", [specs["a"]], intensity=0)], backoff=AT_ONCE)
+    async with running(tree(puppet(ref, life), inner)) as root:
+
+        def inmost() -> Supervisor:
+            nested: Any = root.children[1].process
+            return cast("Supervisor", nested.children[0].process)
+
+        await inmost().start_child(specs["added"])
+        for watched in refs.values():
+            await tell_to(ref, lambda self, watched=watched: self.context.watch(watched))  # type: ignore[misc]
+        await Controls(root).restart("root/inner")
+        await until(lambda: bool(life))
+        assert life == ["Terminated(path='root/inner/inmost/added', cause=None)"]
+        before = inmost()
+        await refs["a"].tell("crash")
+        await until(lambda: inmost() is not before and inmost().status == "running")
+        assert len(life) == 1
+        await root.stop_child("inner")
+        await until(lambda: len(life) == 2)
+    assert life[1] == "Terminated(path='root/inner/inmost/a', cause=None)"
+
+
+async def test_who_has_ended_for_good_and_is_started_again_is_watched_as_any_other() -> None:
+    ref, child, life = ActorRef[Any]("puppet"), ActorRef[str]("a"), list[str]()
+    spec = ChildSpec("a", lambda: Named("", []), child, restart=Restart.TEMPORARY)
+    inner = SupervisorSpec("inner", [spec])
+    async with running(tree(puppet(ref, life), inner)) as root:
+        for path in ("root/inner/a", "root/inner"):
+            await child.tell("crash")
+            await until(lambda: child.cell.closed)
+            await Controls(root).restart(path)
+            await tell_to(ref, lambda self: self.context.watch(child))
+            await anyio.wait_all_tasks_blocked()
+            assert life == []
+            await tell_to(ref, lambda self: self.context.unwatch(child))
 
 
 async def test_the_death_notice_names_the_cause_and_comes_to_no_one_who_has_unwatched() -> None:

@@ -160,6 +160,28 @@ async def test_a_nested_supervisor_that_gives_up_is_restarted_by_its_parent() ->
         assert root.children[0].generation == 2
 
 
+async def test_what_is_known_of_an_actor_outlives_the_restart_of_its_supervisor() -> None:
+    child = ChildSpec("a", lambda: Probe("a", []), ActorRef[str]("a"))
+    inner = SupervisorSpec("inner", [child], intensity=1, backoff=AT_ONCE)
+    async with running(tree([inner], Strategy.ONE_FOR_ONE)) as root:
+        await child.ref.tell("well")
+        for _ in range(2):
+            await child.ref.tell("crash")
+        await until(lambda: root.children[0].restarts == 1 and root.children[0].status == "running")
+        nested, actor = Inspector(root).find("root/inner"), Inspector(root).find("root/inner/a")
+    assert nested is not None
+    assert actor is not None
+    assert [(one["cause"].partition(":")[0], one["message"]) for one in nested["restart_history"]] == [
+        ("IntensityExceeded", "str")
+    ]
+    assert [(one["cause"], one["message"]) for one in actor["restart_history"]] == [
+        ("with root/inner", None),
+        ("ValueError: crash", "str"),
+    ]
+    assert (actor["handled"], actor["failed"], actor["restarts"], actor["incarnation"]) == (1, 2, 2, 3)
+    assert actor["last_error"] == "str: ValueError: crash"
+
+
 async def test_a_child_that_overruns_its_shutdown_is_cancelled() -> None:
     ended: list[str] = []
 

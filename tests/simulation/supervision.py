@@ -74,6 +74,8 @@ class Line:
     """When the cell itself was started."""
     active: Counter[str | None] = field(default_factory=Counter)
     """Handlers at work, by key."""
+    inherits_breakers: bool = False
+    """From the cell in whose place it was put: it may have to wait from the beginning, and who waits is ready."""
 
 
 class WatchedRef(ActorRef[Job]):
@@ -89,6 +91,7 @@ class WatchedRef(ActorRef[Job]):
     def bind(self, cell: Cell) -> None:
         super().bind(cell)
         line, put, run = Line(cell), cell.put_nowait, cell.run
+        line.inherits_breakers = bool(cell.breakers.by_key)
         self._world.lines.append(line)
 
         def put_nowait(message: Job, *rest: Any) -> None:

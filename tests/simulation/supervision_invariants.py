@@ -24,11 +24,20 @@ def check(world: World) -> None:
 
 def conserved(world: World) -> Iterator[str]:
     """Accepted = handled + dropped + expired + given up + waiting."""
+    for lines in actors(world):
+        stats = lines[0].cell.stats
+        known = stats.handled + stats.dropped + stats.expired + stats.buried + sum(line.cell.depth for line in lines)
+        accepted = sum(len(line.accepted) for line in lines)
+        if known != accepted:
+            yield f"{lines[0].cell.path} took {accepted} and knows of {known}: {stats}"
+
+
+def actors(world: World) -> list[list[Line]]:
+    """The cells of each actor: a restart of its supervisor puts another in its place, which goes on counting."""
+    by_stats: dict[int, list[Line]] = defaultdict(list)
     for line in world.lines:
-        stats = line.cell.stats
-        known = stats.handled + stats.dropped + stats.expired + stats.buried + line.cell.depth
-        if known != len(line.accepted):
-            yield f"{line.cell.path} took {len(line.accepted)} and knows of {known}: {stats}"
+        by_stats[id(line.cell.stats)].append(line)
+    return list(by_stats.values())
 
 
 def asks_settle(world: World) -> Iterator[str]:
@@ -56,16 +65,17 @@ def in_order(world: World) -> Iterator[str]:
 
 def tried_as_declared(world: World) -> Iterator[str]:
     """What always fails is tried as often as declared and no more; nothing else is given up."""
-    for line in world.lines:
-        tries = Counter(line.begun)
-        hopeless = {job.number for job in line.accepted if job.behaviour == "crash"}
+    for lines in actors(world):
+        cell = lines[0].cell
+        tries = Counter(number for line in lines for number in line.begun)
+        hopeless = {job.number for line in lines for job in line.accepted if job.behaviour == "crash"}
         for number in sorted(hopeless):
             if tries[number] > len(DELAYS_S) + 1:
-                yield f"{line.cell.path} tried {number} {tries[number]} times"
-        if line.cell.spec.key is None:  # a keyed instance that dies at its start is charged to the message
+                yield f"{cell.path} tried {number} {tries[number]} times"
+        if cell.spec.key is None:  # a keyed instance that dies at its start is charged to the message
             given_up = sum(tries[number] > len(DELAYS_S) for number in hopeless)
-            if line.cell.stats.buried != given_up:
-                yield f"{line.cell.path} gave up {line.cell.stats.buried}, of which {given_up} were hopeless"
+            if cell.stats.buried != given_up:
+                yield f"{cell.path} gave up {cell.stats.buried}, of which {given_up} were hopeless"
 
 
 def within_intensity(world: World) -> Iterator[str]:
@@ -108,7 +118,7 @@ def started_in_order(world: World) -> Iterator[str]:
         first.setdefault((what, id(line.cell)), place)
     for elder, younger in siblings(world):
         began = first.get(("started", id(younger.cell)))
-        if began is not None and first.get(("ready", id(elder.cell)), began) >= began:
+        if began is not None and not elder.inherits_breakers and first.get(("ready", id(elder.cell)), began) >= began:
             yield f"{younger.cell.path} was started before {elder.cell.path} was ready"
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.simulation.supervision import World
-from tests.simulation.supervision_invariants import check
+from tests.simulation.supervision_invariants import actors, check
 from tests.simulation.trading import Report, explore
 from trendedge.runtime import ChildSpec
 from trendedge.runtime.simulation import SimulatedLoop
@@ -19,8 +19,8 @@ def run_tree(
         world = World(loop, change)
         await world.run()
         check(world)
-        for line in world.lines:
-            stats = line.cell.stats
+        for lines in actors(world):
+            stats = lines[0].cell.stats
             for what, times in (("expired", stats.expired), ("dropped", stats.dropped), ("given up", stats.buried)):
                 loop.trace.counts[what] += times
 

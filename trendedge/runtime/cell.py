@@ -170,6 +170,16 @@ class Cell:
             self.watchers.revive()
             self._stop = Latch()
 
+    def succeed(self, former: "Cell") -> None:
+        """Take the place of the actor's cell below a supervisor that was restarted: what is known of it stays known."""
+        self.suspended = former.suspended
+        self.stats = former.stats
+        self.breakers = former.breakers
+        self.watchers = former.watchers
+        self.watchers.revive()
+        if self.log is not None and former.log is not None and self.log.is_of_the_same(former.log):
+            self.log = former.log  # it knows what is still to be settled, buried and answered
+
     def terminate(self, cause: str | None) -> None:
         """The actor has ended for good: close, and tell who watches."""
         self.close()
@@ -184,12 +194,6 @@ class Cell:
                     self.entities[key].wake()
                 return True
         return False
-
-    def succeed(self, other: "Cell") -> None:
-        """Take the place of the cell that the same address had: its supervisor was restarted."""
-        self.suspended = other.suspended
-        if self.log is not None and other.log is not None and self.log.is_of_the_same(other.log):
-            self.log = other.log  # it knows what is still to be settled, buried and answered
 
     def suspend(self) -> None:
         """Take no further message, until `resume`; through restarts."""

@@ -26,8 +26,17 @@ class Process(Protocol):
         """Run one incarnation: call `on_ready` once, return when stopped, raise when crashed."""
         ...
 
+    @property
+    def culprit(self) -> str | None:
+        """Type of the message over which it crashed last; None when it was none."""
+        ...
+
     def request_stop(self) -> None:
         """Ask the incarnation to end in good order."""
+        ...
+
+    def close(self) -> None:
+        """It has ended, or never began, and is perhaps started again: settle whatever waits for an answer."""
         ...
 
     def terminate(self, cause: str | None) -> None:
@@ -37,6 +46,8 @@ class Process(Protocol):
 
 class ServiceProcess:
     """Runs a service: a new object for each incarnation."""
+
+    culprit = None
 
     def __init__(self, path: str, start: Callable[[], Service]) -> None:
         self._path = path
@@ -57,8 +68,11 @@ class ServiceProcess:
         if self._context is not None:
             self._context.stopping.set()
 
+    def close(self) -> None:
+        """As `Process.close`: nobody waits for a service."""
+
     def terminate(self, cause: str | None) -> None:
-        """As `Process.terminate`: nobody waits for a service."""
+        """As `Process.terminate`: nobody watches a service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +87,34 @@ class Exit:
 class Child:
     """The supervisor's record of one child."""
 
-    def __init__(self, spec: Spec, path: str, make: Callable[[], Process], *, kind: str) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        path: str,
+        make: Callable[[Process | None], Process],
+        *,
+        kind: str,
+        former: "Child | None" = None,
+    ) -> None:
+        """:param make: is given the process that had the place before
+        :param former: the record of this child below the supervisor that was restarted
+        """
         self.spec = spec
         self.path = path
         self.kind = kind
         self.status = "stopped"
-        self.restarts = 0
-        self.history: History | None = None
+        self.restarts: int = 0 if former is None else former.restarts
+        self.history: History | None = None if former is None else former.history
         """The last of them; None before the first."""
-        self.generation = 0
+        self.generation: int = 0 if former is None else former.generation
         """Counts incarnations, from 1."""
-        self.last_error: str | None = None
+        self.last_error: str | None = None if former is None else former.last_error
         self.dynamic = False
         """Added to a running supervisor: it is forgotten once it has ended for good."""
-        self.process: Process = make()
+        self.process: Process = make(None if former is None else former.process)
         self._make = make
+        self._begun = False
+        """That process has been run."""
         self._task: asyncio.Task[None] | None = None
         """Kept here: the event loop itself forgets a task that nobody holds."""
         self._scope = anyio.CancelScope()
@@ -101,7 +128,7 @@ class Child:
     @property
     def culprit(self) -> str | None:
         """Type of the message over which it crashed last; None when it was none."""
-        return self.process.culprit if isinstance(self.process, Cell) else None
+        return self.process.culprit
 
     def report(self, error: BaseException) -> None:
         """Log a crash with its traceback, unless that was done where it happened: in a handler, or below."""
@@ -120,10 +147,11 @@ class Child:
         What it answers is in no log yet: whoever began it has it now.
         Cancelled, the incarnation is given up, and has ended when this returns.
         """
-        if self.generation and not isinstance(self.process, Cell):
-            self.process = self._make()  # a cell keeps its mail over restarts; nothing else keeps anything
-        elif isinstance(self.process, Cell):
-            self.process.reopen()
+        if isinstance(self.process, Cell):
+            self.process.reopen()  # it keeps its mail over restarts
+        elif self._begun:
+            self.process = self._make(self.process)
+        self._begun = True
         self.generation += 1
         self.status = "starting" if self.generation == 1 else "restarting"
         scope, ended = self._scope, self._ended = anyio.CancelScope(), Latch()
@@ -197,7 +225,7 @@ class Child:
                 await self._ended.wait()
         if for_good:
             self.terminate(None)
-        elif isinstance(self.process, Cell):
+        else:
             self.process.close()
 
     def terminate(self, error: BaseException | None) -> None:

@@ -41,14 +41,7 @@ class _Address:
 
     def bind(self, cell: "Cell") -> None:
         """Point the address at the cell that hosts the actor. A supervisor does this each time it is made."""
-        if self._cell is not None:
-            cell.succeed(self._cell)
         self._cell = cell
-
-    @property
-    def suspended(self) -> bool:
-        """Whether the actor takes no message until somebody ends its suspension; False before it was first hosted."""
-        return self._cell is not None and self._cell.suspended
 
     @property
     def cell(self) -> "Cell":

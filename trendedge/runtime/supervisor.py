@@ -12,12 +12,14 @@ import anyio.abc
 import structlog
 
 from trendedge.runtime.cell import Cell, first_error
-from trendedge.runtime.child import Child, Exit, ServiceProcess
-from trendedge.runtime.errors import ActorStopped, DuplicateChild, StartFailed, UnknownChild
+from trendedge.runtime.child import Child, Exit, Process, ServiceProcess
+from trendedge.runtime.errors import ActorStopped, DuplicateChild, IntensityExceeded, StartFailed, UnknownChild
 from trendedge.runtime.intensity import Intensity
 from trendedge.runtime.specs import ChildSpec, Restart, ServiceSpec, Spec, Strategy, SupervisorSpec
 
 log = structlog.get_logger("trendedge.runtime")
+
+KINDS = {ChildSpec: "actor", ServiceSpec: "service", SupervisorSpec: "supervisor"}
 
 
 @dataclass(eq=False, slots=True)
@@ -32,12 +34,28 @@ class RestartOrder:
 class Supervisor:
     """Runs the children of one `SupervisorSpec`. `run` returns after a stop and raises when it gives up."""
 
-    def __init__(self, spec: SupervisorSpec, *, parent: str = "", path: str | None = None) -> None:
+    def __init__(
+        self,
+        spec: SupervisorSpec,
+        *,
+        parent: str = "",
+        path: str | None = None,
+        former: "Supervisor | None" = None,
+    ) -> None:
+        """:param parent: path of its own supervisor, which says whether its end is one for good
+        :param former: the one that this one takes the place of, with all that is known of its children
+        """
         self.spec = spec
+        self._nested = bool(parent)
         self.path = path or (f"{parent}/{spec.id}" if parent else spec.id)
         self.intensity = Intensity(spec.intensity, spec.period_s)
-        self.children: list[Child] = [self._child(child) for child in spec.children]
+        known = [] if former is None else former.children
+        self.children: list[Child] = [
+            self._child(child, next((one for one in known if one.spec is child), None)) for child in spec.children
+        ]
         self.status = "starting"
+        self.culprit: str | None = None
+        """Type of the message over which the last of too many restarts was; None when it was none."""
         self.begun = anyio.Event()
         """Set when all children were ready for the first time, or `run` is over."""
         self.ended = anyio.Event()
@@ -72,7 +90,8 @@ class Supervisor:
                     self.status = "stopping"
                     self._refuse_orders()
                     with anyio.CancelScope(shield=True):
-                        await self._stop_all([*self.children, *self._leaving], for_good=True)
+                        await self._stop_all([*self.children, *self._leaving], for_good=not self._nested)
+                        self._let_go()
                         tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             error = first_error(group)
@@ -89,10 +108,21 @@ class Supervisor:
         for scope in self._starting:
             scope.cancel()
 
-    def terminate(self, cause: str | None) -> None:
-        """It is not started again: settle what waits for its children. They have addresses from the beginning, so mail
-        may wait for them even when it was never started.
+    def _let_go(self) -> None:
+        """Those who are in no spec do not come back with a restart."""
+        for child in [*self.children, *self._leaving]:
+            if child.dynamic or child not in self.children:
+                child.terminate(None)
+
+    def close(self) -> None:
+        """As `Process.close`. Its children have addresses from the beginning, so mail may wait for them even when it
+        was never started.
         """
+        for child in self.children:
+            child.process.close()
+
+    def terminate(self, cause: str | None) -> None:
+        """As `Process.terminate`, and as in `close` for those who were never started."""
         for child in self.children:
             child.process.terminate(cause)
 
@@ -200,6 +230,8 @@ class Supervisor:
             if child not in self.children:
                 continue
             with self._given_up_at_the_stop():
+                if child.generation:
+                    child.will_restart(f"with {self.path}")
                 error = await child.start(self._exits.put_nowait)
                 if error is not None:
                     raise StartFailed(child.path, error) from error
@@ -263,7 +295,7 @@ class Supervisor:
         while True:
             recent = 1
             if child.crash_counts:
-                recent = self.intensity.record(self.path, child.path, anyio.current_time())
+                recent = self._count(child)
             delay_s = self.spec.backoff.delay_s(max(recent, 1))
             log.error(
                 "restarting",
@@ -282,6 +314,13 @@ class Supervisor:
             if failed is None:
                 return
             child, error = failed
+
+    def _count(self, child: Child) -> int:
+        try:
+            return self.intensity.record(self.path, child.path, anyio.current_time())
+        except IntensityExceeded:
+            self.culprit = child.culprit
+            raise
 
     async def _start_again(
         self, children: Sequence[Child], culprit: Child, cause: str
@@ -331,17 +370,23 @@ class Supervisor:
         for child in reversed(children):
             await child.stop(for_good=for_good)
 
-    def _child(self, spec: Spec) -> Child:
+    def _child(self, spec: Spec, former: Child | None = None) -> Child:
         path = f"{self.path}/{spec.id}"
-        match spec:
-            case SupervisorSpec():
-                return Child(spec, path, lambda: Supervisor(spec, parent=self.path), kind="supervisor")
-            case ServiceSpec():
-                return Child(spec, path, lambda: ServiceProcess(path, spec.start), kind="service")
-            case ChildSpec():
-                cell = self._cell(spec, path)
-                spec.ref.bind(cell)
-                return Child(spec, path, lambda: cell, kind="actor")
+
+        def make(before: Process | None) -> Process:
+            match spec:
+                case SupervisorSpec():
+                    return Supervisor(spec, parent=self.path, former=before if isinstance(before, Supervisor) else None)
+                case ServiceSpec():
+                    return ServiceProcess(path, spec.start)
+                case ChildSpec():
+                    cell = self._cell(spec, path)
+                    if isinstance(before, Cell):
+                        cell.succeed(before)
+                    spec.ref.bind(cell)
+                    return cell
+
+        return Child(spec, path, make, kind=KINDS[type(spec)], former=former)
 
     def _cell(self, spec: ChildSpec[Any], path: str) -> Cell:
         return Cell(

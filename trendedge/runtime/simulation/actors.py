@@ -201,9 +201,7 @@ class Actors:
         self._life.process.kill()
         self._begin()
         for make in self._specs:
-            spec = make()
-            spec.ref.cell.suspended = False  # the next process knows nothing of that
-            self._start(spec)
+            self._start(make())
 
     def stop(self) -> None:
         """SIGTERM: stop all in good order, the last one first.
