@@ -261,6 +261,35 @@ async def test_the_death_notice_names_the_cause_and_comes_to_no_one_who_has_unwa
     assert life == ["Terminated(path='root/b', cause='ValueError: told to')", "stopped"]
 
 
+async def test_an_instance_that_watches_is_not_passivated_before_it_hears_of_the_end() -> None:
+    ref, child, life = ActorRef[Any]("puppet"), ActorRef[str]("a"), list[str]()
+    mailbox = MailboxSpec(key=lambda _: "k", idle_s=0.005)
+    spec = ChildSpec("a", lambda: Named("a", []), child)
+    async with running(tree(puppet(ref, life, mailbox), SupervisorSpec("inner", [spec]))) as root:
+        await tell_to(ref, lambda self: self.context.watch(child))
+        await Controls(root).restart("root/inner")
+        await anyio.sleep(0.03)
+        assert life == []
+        await root.stop_child("inner")
+        await until(lambda: len(life) == 2)  # and idle it goes
+        await tell_to(ref, lambda self: self.context.watch(child))
+        await until(lambda: len(life) == 4)
+    assert life == 2 * ["Terminated(path='root/inner/a', cause=None)", "stopped"]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_an_instance_that_watches_no_more_is_idle(restarted: bool) -> None:
+    ref, child, life = ActorRef[Any]("puppet"), ActorRef[str]("a"), list[str]()
+    mailbox = MailboxSpec(key=lambda _: "k", idle_s=0.005)
+    spec = ChildSpec("a", lambda: Named("a", []), child)
+    async with running(tree(puppet(ref, life, mailbox), SupervisorSpec("inner", [spec]))) as root:
+        await tell_to(ref, lambda self: self.context.watch(child))
+        if restarted:
+            await Controls(root).restart("root/inner")
+        await tell_to(ref, lambda self: self.context.unwatch(child))
+        await until(lambda: life == ["stopped"])
+
+
 # -- timers -----------------------------------------------------------------------------------------------------
 
 

@@ -10,10 +10,10 @@ from trendedge.runtime.journal import Announcement
 if TYPE_CHECKING:
     import anyio
 
-    from trendedge.runtime.cell import Cell
     from trendedge.runtime.entity import Entity
     from trendedge.runtime.ref import ActorRef, DurableRef
     from trendedge.runtime.specs import Spec
+    from trendedge.runtime.watchers import Watchers
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Context:
         self._host = host
         # None until they are used: ten thousand idle actors should not hold forty thousand empty sets.
         self._timers: set[Timer] | None = None
-        self._watched: list[Cell] | None = None
+        self._watched: set[Watchers] | None = None
         self._pipes: set[anyio.CancelScope] | None = None
         self.announcements: list[Announcement] | None = None
 
@@ -129,17 +129,24 @@ class Context:
 
         :raises ActorStopped: no supervisor has ever known this address
         """
-        cell = ref.cell
+        watchers = ref.cell.watchers
         if self._watched is None:
-            self._watched = []
-        self._watched.append(cell)
-        cell.watchers.add(self, lambda notice: self._host.deliver(notice, self))
+            self._watched = set()
+        self._watched.add(watchers)
+
+        def notify(notice: Terminated) -> None:
+            if self._watched is not None:
+                self._watched.discard(watchers)
+            self._host.deliver(notice, self)
+
+        watchers.add(self, notify)
 
     def unwatch(self, ref: "ActorRef[Any] | DurableRef[Any]") -> None:
         """Get no death notice of that actor any more."""
-        if self._watched is not None and ref.cell in self._watched:
-            self._watched.remove(ref.cell)
-            ref.cell.watchers.remove(self)
+        watchers = ref.cell.watchers
+        if self._watched is not None and watchers in self._watched:
+            self._watched.remove(watchers)
+            watchers.remove(self)
 
     async def spawn(self, spec: "Spec") -> None:
         """Start a child of this incarnation; returns when the child is ready, and `spec.ref` reaches it then.
@@ -177,8 +184,8 @@ class Context:
 
     @property
     def expects_mail(self) -> bool:
-        """A timer or piped work is under way: this incarnation is not idle."""
-        return bool(self._pipes) or any(timer.pending for timer in self._timers or ())
+        """A timer, a watch or piped work is under way: this incarnation is not idle."""
+        return bool(self._pipes or self._watched) or any(timer.pending for timer in self._timers or ())
 
     # -- the message in hand ------------------------------------------------------------------------------------
 
@@ -215,8 +222,8 @@ class Context:
         self.ended = True
         for timer in self._timers or ():
             timer.cancel()
-        for cell in self._watched or ():
-            cell.watchers.remove(self)
+        for watchers in self._watched or ():
+            watchers.remove(self)
         for scope in tuple(self._pipes or ()):
             scope.cancel()
         self._timers = self._watched = None

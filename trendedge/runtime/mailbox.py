@@ -38,7 +38,8 @@ class MailboxSpec:
     coalesce: Callable[[Any], Hashable] | None = None
     """What makes two messages one, with COALESCE: only the latest of them is of interest."""
     idle_s: float = 300.0
-    """A keyed instance without mail for this long is passivated: its state is dropped, the next message reloads it."""
+    """A keyed instance without mail for this long is passivated: its state is dropped, the next message reloads it.
+    Who has a timer, a watch, piped work or children under way is not idle."""
     drain: bool = False
     """At an orderly stop, handle what is waiting (within the child's `shutdown_s`) instead of leaving it."""
 
