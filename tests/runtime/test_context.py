@@ -24,6 +24,9 @@ from trendedge.runtime import (
     Request,
     Restart,
     RetryPolicy,
+    Service,
+    ServiceContext,
+    ServiceSpec,
     StartFailed,
     Supervisor,
     SupervisorSpec,
@@ -139,6 +142,33 @@ async def test_a_child_that_crashes_is_restarted_and_one_that_crashes_too_often_
             == "IntensityExceeded: root/puppet: 6 restarts within 60 s, the last by root/puppet/a"
         )
         assert await tell_to(ref, lambda _: "still here") == "still here"
+
+
+async def test_a_significant_child_that_ends_crashes_its_parent() -> None:
+    ref, life = ActorRef[Any]("puppet"), list[str]()
+    gate = anyio.Event()
+
+    class Brief(Service):
+        async def run(self, context: ServiceContext) -> None:
+            context.started()
+            await gate.wait()
+
+    async def spawn(self: Puppet) -> None:
+        await self.context.spawn(ChildSpec("a", lambda: Named("a", life), ActorRef[str]("a")))
+        await self.context.spawn(ServiceSpec("brief", Brief, restart=Restart.TEMPORARY, significant=True))
+
+    with anyio.fail_after(20):
+        async with running(tree(puppet(ref, life))) as root:
+            await tell_to(ref, spawn)
+            gate.set()
+            await until(lambda: root.children[0].restarts == 1 and root.children[0].status == "running")
+            history = root.children[0].history or ()
+            assert [one.cause for one in history] == [
+                "SignificantChildEnded: root/puppet/brief: has ended, and was significant"
+            ]
+            gate = anyio.Event()
+            await tell_to(ref, spawn)
+    assert life == ["a started", "a stopped", "a started", "a stopped", "stopped"]
 
 
 async def test_a_child_that_does_not_start_and_a_second_of_the_same_id_are_errors_of_the_spawn() -> None:

@@ -115,11 +115,12 @@ async def test_more_restarts_than_the_intensity_stop_the_tree_and_fail_upwards()
         except IntensityExceeded as error:
             failure.append(error)
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(run)
-        await anyio.wait_all_tasks_blocked()
-        for _ in range(3):
-            await crash(children["a"], life)
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run)
+            await anyio.wait_all_tasks_blocked()
+            for _ in range(3):
+                await crash(children["a"], life)
     assert str(failure[0]) == "root: 3 restarts within 60 s, the last by root/a"
     assert life == ["b stopped"]
 
@@ -144,7 +145,7 @@ async def test_a_child_that_fails_to_start_fails_the_start_and_stops_those_befor
             raise OSError("port in use")
 
     children: list[ChildSpec[str] | ServiceSpec] = [*probes("a", life).values(), ServiceSpec("front", Broken)]
-    with pytest.raises(StartFailed, match="root/front: did not start: OSError: port in use"):
+    with anyio.fail_after(20), pytest.raises(StartFailed, match="root/front: did not start: OSError: port in use"):
         await Supervisor(tree(children, Strategy.ONE_FOR_ONE)).run(lambda: None)
     assert life == ["a started", "a stopped"]
 
@@ -273,7 +274,8 @@ async def test_a_significant_child_that_ends_takes_its_supervisor_with_it() -> N
 
     life: list[str] = []
     brief = ServiceSpec("brief", Brief, restart=Restart.TEMPORARY, significant=True)
-    await Supervisor(tree([*probes("a", life).values(), brief], Strategy.ONE_FOR_ONE)).run(lambda: None)
+    with anyio.fail_after(20):
+        await Supervisor(tree([*probes("a", life).values(), brief], Strategy.ONE_FOR_ONE)).run(lambda: None)
     assert life == ["a started", "a stopped"]
 
 
@@ -284,10 +286,11 @@ async def test_a_stop_while_a_child_is_starting_gives_the_start_up() -> None:
 
     root = Supervisor(tree([ServiceSpec("slow", NeverReady)], Strategy.ONE_FOR_ONE))
     became_ready: list[bool] = []
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(root.run, lambda: became_ready.append(True))
-        await anyio.wait_all_tasks_blocked()
-        root.request_stop()
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(root.run, lambda: became_ready.append(True))
+            await anyio.wait_all_tasks_blocked()
+            root.request_stop()
     assert became_ready == []
 
 
@@ -338,10 +341,11 @@ async def test_an_actor_that_dies_while_it_starts_counts_each_time() -> None:
         except IntensityExceeded as error:
             gave_up.append(error)
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(run)
-        await ready.wait()
-        await ref.tell("crash")
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run)
+            await ready.wait()
+            await ref.tell("crash")
     assert gave_up[0].restarts == 4
     assert len(starts) == 4  # the first, and three that died; the crash over the message was the first of the four
 

@@ -152,7 +152,8 @@ class Context:
         """Start a child of this incarnation; returns when the child is ready, and `spec.ref` reaches it then.
 
         The children are supervised one for one. They stop, in reverse order, before this incarnation's `on_stop`, and
-        after its crash; when they crash too often, this incarnation crashes with `IntensityExceeded`.
+        after its crash; when they crash too often, this incarnation crashes with `IntensityExceeded`, and when one ends
+        that is `significant`, with `SignificantChildEnded`.
 
         :raises StartFailed: it did not become ready
         :raises DuplicateChild: there is a child of this id

@@ -10,7 +10,7 @@ import structlog
 
 from trendedge.runtime.actor import Actor, Context
 from trendedge.runtime.durable import LOOK_S
-from trendedge.runtime.errors import StrayCancellation, UnknownChild
+from trendedge.runtime.errors import SignificantChildEnded, StrayCancellation, UnknownChild
 from trendedge.runtime.mailbox import Envelope
 from trendedge.runtime.waits import Target, current_entity
 
@@ -360,11 +360,14 @@ class Entity:
         await self.children.stop_child(child_id)
 
     async def _run_children(self, children: "Supervisor") -> None:
+        error: Exception | None
         try:
             await children.run(lambda: None)
-        except Exception as error:
-            if self.children is children:
-                self._escalate(error)
+            error = None if children.missed is None else SignificantChildEnded(children.missed.path)
+        except Exception as crash:
+            error = crash
+        if error is not None and self.children is children:
+            self._escalate(error)
 
     async def _stop_children(self) -> None:
         children, self.children = self.children, None

@@ -64,6 +64,14 @@ class UnknownChild(RuntimeFault):
         self.child = child
 
 
+class SignificantChildEnded(RuntimeFault):
+    """A spawned child has ended that its parent is not to be without."""
+
+    def __init__(self, child: str) -> None:
+        super().__init__(f"{child}: has ended, and was significant")
+        self.child = child
+
+
 class ActorStopped(RuntimeFault):
     """The actor has ended, or ended before it answered."""
 

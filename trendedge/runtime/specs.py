@@ -66,7 +66,7 @@ class ChildSpec[M]:
     shutdown_s: float = 5.0
     """Seconds between the request to stop and cancellation."""
     significant: bool = False
-    """When it ends without being restarted, its supervisor stops too."""
+    """When it ends without being restarted, its supervisor stops too; the actor that has spawned it crashes."""
     mailbox: MailboxSpec = MailboxSpec()
     retry: RetryPolicy = RetryPolicy()
     durability: Durability | None = None

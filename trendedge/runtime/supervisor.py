@@ -60,6 +60,8 @@ class Supervisor:
         """Set when all children were ready for the first time, or `run` is over."""
         self.ended = anyio.Event()
         """Set when `run` is over."""
+        self.missed: Child | None = None
+        """The significant child whose end was this one's too."""
         self._leaving: list[Child] = []
         """Removed, and perhaps not ended yet."""
         self._tasks: anyio.abc.TaskGroup | None = None
@@ -278,6 +280,7 @@ class Supervisor:
             return
         self._forget(child, news.error)
         if child.spec.significant:
+            self.missed = child
             self.request_stop()
 
     @staticmethod
