@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -85,6 +86,42 @@ async def test_drop_oldest_drops_what_waits_longest_and_counts_it_but_never_what
         assert ref.cell.stats.dropped == 2
         assert root.children[0].status == "running"
     assert log == [("k", 1), ("k", 4)]
+
+
+async def test_drop_oldest_never_drops_what_an_actor_gets_of_itself() -> None:
+    ref, watched, log, permits = ActorRef[Any]("gate"), ActorRef[Work]("watched"), list[Any](), anyio.Semaphore(0)
+
+    class Begins(Actor[Any]):
+        async def receive(self, message: Any) -> None:
+            if message == Work(number=0):
+                self.context.watch(watched)
+                self.context.tell_self_after(0.0, "tick")
+                self.context.pipe_to_self(anyio.lowlevel.checkpoint(), lambda _: "result")
+            await permits.acquire()
+            log.append(message.number if isinstance(message, Work) else message)
+
+    children = [
+        ChildSpec("gate", Begins, ref, mailbox=MailboxSpec(4, Overflow.DROP_OLDEST)),
+        ChildSpec("watched", lambda: Gate([], permits), watched),
+    ]
+    async with running(SupervisorSpec("root", children)) as root:
+        await ref.tell(Work(number=0))
+        await anyio.wait_all_tasks_blocked()
+        await root.stop_child("watched")
+        await until(lambda: ref.cell.depth == 4)
+        with pytest.raises(MailboxFull):
+            await ref.tell(Work(number=1))
+        permits.release()
+        await until(lambda: len(log) == 1)
+        for number in (2, 3):
+            await ref.tell(Work(number=number))
+        assert ref.cell.stats.dropped == 1
+        for _ in range(4):
+            permits.release()
+        await until(lambda: len(log) == 5)
+    assert log[0] == 0
+    assert {str(one) for one in log[1:-1]} == {"tick", "result", "Terminated(path='root/watched', cause=None)"}
+    assert log[-1] == 3
 
 
 async def test_different_keys_run_at_once_and_one_key_in_order() -> None:

@@ -624,14 +624,18 @@ class Cell:
                 return
 
     def _drop_oldest(self) -> None:
-        waiting = [entity for entity in self.entities.values() if len(entity.mail) > self._busy(entity)]
+        waiting = [(entity, index) for entity in self.entities.values() if (index := self._oldest(entity)) is not None]
         if not waiting:
             raise MailboxFull(self.path, self.spec.capacity)
-        oldest = min(waiting, key=lambda entity: entity.mail[self._busy(entity)].enqueued_at)
-        index = self._busy(oldest)
-        envelope = oldest.mail[index]
-        del oldest.mail[index]
+        entity, index = min(waiting, key=lambda one: one[0].mail[one[1]].enqueued_at)
+        envelope = entity.mail[index]
+        del entity.mail[index]
         self.dropped(envelope, "the mailbox was full, and it waited longest")
+
+    def _oldest(self, entity: Entity) -> int | None:
+        """Where the oldest message stands that may be dropped: neither in hand, nor of the instance to itself."""
+        waiting = range(self._busy(entity), len(entity.mail))
+        return next((index for index in waiting if entity.mail[index].origin is None), None)
 
     def _busy(self, entity: Entity) -> int:
         """1 when the head of the line is being handled and must not be dropped."""
