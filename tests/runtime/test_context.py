@@ -326,17 +326,19 @@ async def test_an_instance_that_watches_no_more_is_idle(restarted: bool) -> None
 async def test_a_timer_fires_once_a_cancelled_one_never_and_a_crash_ends_them_all() -> None:
     ref, life = ActorRef[Any]("puppet"), list[str]()
 
-    def arm(self: Puppet) -> None:
-        self.context.tell_self_after(0.01, "once")
+    def arm(self: Puppet) -> Timer:
         self.context.tell_self_after(0.01, "never").cancel()
+        return self.context.tell_self_after(0.01, "once")
 
     def arm_and_crash(self: Puppet) -> None:
         self.context.tell_self_after(0.0, "of the dead")
         raise ValueError
 
     async with running(tree(puppet(ref, life))):
-        await tell_to(ref, arm)
+        timer = await tell_to(ref, arm)
+        assert timer.pending
         await until(lambda: bool(life))
+        assert not timer.pending
         with pytest.raises(ActorStopped):
             await tell_to(ref, arm_and_crash)
         await anyio.sleep(0.03)
@@ -370,7 +372,9 @@ async def test_ticks_do_not_pile_up_behind_a_slow_handler() -> None:
     async with running(tree(puppet(ref, life))):
         await tell_to(ref, slow)
         await until(lambda: len(life) >= 3)
+        assert timers[0].pending
         timers[0].cancel()
+        assert [timer.pending for timer in timers] == [False]
         await anyio.sleep(0.005)
         count = len(life)
         await anyio.sleep(0.01)

@@ -35,7 +35,12 @@ class Timer:
 
     def arm(self, delay_s: float, fire: Callable[[], None]) -> None:
         """Call `fire` after `delay_s` seconds."""
-        self._handle = asyncio.get_running_loop().call_later(delay_s, fire)
+
+        def go_off() -> None:
+            self._handle = None
+            fire()
+
+        self._handle = asyncio.get_running_loop().call_later(delay_s, go_off)
 
     @property
     def pending(self) -> bool:
