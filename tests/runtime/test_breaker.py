@@ -20,6 +20,7 @@ from trendedge.runtime import (
     SupervisorSpec,
 )
 from trendedge.runtime.breaker import Breaker
+from trendedge.runtime.simulation import Actors
 
 CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
 
@@ -165,3 +166,18 @@ async def test_an_open_breaker_outlives_the_restart_of_its_supervisor() -> None:
         await anyio.wait_all_tasks_blocked()
         assert [one["state"] for one in Inspector(root).breakers()] == ["open"]
     assert len(tried) == 3
+
+
+@pytest.mark.parametrize("keyed", [False, True], ids=["one instance", "keyed"])
+def test_a_drain_leaves_what_waits_behind_an_open_breaker(keyed: bool, actors: Actors) -> None:
+    tried: list[str] = []
+    mailbox = MailboxSpec(key=(lambda message: message[0]) if keyed else None, drain=True)
+    breaker = BreakerSpec((Down,), failures=1)
+    depends = actors.start(lambda: Depends({"a"}, tried), mailbox=mailbox, breaker=breaker)
+    for message in ("a1", "a2"):
+        depends.tell(message)
+    actors.advance(1.0)
+    stop_asked_at = actors.now
+    actors.stop()
+    assert (actors.now, tried, depends.mailbox) == (stop_asked_at, ["a1"], [])
+    assert [line["event"] for line in actors.log if line["event"] == "child overran its shutdown"] == []

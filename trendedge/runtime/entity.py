@@ -156,8 +156,11 @@ class Entity:
         return not self.cell.stopping or drains
 
     def _leaves_what_is_delayed(self) -> bool:
-        # What is journalled waits for the next process: trying it at once would burn its attempts within a moment.
-        return self.cell.stopping and (self.cell.log is not None or not self.cell.spec.drain)
+        # What is journalled waits for the next process: trying it at once would burn its attempts within a moment. And
+        # no stop is as long as a breaker is open.
+        cell = self.cell
+        left = cell.log is not None or not cell.spec.drain or cell.breakers.delay_s(self.key, cell.now()) > 0
+        return cell.stopping and left
 
     def _at_hand(self) -> Envelope | None:
         """The head of the line, if nothing at all stands against handling it now: the short way of `_next`."""
