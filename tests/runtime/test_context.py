@@ -13,6 +13,7 @@ from trendedge.runtime import (
     Actor,
     ActorRef,
     ActorStopped,
+    AskCycle,
     Backoff,
     ChildSpec,
     Controls,
@@ -60,6 +61,12 @@ class Puppet(Actor[Do | Terminated | str]):
 
     async def on_stop(self) -> None:
         self.life.append("stopped")
+
+
+class Forgiving(Puppet):
+    """Its circles are answers."""
+
+    declared = (AskCycle,)
 
 
 class Named(Actor[str]):
@@ -142,6 +149,30 @@ async def test_a_child_that_crashes_is_restarted_and_one_that_crashes_too_often_
             == "IntensityExceeded: root/puppet: 6 restarts within 60 s, the last by root/puppet/a"
         )
         assert await tell_to(ref, lambda _: "still here") == "still here"
+
+
+@pytest.mark.parametrize("nested", [False, True])
+async def test_a_child_that_asks_at_its_start_who_spawns_it_fails_at_once(nested: bool) -> None:
+    ref, other, life = ActorRef[Any]("puppet"), ActorRef[Any]("other"), list[str]()
+
+    class Asks(Actor[str]):
+        async def on_start(self) -> None:
+            await tell_to(other, lambda _: tell_to(ref, lambda _: None))
+
+    child = ChildSpec("a", Asks, ActorRef[str]("a"))
+    spec = SupervisorSpec("team", [child]) if nested else child
+    path = "root/puppet/team/a" if nested else "root/puppet/a"
+
+    async def spawn(self: Puppet) -> str:
+        with pytest.raises(StartFailed) as failed:
+            await self.context.spawn(spec)
+        return str(failed.value)
+
+    async with running(tree(puppet(ref, life), ChildSpec("other", lambda: Forgiving(life), other))):
+        with anyio.fail_after(2):
+            said = await tell_to(ref, spawn)
+        assert f"ask in a cycle: root/other -> root/puppet -> {path} -> root/other" in said
+        assert await tell_to(ref, lambda _: "well") == "well"
 
 
 async def test_a_significant_child_that_ends_crashes_its_parent() -> None:

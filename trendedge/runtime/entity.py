@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -12,7 +12,7 @@ from trendedge.runtime.actor import Actor, Context
 from trendedge.runtime.durable import LOOK_S
 from trendedge.runtime.errors import SignificantChildEnded, StrayCancellation, UnknownChild
 from trendedge.runtime.mailbox import Envelope
-from trendedge.runtime.waits import Target, current_entity
+from trendedge.runtime.waits import Target, asking_entity, current_entity
 
 if TYPE_CHECKING:
     from trendedge.runtime.cell import Cell
@@ -48,6 +48,7 @@ class Entity:
         "reported",
         "scope",
         "since",
+        "spawning",
         "task",
     )
 
@@ -74,7 +75,9 @@ class Entity:
         """Around all incarnations of a keyed instance; an unkeyed one has its supervisor's."""
         self.task: asyncio.Task[Any] | None = None
         self.asks: list[Target] = []
-        """Whom the handler waits for."""
+        """Whom the handler has asked, and waits for."""
+        self.spawning: str | None = None
+        """Id of the child for whose start it waits."""
         self.children: Supervisor | None = None
         """Of this incarnation."""
         self._stashed: deque[Envelope] | None = None
@@ -354,7 +357,20 @@ class Entity:
             self.cell.supervisor.beside(lambda: self._run_children(children), name=f"{self.name} children")
         children = self.children
         await children.begun.wait()  # whoever spawns beside this may have made it
-        await children.start_child(spec)
+        if asking_entity() is not self:
+            await children.start_child(spec)
+            return
+        self.spawning = spec.id
+        try:
+            await children.start_child(spec)
+        finally:
+            self.spawning = None
+
+    def awaited(self) -> Iterator[Target]:
+        """Whom the handler waits for: those that it asks, and those that start because it spawns them."""
+        yield from self.asks
+        if self.spawning is not None and self.children is not None:
+            yield from ((cell, None) for cell in self.children.unready(self.spawning))
 
     async def stop_child(self, child_id: str) -> None:
         """Stop and forget a spawned child; see `Context.stop_child`."""

@@ -211,6 +211,15 @@ class Supervisor:
         self._tasks.start_soon(leave, name=f"{child.path} leaves")
         await left.wait()
 
+    def unready(self, child_id: str | None = None) -> Iterator[Cell]:
+        """The actors below that are starting; of one child, or of all."""
+        for child in self.children:
+            if child.status in ("starting", "restarting") and child_id in (None, child.spec.id):
+                if isinstance(child.process, Supervisor):
+                    yield from child.process.unready()
+                elif isinstance(child.process, Cell):
+                    yield child.process
+
     def _forget(self, child: Child, error: BaseException | None) -> None:
         """A child has ended and is not started again."""
         child.terminate(error)

@@ -1,4 +1,4 @@
-"""Who waits on whom: the asks under way, and the circles among them that could never be answered."""
+"""Who waits on whom: asks and spawns under way, and the circles among them that could never be answered."""
 
 import asyncio
 from collections.abc import Iterator
@@ -42,13 +42,13 @@ def asking(asker: "Entity", cell: "Cell", key: str | None) -> Iterator[None]:
 
 
 def _way_back(asker: "Entity", target: Target) -> tuple[str, ...] | None:
-    """Names from the target to the asker, or None when no chain of asks leads there."""
+    """Names from the target to the asker, or None when no chain of waits leads there."""
     entity = target[0].entities.get(target[1])
     if entity is None:
         return None  # nobody there yet: it will begin with no ask under way
     if entity is asker:
         return (asker.name,)
-    for further in entity.asks:
+    for further in entity.awaited():
         way = _way_back(asker, further)
         if way is not None:
             return (entity.name, *way)
