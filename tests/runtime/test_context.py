@@ -507,6 +507,31 @@ async def test_piped_work_that_ends_late_says_nothing_to_the_next_incarnation(fa
         assert (root.children[0].restarts, life, ref.cell.depth) == (1, [], 0)
 
 
+async def test_a_late_result_of_piped_work_finds_its_instance_passivated_and_takes_no_room() -> None:
+    ref, life, gate = ActorRef[Any]("puppet"), list[str](), anyio.Event()
+
+    async def work() -> str:
+        with anyio.CancelScope(shield=True):
+            await gate.wait()
+        life.append("late")
+        return "late"
+
+    def crash(_: Puppet) -> None:
+        raise ValueError
+
+    mailbox = MailboxSpec(key=lambda _: "k", idle_s=0.005)
+    async with running(tree(puppet(ref, life, mailbox))):
+        await tell_to(ref, lambda self: self.context.pipe_to_self(work(), str))
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(ActorStopped):
+            await tell_to(ref, crash)
+        await until(lambda: life == ["stopped"])
+        gate.set()
+        await until(lambda: life == ["stopped", "late"])
+        await anyio.wait_all_tasks_blocked()
+        assert ref.cell.depth == 0
+
+
 # -- stash ------------------------------------------------------------------------------------------------------
 
 

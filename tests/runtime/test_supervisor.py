@@ -1,7 +1,7 @@
 """Supervision: order, strategies, intensity, escalation and bounded stops."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 import anyio
 import anyio.lowlevel
@@ -18,6 +18,7 @@ from trendedge.runtime import (
     Inspector,
     IntensityExceeded,
     MailboxSpec,
+    Request,
     Restart,
     RetryPolicy,
     Service,
@@ -123,6 +124,41 @@ async def test_more_restarts_than_the_intensity_stop_the_tree_and_fail_upwards()
                 await crash(children["a"], life)
     assert str(failure[0]) == "root: 3 restarts within 60 s, the last by root/a"
     assert life == ["b stopped"]
+
+
+def test_restarts_that_lie_back_longer_than_the_period_count_no_more(actors: Actors) -> None:
+    """On a virtual clock: two within the period are allowed, and there is a third only once the first has passed."""
+    life: list[str] = []
+    child = probes("a", life)["a"]
+    gave_up: list[IntensityExceeded] = []
+    spec = SupervisorSpec("root", [child], intensity=2, period_s=10.0, backoff=AT_ONCE)
+
+    async def main() -> None:
+        async def run() -> None:
+            try:
+                await root.run(lambda: None)
+            except IntensityExceeded as error:
+                gave_up.append(error)
+
+        root = Supervisor(spec)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run)
+            for pause_s in (1.0, 4.0, 7.0, 4.0, 1.0):
+                await anyio.sleep(pause_s)
+                assert gave_up == []
+                await child.ref.tell("crash")
+
+    actors.run(main())  # crashes at 1, 5, 12, 16 and 17 s
+    assert str(gave_up[0]) == "root: 3 restarts within 10 s, the last by root/a"
+    assert life == ["a started"] * 5
+
+
+def test_the_pause_before_a_restart_doubles_up_to_the_longest_and_is_stretched_at_random() -> None:
+    backoff = Backoff(first_s=1.0, longest_s=10.0, jitter=0.5)
+    assert [backoff.nominal_s(restarts) for restarts in (1, 2, 3, 4, 5, 5000)] == [1, 2, 4, 8, 10, 10]
+    pauses = [backoff.delay_s(3) for _ in range(200)]
+    assert all(4 <= pause <= 6 for pause in pauses)
+    assert max(pauses) - min(pauses) > 1
 
 
 async def test_one_message_that_kills_again_and_again_counts_once_and_is_given_up() -> None:
@@ -415,17 +451,25 @@ async def test_more_restarts_than_the_intensity_end_it_also_while_a_restart_hang
     life: list[str] = []
     hangs = ChildSpec("a", lambda: HangsAgain("a", life), ActorRef[str]("a"))
     other, third = probes("bc", life).values()
-    with anyio.fail_after(20), pytest.raises(IntensityExceeded):  # noqa: PT012 - it is the tree that raises
-        root = Supervisor(tree([hangs, other, third], Strategy.ONE_FOR_ONE, intensity=1))
+    root = Supervisor(tree([hangs, other, third], Strategy.ONE_FOR_ONE, intensity=1))
+    ended: list[type[Exception]] = []
+
+    async def write_down(work: Awaitable[None]) -> None:
         try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(root.run, lambda: None)
-                await until(lambda: root.status == "running")
-                await hangs.ref.tell("crash")
-                await until(lambda: life.count("a started") == 2)
-                await other.ref.tell("crash")
-        except BaseExceptionGroup as group:
-            raise group.exceptions[0] from None
+            await work
+        except (IntensityExceeded, ActorStopped) as error:
+            ended.append(type(error))
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(write_down, root.run(lambda: None))
+            await until(lambda: root.status == "running")
+            await hangs.ref.tell("crash")
+            await until(lambda: life.count("a started") == 2)
+            tasks.start_soon(write_down, Controls(root).restart("root/a"))
+            await anyio.wait_all_tasks_blocked()
+            await other.ref.tell("crash")
+    assert ended == [ActorStopped, IntensityExceeded]
     assert life[-1] == "c stopped"
     assert {child.status for child in root.children} == {"stopped", "crashed"}
 
@@ -518,6 +562,37 @@ async def test_a_stop_gives_up_a_restart_that_hangs_and_begins_no_further_one() 
             life.clear()
             root.request_stop()
     assert life == ["a stopped"]
+
+
+async def test_nobody_waits_below_a_supervisor_that_was_not_started_again() -> None:
+    """Its own supervisor is restarted once more, and puts another in its place."""
+    life, starts = list[str](), list[int]()
+    gate = anyio.Event()
+
+    class Elder(Service):
+        async def run(self, context: ServiceContext) -> None:
+            starts.append(1)
+            if len(starts) == 2:
+                await gate.wait()
+                raise OSError("no")
+            context.started()
+            await context.stopping.wait()
+
+    ref = ActorRef[Request[None]]("a")
+    child = ChildSpec("a", Actor[Request[None]], ref)
+    inner = SupervisorSpec("inner", [ServiceSpec("elder", Elder), SupervisorSpec("inmost", [child])])
+    with anyio.fail_after(20):
+        async with running(tree([inner, *probes("b", life).values()], Strategy.ONE_FOR_ONE)) as root:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(Controls(root).restart, "root/inner")
+                await until(lambda: len(starts) == 2)
+                asked = asyncio.create_task(ref.ask(Request[None](), timeout_s=3600))
+                await anyio.wait_all_tasks_blocked()
+                assert not asked.done()
+                gate.set()
+                with pytest.raises(ActorStopped):
+                    await asked
+            assert Inspector(root).running() == (3, 3)
 
 
 async def test_nobody_waits_below_a_supervisor_that_was_never_started() -> None:

@@ -251,22 +251,19 @@ class Supervisor:
         return True
 
     async def _watch(self) -> None:
-        """Return at the stop, or when a significant child has ended."""
+        """Return at the stop, or when a significant child has ended. Who gives up gives up the restarts of all."""
         async with anyio.create_task_group() as restarts:
-            try:
-                while not self._stop.is_set():
-                    news = await self._exits.get()
-                    if news.child is None:
-                        continue
-                    if self.spec.strategy is not Strategy.ONE_FOR_ONE:
-                        await self._attend_to(news.child, news)
-                    elif news.child in self._turns:
-                        self._turns[news.child].append(news)
-                    else:
-                        self._turns[news.child] = deque([news])
-                        restarts.start_soon(self._take_turns, news.child, name=f"{news.child.path} restarts")
-            finally:
-                self.request_stop()  # also when it is too many restarts that end it: no other is begun
+            while not self._stop.is_set():
+                news = await self._exits.get()
+                if news.child is None:
+                    continue
+                if self.spec.strategy is not Strategy.ONE_FOR_ONE:
+                    await self._attend_to(news.child, news)
+                elif news.child in self._turns:
+                    self._turns[news.child].append(news)
+                else:
+                    self._turns[news.child] = deque([news])
+                    restarts.start_soon(self._take_turns, news.child, name=f"{news.child.path} restarts")
 
     async def _take_turns(self, child: Child) -> None:
         """Attend to one child beside the others: a start that hangs, or a pause, is no business of theirs."""
