@@ -117,14 +117,14 @@ class Supervisor:
                 child.terminate(None)
 
     def close(self) -> None:
-        """As `Process.close`. Its children have addresses from the beginning, so mail may wait for them even when it
-        was never started.
+        """It may be started again: settle what waits for its children. They have addresses from the beginning, so mail may
+        wait for them even when it was never started.
         """
         for child in self.children:
             child.process.close()
 
     def terminate(self, cause: str | None) -> None:
-        """As `Process.terminate`, and as in `close` for those who were never started."""
+        """It is not started again: as `close`, and whoever watches its children is told."""
         for child in self.children:
             child.process.terminate(cause)
 
