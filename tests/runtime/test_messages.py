@@ -20,8 +20,10 @@ from trendedge.runtime import (
     MailboxSpec,
     MessageDropped,
     MessageRefused,
+    MessageWithoutKey,
     Overflow,
     Request,
+    Supervisor,
     SupervisorSpec,
 )
 
@@ -333,3 +335,37 @@ async def test_the_operator_sees_who_waits_on_whom() -> None:
         waiting = inspector.find("root/a")
         assert waiting is not None
         assert waiting["waiting_on"] == []
+
+
+async def test_what_is_sent_before_the_first_start_is_refused_then_if_the_actor_does_not_handle_it() -> None:
+    handled, ref = list[Any](), ActorRef[Any]("a")
+    root = Supervisor(SupervisorSpec("root", [ChildSpec("a", lambda: TakesPing(handled=handled), ref)]))
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+
+            async def ask() -> None:
+                with pytest.raises(MessageRefused):
+                    await ref.ask(AskAlong(()), timeout_s=10)
+
+            tasks.start_soon(ask)
+            await ref.tell(Pong())
+            await ref.tell(Ping("first"))
+            await anyio.wait_all_tasks_blocked()
+            tasks.start_soon(root.run, lambda: None)
+            await until(lambda: handled == [Ping("first")])
+            assert (ref.cell.depth, ref.cell.stats.dropped) == (0, 2)
+            root.request_stop()
+
+
+@pytest.mark.parametrize("durable", [False, True], ids=["in memory", "durable"])
+async def test_a_message_without_a_key_is_refused(durable: bool) -> None:
+    journal = MemoryJournal()
+    keyed = MailboxSpec(10, key=lambda message: None if message.endswith("nobody") else message)  # type: ignore[arg-type, return-value]  # what mypy would refuse
+    ref: ActorRef[Any] | DurableRef[Any] = DurableRef("a") if durable else ActorRef("a")
+    durability = Durability(journal, "a", str.encode, bytes.decode) if durable else None
+    spec = ChildSpec("a", TakesAnything, ref, mailbox=keyed, durability=durability)
+    async with running(SupervisorSpec("root", [spec])):
+        with pytest.raises(MessageWithoutKey, match="root/a: str has no key"):
+            await ref.tell("for nobody")
+        assert ref.cell.depth == 0
+    assert journal.entries == {}

@@ -511,3 +511,33 @@ async def test_a_service_hears_of_a_stop_that_came_before_its_first_step() -> No
             await until(lambda: bool(live))
             root.request_stop()
     assert live[0] == "stopped in good order"
+
+
+async def test_an_outage_at_the_restart_after_a_crash_uses_up_no_restart() -> None:
+    down, starts, done = anyio.Event(), list[bool](), list[str]()
+    up = anyio.Event()
+
+    class Fragile(Actor[str]):
+        async def on_start(self) -> None:
+            starts.append(down.is_set())
+            if down.is_set() and not up.is_set():
+                raise StoreDown
+
+        async def receive(self, message: str) -> None:
+            if message == "crash" and not down.is_set():
+                down.set()
+                raise ValueError(message)
+            done.append(message)
+
+    ref = ActorRef[str]("fragile")
+    retry = RetryPolicy(outage=(StoreDown,), outage_delays_s=(0.001,))
+    root = SupervisorSpec(
+        "root", [ChildSpec("fragile", Fragile, ref, retry=retry)], intensity=2, backoff=Backoff(0.001, 0.001)
+    )
+    async with running(root) as tree:
+        await ref.tell("crash")
+        await ref.tell("after")
+        await until(lambda: starts.count(True) > 5)
+        assert tree.status == "running"
+        up.set()
+        await until(lambda: done == ["after"])

@@ -22,6 +22,7 @@ from trendedge.runtime.errors import (
     MailboxFull,
     MessageDropped,
     MessageRefused,
+    MessageWithoutKey,
 )
 from trendedge.runtime.history import Restarted, remembered
 from trendedge.runtime.intensity import Intensity
@@ -79,6 +80,8 @@ class Cell:
         self._start = start
         self._retry = retry
         self.intensity = intensity
+        self._was_ready = False
+        """It has started once: an outage at a later start is waited for, and no failure of its supervisor's start."""
         self._recovered = False
         self._recovery: Latch | None = None
         """Set when the recovery that is under way has ended; None while none is."""
@@ -213,7 +216,7 @@ class Cell:
             raise self._refusal(message)
         if self.closed or self.stopping:
             raise ActorStopped(self.path)
-        key = None if self.spec.key is None else self.spec.key(message)
+        key = None if self.spec.key is None else self._place(message)
         envelope = Envelope(message, reply=reply, enqueued_at=self.now())
         if deadline_s is not None:
             envelope.deadline = envelope.enqueued_at + deadline_s
@@ -322,7 +325,12 @@ class Cell:
         return self.spec.key(message)
 
     def _place(self, message: Any) -> str | None:
-        return None if self.spec.key is None else self.spec.key(message)
+        if self.spec.key is None:
+            return None
+        key = self.spec.key(message)
+        if key is None:
+            raise MessageWithoutKey(self.path, describe(message))
+        return key
 
     # -- the entity's side --------------------------------------------------------------------------------------
 
@@ -346,11 +354,26 @@ class Cell:
     def new_actor(self) -> Actor[Any]:
         """A fresh object for the next incarnation."""
         actor = self._start()
-        self._accepts = accepted_types(actor)
+        first, self._accepts = self._accepts is None, accepted_types(actor)
+        if first:
+            self._refuse_early()
         return actor
+
+    def _refuse_early(self) -> None:
+        """Refuse what was sent before anybody knew which messages the actor handles."""
+        if self._accepts is None:
+            return
+        for entity in self.entities.values():
+            for envelope in [one for one in entity.mail if not isinstance(one.message, self._accepts)]:
+                entity.mail.remove(envelope)
+                refusal = self._refusal(envelope.message)
+                log.error("message refused", actor=self.path, error=str(refusal))
+                envelope.fail(refusal)
+                self.dropped(envelope, str(refusal))
 
     def mark_ready(self) -> None:
         """An unkeyed instance has started."""
+        self._was_ready = True
         if self._on_ready is not None:
             self._on_ready()
             self._on_ready = None
@@ -393,7 +416,7 @@ class Cell:
         entity.culprit = None
         if entity.key is not None and entity.mail:
             await self.failed(entity, entity.mail[0], error)
-        elif isinstance(error, self._retry.outage) and (entity.key is not None or entity.outages):
+        elif isinstance(error, self._retry.outage) and (entity.key is not None or entity.outages or self._was_ready):
             entity.outages += 1
             entity.not_before = self.now() + self._retry.outage_delay_s(entity.outages)
 
@@ -527,7 +550,8 @@ class Cell:
                 await asyncio.sleep(0)
 
     async def _host_instances(self) -> None:
-        self._accepts = accepted_types(self._start())  # the instances are made when there is mail for them
+        if self._accepts is None:
+            self.new_actor()  # only to know what it handles: the instances are made when there is mail for them
         try:
             # asyncio's own group: anyio's keeps 1.7 KB more for each task, which ten thousand idle accounts would pay.
             async with asyncio.TaskGroup() as tasks:

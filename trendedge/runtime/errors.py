@@ -88,6 +88,14 @@ class AskTimeout(RuntimeFault):
         self.actor, self.request, self.timeout_s = actor, request, timeout_s
 
 
+class MessageWithoutKey(RuntimeFault):
+    """The key function of a keyed mailbox gives None for the message: no instance could ever handle it."""
+
+    def __init__(self, actor: str, message: str) -> None:
+        super().__init__(f"{actor}: {message} has no key")
+        self.actor, self.message = actor, message
+
+
 class JournalUnavailable(RuntimeFault):
     """The journal's store cannot be reached, or did not answer in time."""
 

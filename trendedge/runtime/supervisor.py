@@ -117,8 +117,8 @@ class Supervisor:
                 child.terminate(None)
 
     def close(self) -> None:
-        """It may be started again: settle what waits for its children. They have addresses from the beginning, so mail may
-        wait for them even when it was never started.
+        """It may be started again: settle what waits for its children. They have addresses from the beginning, so mail
+        may wait for them even when it was never started.
         """
         for child in self.children:
             child.process.close()
