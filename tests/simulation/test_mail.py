@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.simulation.mail import run_mail
-from trendedge.runtime.cell import Cell
+from trendedge.runtime.delivery import Delivery
 from trendedge.runtime.durable import DurableLog, Underway
 from trendedge.runtime.simulation.campaign import run_seeds
 
@@ -48,7 +48,7 @@ def never(self: DurableLog, other: DurableLog) -> bool:
     return False
 
 
-def always(self: Cell, closings: int) -> bool:
+def always(self: Delivery, closings: int) -> bool:
     """What a restart has overtaken is delivered as well."""
     return True
 
@@ -68,7 +68,7 @@ def forget_doomed(real: Callable[..., Any]) -> Callable[..., Any]:
 ABLATIONS: dict[str, tuple[type, str, Any]] = {
     "waiting for what is under way": (Underway, "over", at_once),
     "handing on what is under way": (DurableLog, "is_of_the_same", never),
-    "leaving to a recovery what it finds": (Cell, "_delivers", always),
+    "leaving to a recovery what it finds": (Delivery, "delivers", always),
     "remembering what is given up": (DurableLog, "bury", forget_doomed(DurableLog.bury)),
 }
 

@@ -97,7 +97,7 @@ def late(entity: Entity, head: Any, context: Any) -> bool:
     return False
 
 
-def newest_first(cell: Cell, envelope: Any, key: str | None, admit: Callable[..., None] = Cell._admit) -> None:
+def newest_first(cell: Cell, envelope: Any, key: str | None, admit: Callable[..., None] = Cell.admit) -> None:
     """The line of a key is a stack."""
     admit(cell, envelope, key)
     mail = cell.entities[key].mail
@@ -135,7 +135,7 @@ ABLATIONS: dict[str, tuple[Any, str, Any, str]] = {
     "settling what a stop leaves": (Cell, "close", silent, "each ask settles once"),
     "looking at orders before mail": (Entity, "_at_hand", deaf, "control before user mail"),
     "the deadline": (Entity, "_outdated", late, "nothing is begun after its deadline"),
-    "the order of a line": (Cell, "_admit", newest_first, "order per key"),
+    "the order of a line": (Cell, "admit", newest_first, "order per key"),
     "keeping the message over a crash": (
         Entity,
         "_serve",

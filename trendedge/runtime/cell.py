@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -12,6 +12,7 @@ from trendedge.runtime.accepts import accepted_types
 from trendedge.runtime.actor import Actor, Context, Terminated
 from trendedge.runtime.breaker import NO_BREAKERS, Breakers, BreakerSpec
 from trendedge.runtime.clock import clock_of
+from trendedge.runtime.delivery import Delivery
 from trendedge.runtime.durable import Durability, DurableLog
 from trendedge.runtime.entity import Entity
 from trendedge.runtime.errors import (
@@ -26,7 +27,6 @@ from trendedge.runtime.errors import (
 )
 from trendedge.runtime.history import Restarted, remembered
 from trendedge.runtime.intensity import Intensity
-from trendedge.runtime.journal import Appended, Duplicate, Unique
 from trendedge.runtime.latch import Latch
 from trendedge.runtime.latest import Latest
 from trendedge.runtime.mailbox import Envelope, MailboxSpec, Overflow
@@ -70,7 +70,8 @@ class Cell:
         self.now: Callable[[], float] = lambda: clock_of(asyncio.get_running_loop())()
         """The event loop's clock, seconds."""
         self.closed = False
-        self.log = DurableLog(durability, self._place) if durability is not None else None
+        self.log = DurableLog(durability, self.place) if durability is not None else None
+        self._delivery = None if self.log is None else Delivery(self, self.log)
         self.entities: dict[str | None, Entity] = {}
         self.breakers = NO_BREAKERS if breaker is None else Breakers(breaker)
         self.watchers = Watchers()
@@ -82,12 +83,6 @@ class Cell:
         self.intensity = intensity
         self._was_ready = False
         """It has started once: an outage at a later start is waited for, and no failure of its supervisor's start."""
-        self._recovered = False
-        self._recovery: Latch | None = None
-        """Set when the recovery that is under way has ended; None while none is."""
-        self._early: list[Envelope] = []
-        """Messages that were sent before the first recovery: what it finds is older."""
-        self._closings = 0
         self._room: deque[asyncio.Future[None]] | None = None
         """Senders that wait for room; None until there is one."""
         self._tasks: asyncio.TaskGroup | None = None
@@ -105,7 +100,12 @@ class Cell:
         return self._host()
 
     async def _host(self) -> None:
-        await self._recover()
+        if self._delivery is not None:
+            try:
+                await self._delivery.recover(self._retry.max_deliveries)
+            except Fenced:
+                self._disown()
+                raise
         try:
             # asyncio's own group, as in `_host_instances`: when that one fails and anyio's around it is cancelled in
             # the same turn, a cancellation is left over, and ends the supervisor's child without a word.
@@ -140,25 +140,22 @@ class Cell:
             entity.not_before = 0.0  # a stop waits for no pause before a restart
             entity.wake()
 
-    def _ending(self) -> bool:
+    @property
+    def ending(self) -> bool:
+        """Whether it takes nothing any more: it is about to end, or has ended."""
         return self.closed or self.stopping
 
     def close(self) -> None:
         """The actor has ended: settle every ask that still waits. What is journalled stays there."""
         self.closed = True
-        self._closings += 1
+        left = [envelope for entity in self.entities.values() for envelope in entity.mail]
+        for envelope in left:
+            envelope.abandon(self.path)
+        self.stats.dropped += sum(envelope.entry_id is None for envelope in left)
+        if self._delivery is not None:
+            self._delivery.close(left)
         for entity in self.entities.values():
-            while entity.mail:
-                envelope = entity.mail.popleft()
-                envelope.abandon(self.path)
-                if self.log is not None and envelope.entry_id is not None:
-                    self.log.known.pop(envelope.entry_id, None)
-                else:
-                    self.stats.dropped += 1
-        for envelope in self._early:
-            if self.log is not None and envelope.entry_id is not None:
-                self.log.known.pop(envelope.entry_id, None)
-        self._early.clear()
+            entity.mail.clear()
         self.entities.clear()
         if self._latest is not None:
             self._latest.clear()
@@ -169,7 +166,7 @@ class Cell:
     def reopen(self) -> None:
         """Be ready for another incarnation after a stop; after a mere crash the mail is still here."""
         if self.closed:
-            self.closed = self.stopping = self._recovered = False
+            self.closed = self.stopping = False
             self.watchers.revive()
             self._stop = Latch()
 
@@ -182,6 +179,7 @@ class Cell:
         self.watchers.revive()
         if self.log is not None and former.log is not None and self.log.is_of_the_same(former.log):
             self.log = former.log  # it knows what is still to be settled, buried and answered
+            self._delivery = Delivery(self, former.log)
 
     def terminate(self, cause: str | None) -> None:
         """The actor has ended for good: close, and tell who watches."""
@@ -212,11 +210,10 @@ class Cell:
 
     def put_nowait(self, message: Any, reply: asyncio.Future[Any] | None, deadline_s: float | None = None) -> None:
         """Deliver, or raise `MailboxFull` when it would have to wait."""
-        if self._accepts is not None and not isinstance(message, self._accepts):
-            raise self._refusal(message)
+        self.check(message)
         if self.closed or self.stopping:
             raise ActorStopped(self.path)
-        key = None if self.spec.key is None else self._place(message)
+        key = None if self.spec.key is None else self.place(message)
         envelope = Envelope(message, reply=reply, enqueued_at=self.now())
         if deadline_s is not None:
             envelope.deadline = envelope.enqueued_at + deadline_s
@@ -229,7 +226,7 @@ class Cell:
             self._drop_oldest()
         if self._latest is not None:
             self._latest.add(envelope)
-        self._admit(envelope, key)
+        self.admit(envelope, key)
         self.depth += 1
 
     @property
@@ -253,58 +250,24 @@ class Cell:
                     self._let_in()  # it was to be us: let the next one in
                 raise
 
-    def _refusal(self, message: Any) -> MessageRefused:
-        return MessageRefused(self.path, describe(message), tuple(one.__name__ for one in self._accepts or ()))
-
-    async def append(self, message: Any, unique: Unique | None) -> Appended | Duplicate:
-        """Journal and deliver. Room is reserved before the journal is asked, so that what is durable is also taken."""
-        if self.log is None:
-            raise TypeError(f"{self.path} is not durable")
+    def check(self, message: Any) -> None:
+        """Raise `MessageRefused` for a type that the actor does not handle."""
         if self._accepts is not None and not isinstance(message, self._accepts):
             raise self._refusal(message)
-        while self._recovery is not None:  # what it reads is older, and is not to be read twice
-            await self._recovery.wait()
-        if self._ending():
-            raise ActorStopped(self.path)
-        if self.depth >= self.spec.capacity:
-            raise MailboxFull(self.path, self.spec.capacity)
-        key = self._place(message)  # before anything is durable: a message without a place must not be acknowledged
-        self.depth += 1
-        closings = self._closings
-        try:
-            with self.log.underway:
-                outcome = await self.log.append(message, unique)
-        except BaseException as error:
-            self._give_back(closings)
-            if isinstance(error, Fenced):
-                self._lose(error, closings)
-            raise
-        if isinstance(outcome, Duplicate):
-            self._give_back(closings)
-        elif self._delivers(closings):
-            envelope = Envelope(message, enqueued_at=self.now())
-            envelope.entry_id = outcome.entry_id
-            if self._recovered:
-                self._admit(envelope, key)
-            else:
-                self._early.append(envelope)
-        else:
-            self._give_back(closings)
-            self.log.known.pop(outcome.entry_id, None)
-        return outcome
 
-    def _delivers(self, closings: int) -> bool:
-        """Whether what the journal has answered is this incarnation's to deliver.
+    @property
+    def durable(self) -> Delivery:
+        """The way of durable mail. Raises `TypeError` when it has none."""
+        if self._delivery is None:
+            raise TypeError(f"{self.path} is not durable")
+        return self._delivery
 
-        Otherwise it is the next one's, or the next process's, which finds it in the journal: it reads that when the
-        answer has come (`Underway`).
-        """
-        return not self._ending() and closings == self._closings
+    async def adopt(self) -> int:
+        """Deliver what became ours since the start; answers how many messages that were."""
+        return await self.durable.adopt(self._retry.max_deliveries)
 
-    def _give_back(self, closings: int) -> None:
-        """Give up the room of an append. When the mailbox was closed meanwhile, the count has begun anew without it."""
-        if closings == self._closings:
-            self._release()
+    def _refusal(self, message: Any) -> MessageRefused:
+        return MessageRefused(self.path, describe(message), tuple(one.__name__ for one in self._accepts or ()))
 
     def busy(self) -> list[Entity]:
         """The instances whose handler runs right now."""
@@ -324,7 +287,8 @@ class Cell:
             return None
         return self.spec.key(message)
 
-    def _place(self, message: Any) -> str | None:
+    def place(self, message: Any) -> str | None:
+        """Key of the line that the message belongs into. Raises `MessageWithoutKey` when there is none."""
         if self.spec.key is None:
             return None
         key = self.spec.key(message)
@@ -389,7 +353,7 @@ class Cell:
         if self._latest is not None:
             self._latest.discard(envelope)
         envelope.fail(MessageDropped(self.path, why))
-        self._release()
+        self.release()
 
     def expired(self, envelope: Envelope) -> None:
         """A message came to its turn after its deadline."""
@@ -398,7 +362,7 @@ class Cell:
             self._latest.discard(envelope)
         late_s = self.now() - (envelope.deadline or 0.0)
         envelope.fail(DeadlineExceeded(self.path, describe(envelope.message), late_s))
-        self._release()
+        self.release()
 
     def completed(self, key: str | None, envelope: Envelope, context: Context) -> None:
         """A message is done: count it, settle it, make room."""
@@ -408,7 +372,7 @@ class Cell:
             self.breakers.succeeded(key)
         if self.log is not None and envelope.entry_id is not None:
             self.log.settle_soon(envelope.entry_id, announced)
-        self._release()
+        self.release()
 
     async def start_failed(self, entity: Entity, error: Exception) -> None:
         """`on_start` raised: a keyed instance was started for the message at the head of its line, which is charged."""
@@ -451,7 +415,7 @@ class Cell:
         finally:
             if entity.mail and entity.mail[0] is envelope:
                 entity.mail.popleft()
-                self._release()
+                self.release()
             self.taken(envelope)  # also when its instance died before it could begin: nothing may take its place now
             self.stats.buried += 1
             envelope.abandon(self.path)
@@ -468,76 +432,6 @@ class Cell:
         )
 
     # -- hosting ------------------------------------------------------------------------------------------------
-
-    async def _recover(self) -> None:
-        if self.log is None or self._recovered:
-            return
-        recovery = self._recovery = Latch()
-        try:
-            await self.log.underway.over()  # lest the store does it after it was read: nobody would deliver that
-            if self.log.lost:  # what is not in a line yet is another's, too
-                self.log.forget()
-                self.depth -= len(self._early)
-                self._early.clear()
-            envelopes = await self.log.recover(self._retry.max_deliveries, now=self.now())
-        except Fenced:
-            self._disown()
-            raise
-        finally:
-            self._recovery = None
-            recovery.set()
-        self._admit_all(envelopes)
-        self.depth -= len(self._early)
-        self._admit_all(self._early)
-        self._early.clear()
-        self._recovered = True
-
-    async def adopt(self) -> int:
-        """Deliver what became ours since the start; answers how many messages that were."""
-        if self.log is None or not self._recovered or self._ending():
-            return 0
-        closings = self._closings
-        try:
-            with self.log.underway:
-                envelopes = await self.log.adopt(self._retry.max_deliveries, now=self.now())
-            delivered = self._deliver(envelopes, closings)
-            await self.log.bury_doomed()
-        except Fenced as error:
-            self._lose(error, closings)
-            return 0
-        return delivered
-
-    def _lose(self, error: Fenced, closings: int) -> None:
-        """The journal has refused us. What was asked before the last closing says nothing about what is owned now."""
-        if self.log is not None and closings == self._closings:
-            self.log.lose(error)
-
-    def _deliver(self, envelopes: Sequence[Envelope], closings: int) -> int:
-        """Put what the journal has given into its lines; answers how many messages that were."""
-        if self._delivers(closings):
-            self._admit_all(envelopes)
-            return len(envelopes)
-        for envelope in envelopes:
-            if self.log is not None and envelope.entry_id is not None:
-                self.log.known.pop(envelope.entry_id, None)
-        return 0
-
-    async def redeliver(self, dead_id: str) -> None:
-        """Take a dead letter back into the mailbox, in the journal and here."""
-        if self.log is None:
-            raise TypeError(f"{self.path} is not durable")
-        if not self._recovered or self._ending():
-            raise ActorStopped(self.path)
-        if self.depth >= self.spec.capacity:
-            raise MailboxFull(self.path, self.spec.capacity)
-        closings = self._closings
-        try:
-            with self.log.underway:
-                envelope = await self.log.replay(dead_id, now=self.now())
-        except Fenced as error:
-            self._lose(error, closings)
-            raise
-        self._deliver([envelope], closings)
 
     async def _host_single(self) -> None:
         entity = self.entities.setdefault(None, Entity(self, None))
@@ -618,15 +512,10 @@ class Cell:
             if not self.stopping:
                 entity.not_before = self.now() + self.supervisor.spec.backoff.delay_s(recent)
 
-    def _admit_all(self, envelopes: Sequence[Envelope]) -> None:
-        """What the journal gave has a place, full or not."""
-        for envelope in envelopes:
-            self._admit(envelope, self._place(envelope.message))
-            self.depth += 1
-
     # -- room ---------------------------------------------------------------------------------------------------
 
-    def _admit(self, envelope: Envelope, key: str | None) -> None:
+    def admit(self, envelope: Envelope, key: str | None) -> None:
+        """Put a message into its line. Its room is the caller's to count."""
         entity = self.entities.get(key)
         if entity is None:
             entity = self.entities[key] = Entity(self, key)
@@ -634,7 +523,8 @@ class Cell:
                 self._begin(entity, self._tasks)
         entity.append(envelope)
 
-    def _release(self) -> None:
+    def release(self) -> None:
+        """A message has left: there is room for another one."""
         if self.depth:  # a handler that outlives a `close` has lost its place with it
             self.depth -= 1
         if self._room:

@@ -68,7 +68,7 @@ class DeadLetters:
     async def replay(self, id: str) -> None:
         """Take a letter back into its mailbox, to be handled by this process now. As `DurableRef.redeliver`."""
         cell, _, dead_id = self._cell(id)
-        await cell.redeliver(dead_id)
+        await cell.durable.redeliver(dead_id)
 
     async def discard(self, id: str) -> None:
         """Remove a letter for good."""

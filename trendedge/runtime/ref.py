@@ -141,7 +141,7 @@ class DurableRef[M](_Address):
         :raises JournalUnavailable: no store took it: nothing is known to be appended
         :raises ActorStopped: the actor has ended for good, or is stopped just now to be restarted by order
         """
-        return await self.cell.append(message, unique)
+        return await self.cell.durable.append(message, unique)
 
     async def adopt(self) -> int:
         """Deliver mail that dead processes left since the start; answers how many messages that were.
@@ -159,7 +159,7 @@ class DurableRef[M](_Address):
         :raises ActorStopped: the actor does not run
         :raises JournalUnavailable: its store cannot be reached; when only the answer was lost, it is delivered later
         """
-        await self.cell.redeliver(dead_id)
+        await self.cell.durable.redeliver(dead_id)
 
     def waiting(self) -> Iterator[M]:
         """What is accepted and not yet settled, in no particular order: for looking, not for taking."""

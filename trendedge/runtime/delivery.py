@@ -1,0 +1,164 @@
+"""Between a durable mailbox's journal and its lines: what the journal gives is delivered once, and in order."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from trendedge.runtime.durable import DurableLog
+from trendedge.runtime.errors import ActorStopped, Fenced, MailboxFull
+from trendedge.runtime.journal import Appended, Duplicate, Unique
+from trendedge.runtime.latch import Latch
+from trendedge.runtime.mailbox import Envelope
+
+if TYPE_CHECKING:
+    from trendedge.runtime.cell import Cell
+
+
+class Delivery:
+    """Appends, recovers, adopts and replays for one cell.
+
+    While the journal is asked, the mailbox may be closed and begun anew. Then the answer is not this incarnation's to
+    deliver but the next one's, or the next process's: a recovery reads the journal when the answer has come
+    (`Underway`), and finds it there. What is sent during a recovery waits for it, since what that finds is older.
+    """
+
+    def __init__(self, cell: "Cell", log: DurableLog) -> None:
+        self.log = log
+        self._cell = cell
+        self._closings = 0
+        self._recovered = False
+        self._recovery: Latch | None = None
+        """Set when the recovery that is under way has ended; None while none is."""
+        self._early: list[Envelope] = []
+        """Messages that were sent before the first recovery: what it finds is older."""
+
+    async def append(self, message: Any, unique: Unique | None) -> Appended | Duplicate:
+        """Journal and deliver. Room is reserved before the journal is asked, so that what is durable is also taken."""
+        cell = self._cell
+        cell.check(message)
+        while self._recovery is not None:  # it is not to be read twice
+            await self._recovery.wait()
+        self._check_open()
+        key = cell.place(message)  # before anything is durable: a message without a place must not be acknowledged
+        cell.depth += 1
+        closings = self._closings
+        try:
+            with self.log.underway:
+                outcome = await self.log.append(message, unique)
+        except BaseException as error:
+            self._give_back(closings)
+            if isinstance(error, Fenced):
+                self._lose(error, closings)
+            raise
+        if isinstance(outcome, Duplicate):
+            self._give_back(closings)
+        elif self.delivers(closings):
+            envelope = Envelope(message, enqueued_at=cell.now())
+            envelope.entry_id = outcome.entry_id
+            if self._recovered:
+                cell.admit(envelope, key)
+            else:
+                self._early.append(envelope)
+        else:
+            self._give_back(closings)
+            self.log.known.pop(outcome.entry_id, None)
+        return outcome
+
+    async def recover(self, max_deliveries: int) -> None:
+        """Deliver what earlier processes and incarnations have left, unless it is here already.
+
+        :raises JournalUnavailable: the store cannot be read
+        :raises Fenced: the mail is another process's by now
+        """
+        if self._recovered:
+            return
+        cell, recovery = self._cell, Latch()
+        self._recovery = recovery
+        try:
+            await self.log.underway.over()  # lest the store does it after it was read: nobody would deliver that
+            if self.log.lost:  # what is not in a line yet is another's, too
+                self.log.forget()
+                cell.depth -= len(self._early)
+                self._early.clear()
+            envelopes = await self.log.recover(max_deliveries, now=cell.now())
+        finally:
+            self._recovery = None
+            recovery.set()
+        cell.depth -= len(self._early)
+        self._admit([*envelopes, *self._early])
+        self._early.clear()
+        self._recovered = True
+
+    async def adopt(self, max_deliveries: int) -> int:
+        """Deliver what became ours since the start; answers how many messages that were."""
+        if not self._recovered or self._cell.ending:
+            return 0
+        closings = self._closings
+        try:
+            with self.log.underway:
+                envelopes = await self.log.adopt(max_deliveries, now=self._cell.now())
+            delivered = self._deliver(envelopes, closings)
+            await self.log.bury_doomed()
+        except Fenced as error:
+            self._lose(error, closings)
+            return 0
+        return delivered
+
+    async def redeliver(self, dead_id: str) -> None:
+        """Take a dead letter back into the mailbox, in the journal and here."""
+        if not self._recovered:
+            raise ActorStopped(self._cell.path)
+        self._check_open()
+        closings = self._closings
+        try:
+            with self.log.underway:
+                envelope = await self.log.replay(dead_id, now=self._cell.now())
+        except Fenced as error:
+            self._lose(error, closings)
+            raise
+        self._deliver([envelope], closings)
+
+    def close(self, left: Sequence[Envelope]) -> None:
+        """The mailbox is closed over what is left in its lines: that stays in the journal, for whoever comes next."""
+        self._closings += 1
+        self._recovered = False
+        for envelope in (*left, *self._early):
+            if envelope.entry_id is not None:
+                self.log.known.pop(envelope.entry_id, None)
+        self._early.clear()
+
+    def delivers(self, closings: int) -> bool:
+        """Whether what the journal has answered is this incarnation's to deliver."""
+        return not self._cell.ending and closings == self._closings
+
+    def _check_open(self) -> None:
+        cell = self._cell
+        if cell.ending:
+            raise ActorStopped(cell.path)
+        if cell.depth >= cell.spec.capacity:
+            raise MailboxFull(cell.path, cell.spec.capacity)
+
+    def _give_back(self, closings: int) -> None:
+        """Give up the room of an append. When the mailbox was closed meanwhile, the count has begun anew without it."""
+        if closings == self._closings:
+            self._cell.release()
+
+    def _lose(self, error: Fenced, closings: int) -> None:
+        """The journal has refused us. What was asked before the last closing says nothing about what is owned now."""
+        if closings == self._closings:
+            self.log.lose(error)
+
+    def _deliver(self, envelopes: Sequence[Envelope], closings: int) -> int:
+        """Put what the journal has given into its lines; answers how many messages that were."""
+        if self.delivers(closings):
+            self._admit(envelopes)
+            return len(envelopes)
+        for envelope in envelopes:
+            if envelope.entry_id is not None:
+                self.log.known.pop(envelope.entry_id, None)
+        return 0
+
+    def _admit(self, envelopes: Sequence[Envelope]) -> None:
+        """What the journal gave has a place, full or not."""
+        for envelope in envelopes:
+            self._cell.admit(envelope, self._cell.place(envelope.message))
+            self._cell.depth += 1
