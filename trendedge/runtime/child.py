@@ -91,12 +91,12 @@ class Child:
         self,
         spec: Spec,
         path: str,
-        make: Callable[[Process | None], Process],
+        make: Callable[[Spec, str, Process | None], Process],
         *,
         kind: str,
         former: "Child | None" = None,
     ) -> None:
-        """:param make: is given the process that had the place before
+        """:param make: is given spec and path, and the process that had the place before
         :param former: the record of this child below the supervisor that was restarted
         """
         self.spec = spec
@@ -111,7 +111,7 @@ class Child:
         self.last_error: str | None = None if former is None else former.last_error
         self.dynamic = False
         """Added to a running supervisor: it is forgotten once it has ended for good."""
-        self.process: Process = make(None if former is None else former.process)
+        self.process: Process = make(spec, path, None if former is None else former.process)
         self._make = make
         self._begun = False
         """That process has been run."""
@@ -150,7 +150,7 @@ class Child:
         if isinstance(self.process, Cell):
             self.process.reopen()  # it keeps its mail over restarts
         elif self._begun:
-            self.process = self._make(self.process)
+            self.process = self._make(self.spec, self.path, self.process)
         self._begun = True
         self.generation += 1
         self.status = "starting" if self.generation == 1 else "restarting"

@@ -49,6 +49,7 @@ class Supervisor:
         self._nested = bool(parent)
         self.path = path or (f"{parent}/{spec.id}" if parent else spec.id)
         self.intensity = Intensity(spec.intensity, spec.period_s)
+        self._make = self._process  # one object for all children: a closure for each would cost as much as its mailbox
         known = [] if former is None else former.children
         self.children: list[Child] = [
             self._child(child, next((one for one in known if one.spec is child), None)) for child in spec.children
@@ -380,22 +381,20 @@ class Supervisor:
             await child.stop(for_good=for_good)
 
     def _child(self, spec: Spec, former: Child | None = None) -> Child:
-        path = f"{self.path}/{spec.id}"
+        return Child(spec, f"{self.path}/{spec.id}", self._make, kind=KINDS[type(spec)], former=former)
 
-        def make(before: Process | None) -> Process:
-            match spec:
-                case SupervisorSpec():
-                    return Supervisor(spec, parent=self.path, former=before if isinstance(before, Supervisor) else None)
-                case ServiceSpec():
-                    return ServiceProcess(path, spec.start)
-                case ChildSpec():
-                    cell = self._cell(spec, path)
-                    if isinstance(before, Cell):
-                        cell.succeed(before)
-                    spec.ref.bind(cell)
-                    return cell
-
-        return Child(spec, path, make, kind=KINDS[type(spec)], former=former)
+    def _process(self, spec: Spec, path: str, before: Process | None) -> Process:
+        match spec:
+            case SupervisorSpec():
+                return Supervisor(spec, parent=self.path, former=before if isinstance(before, Supervisor) else None)
+            case ServiceSpec():
+                return ServiceProcess(path, spec.start)
+            case ChildSpec():
+                cell = self._cell(spec, path)
+                if isinstance(before, Cell):
+                    cell.succeed(before)
+                spec.ref.bind(cell)
+                return cell
 
     def _cell(self, spec: ChildSpec[Any], path: str) -> Cell:
         return Cell(
