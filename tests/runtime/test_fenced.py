@@ -159,9 +159,10 @@ async def test_a_refused_commit_ends_all_that_is_in_hand_and_the_mailbox_works_o
     assert floor.journal.entries == {}
 
 
-async def test_a_handler_that_swallows_its_cancellation_keeps_a_fenced_mailbox_from_nothing() -> None:
+@pytest.mark.parametrize("keyed", [True, False])
+async def test_a_handler_that_swallows_its_cancellation_keeps_a_fenced_mailbox_from_nothing(keyed: bool) -> None:
     floor = Floor()
-    ref, spec = tree(floor)
+    ref, spec = tree(floor, keyed=keyed)
     async with running(spec):
         await ref.tell("a hold on")
         await anyio.wait_all_tasks_blocked()

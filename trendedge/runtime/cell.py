@@ -5,7 +5,6 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-import anyio
 import structlog
 
 from trendedge.runtime.accepts import accepted_types
@@ -19,15 +18,13 @@ from trendedge.runtime.errors import (
     ActorStopped,
     DeadlineExceeded,
     Fenced,
-    IntensityExceeded,
     MailboxFull,
     MessageDropped,
     MessageRefused,
     MessageWithoutKey,
 )
-from trendedge.runtime.history import Restarted, remembered
+from trendedge.runtime.instances import Instances
 from trendedge.runtime.intensity import Intensity
-from trendedge.runtime.latch import Latch
 from trendedge.runtime.latest import Latest
 from trendedge.runtime.mailbox import Envelope, MailboxSpec, Overflow
 from trendedge.runtime.retry import RetryPolicy
@@ -41,11 +38,7 @@ log = structlog.get_logger("trendedge.runtime")
 
 
 class Cell:
-    """Mailbox and life of one actor.
-
-    A keyed cell supervises its instances itself, one for one: a message that crashes its instance holds up its own
-    key alone. Too many crashes within the period end the cell, which is then its supervisor's business.
-    """
+    """Mailbox and life of one actor."""
 
     def __init__(
         self,
@@ -72,6 +65,7 @@ class Cell:
         self.closed = False
         self.log = DurableLog(durability, self.place) if durability is not None else None
         self._delivery = None if self.log is None else Delivery(self, self.log)
+        self._instances = None if spec.key is None else Instances(self, retry.outage)
         self.entities: dict[str | None, Entity] = {}
         self.breakers = NO_BREAKERS if breaker is None else Breakers(breaker)
         self.watchers = Watchers()
@@ -85,9 +79,7 @@ class Cell:
         """It has started once: an outage at a later start is waited for, and no failure of its supervisor's start."""
         self._room: deque[asyncio.Future[None]] | None = None
         """Senders that wait for room; None until there is one."""
-        self._tasks: asyncio.TaskGroup | None = None
         self._on_ready: Callable[[], None] | None = None
-        self._stop = Latch()
 
     # -- what the supervisor calls ------------------------------------------------------------------------------
 
@@ -95,47 +87,14 @@ class Cell:
         """Host one incarnation (of a keyed cell: the instances) until stopped. Raises what it crashed of."""
         self._on_ready = on_ready
         self.now = clock_of(asyncio.get_running_loop())
-        if self.log is None and self.spec.key is None:
-            return self._host_single()  # nothing else runs in it: ten thousand of them need no task group each
-        return self._host()
-
-    async def _host(self) -> None:
-        if self._delivery is not None:
-            try:
-                await self._delivery.recover(self._retry.max_deliveries)
-            except Fenced:
-                self._disown()
-                raise
-        try:
-            # asyncio's own group, as in `_host_instances`: when that one fails and anyio's around it is cancelled in
-            # the same turn, a cancellation is left over, and ends the supervisor's child without a word.
-            async with asyncio.TaskGroup() as tasks:
-                writing = [] if self.log is None else [self.log.run_settlements(), self.log.bury_doomed()]
-                beside = [tasks.create_task(one) for one in writing]
-                await (self._host_instances() if self.spec.key else self._host_single())
-                if self.log is not None:
-                    await self.log.flush()
-                for one in beside:
-                    one.cancel()
-            if self.log is not None and self.log.lost:
-                self._disown()
-        except BaseExceptionGroup as group:
-            if group.subgroup(Fenced) is not None:
-                self._disown()
-            error = first_error(group)
-            raise error from error.__cause__
-
-    def _disown(self) -> None:
-        """Another process has adopted the mail: what is in memory is not ours any more. The restart recovers."""
-        log.error("mailbox fenced", alert="mailbox_fenced", actor=self.path, forgotten=self.depth)
-        self.close()
-        if self.log is not None:
-            self.log.forget()
+        serve = self._run_single if self._instances is None else self._instances.run
+        return serve() if self._delivery is None else self._delivery.host(serve, self._retry.max_deliveries)
 
     def request_stop(self) -> None:
         """Finish the message in hand (with `drain`, all that wait), then end. Overtakes all mail."""
         self.stopping = True
-        self._stop.set()
+        if self._instances is not None:
+            self._instances.request_stop()
         for entity in list(self.entities.values()):
             entity.not_before = 0.0  # a stop waits for no pause before a restart
             entity.wake()
@@ -168,7 +127,8 @@ class Cell:
         if self.closed:
             self.closed = self.stopping = False
             self.watchers.revive()
-            self._stop = Latch()
+            if self._instances is not None:
+                self._instances.reopen()
 
     def succeed(self, former: "Cell") -> None:
         """Take the place of the actor's cell below a supervisor that was restarted: what is known of it stays known."""
@@ -323,6 +283,11 @@ class Cell:
             self._refuse_early()
         return actor
 
+    def know_accepted(self) -> None:
+        """Find out which messages the actor handles, before there is an instance."""
+        if self._accepts is None:
+            self.new_actor()
+
     def _refuse_early(self) -> None:
         """Refuse what was sent before anybody knew which messages the actor handles."""
         if self._accepts is None:
@@ -433,7 +398,7 @@ class Cell:
 
     # -- hosting ------------------------------------------------------------------------------------------------
 
-    async def _host_single(self) -> None:
+    async def _run_single(self) -> None:
         entity = self.entities.setdefault(None, Entity(self, None))
         while True:
             try:
@@ -443,75 +408,6 @@ class Cell:
                     raise  # of `on_start`: the supervisor's backoff applies
                 await asyncio.sleep(0)
 
-    async def _host_instances(self) -> None:
-        if self._accepts is None:
-            self.new_actor()  # only to know what it handles: the instances are made when there is mail for them
-        try:
-            # asyncio's own group: anyio's keeps 1.7 KB more for each task, which ten thousand idle accounts would pay.
-            async with asyncio.TaskGroup() as tasks:
-                self._tasks = tasks
-                for entity in list(self.entities.values()):
-                    self._begin(entity, tasks)
-                self.mark_ready()
-                try:
-                    await self._stop.wait()
-                    await self._wait_instances()
-                except asyncio.CancelledError:
-                    # The group would cancel each once, be it shielded or not; a scope does until its instance ends.
-                    for entity in self.entities.values():
-                        if entity.scope is not None:
-                            entity.scope.cancel()
-                    with anyio.CancelScope(shield=True):
-                        await self._wait_instances()
-                    raise
-        finally:
-            self._tasks = None
-
-    def _begin(self, entity: Entity, tasks: asyncio.TaskGroup) -> None:
-        entity.scope = anyio.CancelScope()
-        entity.task = tasks.create_task(self._host_instance(entity, entity.scope), name=entity.name)
-
-    async def _wait_instances(self) -> None:
-        while running := [entity.task for entity in self.hosted() if entity.task is not None]:
-            await asyncio.wait(running)
-
-    async def _host_instance(self, entity: Entity, scope: anyio.CancelScope) -> None:
-        with scope:
-            while True:
-                try:
-                    await entity.run()
-                except Fenced:
-                    raise
-                except Exception as error:
-                    self._count_restart(entity, error)
-                    await asyncio.sleep(0)  # a retry without a delay must not keep the loop from everybody else
-                    continue
-                if self.stopping:
-                    return
-                if not entity.mail:
-                    del self.entities[entity.key]
-                    return
-
-    def _count_restart(self, entity: Entity, error: Exception) -> None:
-        if isinstance(error, self._retry.outage):
-            return
-        if entity.culprit is None:
-            told = isinstance(error, IntensityExceeded)  # each crash of its children was
-            log.error("crashed", actor=self.path, key=entity.key, cause=repr(error), exc_info=None if told else error)
-        if self.stopping and not (self.spec.drain and entity.mail):
-            return  # of its `on_stop`: it is not restarted
-        self.stats.restarts += 1
-        restart = Restarted(self.now(), f"{type(error).__name__}: {error}", entity.culprit, entity.key)
-        self.stats.history = remembered(self.stats.history, restart)
-        if entity.crash_counts:
-            try:
-                recent = self.intensity.record(self.path, entity.name, self.now())
-            except IntensityExceeded:
-                self._tasks = None  # the group ends with this: mail that comes now is for the next incarnation
-                raise
-            if not self.stopping:
-                entity.not_before = self.now() + self.supervisor.spec.backoff.delay_s(recent)
-
     # -- room ---------------------------------------------------------------------------------------------------
 
     def admit(self, envelope: Envelope, key: str | None) -> None:
@@ -519,8 +415,8 @@ class Cell:
         entity = self.entities.get(key)
         if entity is None:
             entity = self.entities[key] = Entity(self, key)
-            if self._tasks is not None and key is not None:
-                self._begin(entity, self._tasks)
+            if self._instances is not None:
+                self._instances.begin(entity)
         entity.append(envelope)
 
     def release(self) -> None:
@@ -559,12 +455,3 @@ class Cell:
 def _wake(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
         waiter.set_result(None)
-
-
-def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error that ended the incarnation, out of the group that a task group makes of it."""
-    for error in group.exceptions:
-        if isinstance(error, IntensityExceeded):
-            return error
-    found = group.exceptions[0]
-    return first_error(found) if isinstance(found, BaseExceptionGroup) else found

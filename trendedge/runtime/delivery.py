@@ -1,7 +1,11 @@
 """Between a durable mailbox's journal and its lines: what the journal gives is delivered once, and in order."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
+
+import anyio
+import structlog
 
 from trendedge.runtime.durable import DurableLog
 from trendedge.runtime.errors import ActorStopped, Fenced, MailboxFull
@@ -11,6 +15,8 @@ from trendedge.runtime.mailbox import Envelope
 
 if TYPE_CHECKING:
     from trendedge.runtime.cell import Cell
+
+log = structlog.get_logger("trendedge.runtime")
 
 
 class Delivery:
@@ -30,6 +36,53 @@ class Delivery:
         """Set when the recovery that is under way has ended; None while none is."""
         self._early: list[Envelope] = []
         """Messages that were sent before the first recovery: what it finds is older."""
+
+    async def host(self, serve: Callable[[], Awaitable[None]], max_deliveries: int) -> None:
+        """Recover, then serve, and write to the journal beside that, until stopped.
+
+        :raises JournalUnavailable: the store cannot be read
+        :raises Fenced: the mail is another process's by now
+        """
+        try:
+            await self.recover(max_deliveries)
+            await self._serve(serve)
+        except Fenced:
+            self._disown()
+            raise
+        if self.log.lost:
+            self._disown()
+
+    async def _serve(self, serve: Callable[[], Awaitable[None]]) -> None:
+        scope = anyio.CancelScope()
+
+        async def write(work: Callable[[], Awaitable[None]]) -> None:
+            try:
+                await work()
+            except Exception:
+                scope.cancel()  # until the handler in hand ends, where a task group would cancel it once
+                raise
+
+        works = (self.log.run_settlements, self.log.bury_doomed)
+        writing = [asyncio.create_task(write(one), name=f"{self._cell.path} journal") for one in works]
+        try:
+            with scope:
+                await serve()
+                await self.log.flush()
+        finally:
+            for one in writing:
+                one.cancel()
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait(writing)
+            for one in writing:
+                if not one.cancelled():
+                    one.result()
+
+    def _disown(self) -> None:
+        """Another process has adopted the mail: what is in memory is not ours any more. The restart recovers."""
+        cell = self._cell
+        log.error("mailbox fenced", alert="mailbox_fenced", actor=cell.path, forgotten=cell.depth)
+        cell.close()
+        self.log.forget()
 
     async def append(self, message: Any, unique: Unique | None) -> Appended | Duplicate:
         """Journal and deliver. Room is reserved before the journal is asked, so that what is durable is also taken."""

@@ -11,9 +11,16 @@ import anyio
 import anyio.abc
 import structlog
 
-from trendedge.runtime.cell import Cell, first_error
+from trendedge.runtime.cell import Cell
 from trendedge.runtime.child import Child, Exit, Process, ServiceProcess
-from trendedge.runtime.errors import ActorStopped, DuplicateChild, IntensityExceeded, StartFailed, UnknownChild
+from trendedge.runtime.errors import (
+    ActorStopped,
+    DuplicateChild,
+    IntensityExceeded,
+    StartFailed,
+    UnknownChild,
+    first_error,
+)
 from trendedge.runtime.intensity import Intensity
 from trendedge.runtime.specs import ChildSpec, Restart, ServiceSpec, Spec, Strategy, SupervisorSpec
 
