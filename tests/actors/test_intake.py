@@ -8,7 +8,7 @@ from trendedge.actors.messages import ReceiveAlert
 from trendedge.domain.alerts import parse_alert
 from trendedge.runtime import AskTimeout
 from trendedge.storage.postgres import Database
-from trendedge.storage.redis import RedisStore
+from trendedge.storage.redis import RedisStore, open_redis
 
 
 async def ask(place: Desk, *, timeout_s: float) -> None:
@@ -19,15 +19,15 @@ async def ask(place: Desk, *, timeout_s: float) -> None:
 
 
 async def test_an_alert_that_is_being_appended_at_its_time_out_trades_once_and_its_repetition_is_a_duplicate(
-    database: Database, redis_store: RedisStore
+    database: Database, redis_store: RedisStore, redis_url: str
 ) -> None:
-    async with desk(database, redis_store) as place:
-        await redis_store.command("CLIENT", "PAUSE", 30_000, "WRITE")  # the append is sent, and not answered
+    async with open_redis(redis_url, timeout_s=5) as other, desk(database, redis_store) as place:
+        await other.command("CLIENT", "PAUSE", 30_000, "WRITE")  # the append is sent, and not answered
         try:
             with pytest.raises(AskTimeout):
                 await ask(place, timeout_s=0.05)
         finally:
-            await redis_store.command("CLIENT", "UNPAUSE")
+            await other.command("CLIENT", "UNPAUSE")
         repeated = await place.post(**BUY)
         await settled(place)
         assert repeated.status == "duplicate"

@@ -12,21 +12,21 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio import ConnectionPool, Redis, SSLConnection
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from trendedge.storage.errors import InvalidStoreUrl, StoreUnavailable
-from trendedge.storage.redis_pipe import LANES, Lane, Pipe
+from trendedge.storage.redis_pipe import Endpoint, Pipe
 
 STORE = "Redis"
 
 type Argument = str | bytes | int | float
 
-_TRANSIENT = ("LOADING", "READONLY", "OOM", "MISCONF", "MASTERDOWN", "NOAUTH", "WRONGPASS", "BUSY", "ERR max")
-"""Answers of a server that speaks but cannot work: still loading, a replica, memory or disk full, no password."""
+_TRANSIENT = ("LOADING", "READONLY", "OOM", "MISCONF", "MASTERDOWN", "NOREPLICAS", "BUSY")
+"""Answers of a server that speaks but cannot work: still loading, a replica or without its own, memory or disk full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,9 @@ class RedisStore:
         with unavailable_as_such():
             try:
                 return await self._execute("EVALSHA", script.sha, len(keys), *keys, *args)
-            except NoScriptError:
+            except ResponseError as error:
+                if not str(error).startswith("NOSCRIPT"):
+                    raise
                 return await self._execute("EVAL", script.source, len(keys), *keys, *args)
 
     async def publish(self, channel: str, payload: bytes) -> int:
@@ -149,12 +151,25 @@ async def open_redis(url: str, *, timeout_s: float = 0.5, connect_timeout_s: flo
         socket_keepalive=True,
     )
     listener: Redis = Redis.from_pool(pool)
-    pipe = Pipe([Lane(pool.make_connection(), connect_timeout_s, timeout_s) for _ in range(LANES)])  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+    pipe = Pipe(_endpoint(pool), connect_s=connect_timeout_s, answer_s=timeout_s)
     try:
         yield RedisStore(pipe, listener, address_of(url))
     finally:
         await pipe.aclose()
         await listener.aclose()
+
+
+def _endpoint(pool: ConnectionPool) -> Endpoint:
+    """What the url says, as the driver understands it."""
+    options, connection = pool.connection_kwargs, pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+    return Endpoint(
+        host=options.get("host", "localhost"),
+        port=options.get("port", 6379),
+        tls=connection.ssl_context.get() if isinstance(connection, SSLConnection) else None,
+        username=options.get("username"),
+        password=options.get("password"),
+        database=options.get("db", 0),
+    )
 
 
 def address_of(url: str) -> str:

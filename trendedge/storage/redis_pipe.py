@@ -1,156 +1,117 @@
-"""Commands that are sent at the same time share a round trip, and a few connections."""
+"""Commands that are sent at the same time share one connection, which is opened again when it was lost."""
 
 import asyncio
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import islice
+import ssl
+from dataclasses import dataclass, field
 
-from redis.asyncio import Connection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-type Words = tuple[str | bytes | int | float, ...]
-
-LANES = 4
-"""Round trips that are under way at once. Whoever comes in between waits for the next one, with all the others."""
-_BATCH = 256
-"""Commands in one round trip, at most."""
+from trendedge.storage.redis_wire import Wire, Words
 
 
-@dataclass(eq=False, slots=True)
-class Lane:
-    """One connection, which is opened when it is first needed and again when it was lost."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Where a server listens, and what it wants to hear first."""
 
-    connection: Connection
-    """Without a time-out of its own for each read and each write: there is one for the whole round trip."""
-    connect_s: float
-    answer_s: float
+    host: str = "localhost"
+    port: int = 6379
+    tls: ssl.SSLContext | None = None
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    database: int = 0
 
-    async def round_trip(self, commands: Sequence[Words]) -> list[object]:
-        """Send commands, once, and read their answers. What the server refuses is among the answers, as an error.
+    async def connect(self, wire: Wire) -> None:
+        """Open the connection, and say what has to be said first: nothing more than that, since commands are billed.
 
-        :raises RedisError: nobody knows what the server has done; the connection is closed
+        :raises OSError: nobody listens there, or its certificate is not the right one
+        :raises RedisConnectionError: the server refuses us
         """
-        await self._connect()
-        connection = self.connection
+        await asyncio.get_running_loop().create_connection(lambda: wire, self.host, self.port, ssl=self.tls)
+        first: list[Words] = []
+        if self.password is not None:
+            first.append(("AUTH", self.username, self.password) if self.username else ("AUTH", self.password))
+        if self.database:
+            first.append(("SELECT", self.database))
         try:
-            async with asyncio.timeout(self.answer_s):
-                await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-                return [await self._answer() for _ in commands]
-        except TimeoutError as error:
-            raise RedisTimeoutError(f"no answer within {self.answer_s:g} s") from error
-
-    async def _answer(self) -> object:
-        try:
-            return await self.connection.read_response()
+            for words in first:
+                await wire.ask(words)
         except ResponseError as error:
-            return error
-
-    async def _connect(self) -> None:
-        connection = self.connection
-        try:
-            if connection.is_connected and await connection.can_read():
-                # Nothing was asked: either the server has closed it, or it would give somebody else's answer.
-                await connection.disconnect(nowait=True)
-        except (RedisConnectionError, OSError):
-            await connection.disconnect(nowait=True)
-        if not connection.is_connected:
-            try:
-                async with asyncio.timeout(self.connect_s):
-                    await connection.connect()  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
-            except TimeoutError as error:
-                await connection.disconnect(nowait=True)
-                raise RedisTimeoutError(f"no connection within {self.connect_s:g} s") from error
+            raise RedisConnectionError(str(error)) from error
 
 
 class Pipe:
-    """Sends each command once, alone while there is little to do and in a pipeline while there is much.
+    """Sends each command at once, behind those that have no answer yet.
 
-    A connection for each command would be as fast on a quiet day; under load the commands would queue for connections,
-    and a healthy server would look like one that does not answer. The client of redis-py would do for it, but takes
-    half as long again for a command: it locks its pool twice, and waits for each read and each write in a time-out of
-    its own.
+    The client of redis-py would do, but takes three times as long for a command when there are few: it locks its pool
+    twice and waits for each read and each write in a time-out of its own. Its connections by themselves take twice as
+    long. Both figures are in docs/explanation/performance.md.
     """
 
-    def __init__(self, lanes: Sequence[Lane]) -> None:
-        self._lanes = tuple(lanes)
-        self._free = list(lanes)
-        self._waiting: deque[tuple[Words, asyncio.Future[object]]] = deque()
-        self._senders: set[asyncio.Task[None]] = set()
+    def __init__(self, endpoint: Endpoint, *, connect_s: float, answer_s: float) -> None:
+        """:param connect_s: seconds until the server must have answered the first words
+        :param answer_s: seconds that an answer may take
+        """
+        self._endpoint = endpoint
+        self._connect_s = connect_s
+        self._answer_s = answer_s
+        self._wire: Wire | None = None
+        self._connecting: asyncio.Task[Wire] | None = None
+        self._closed = False
 
     async def execute(self, *words: str | bytes | int | float) -> object:
-        """Send one command and return its answer, or raise what the driver raises."""
-        if self._free and not self._waiting:
-            lane = self._free.pop()
-            try:
-                (found,) = await lane.round_trip((words,))
-            finally:
-                self._free.append(lane)
-                self._send_waiting()
-            if isinstance(found, Exception):
-                raise found
-            return found
-        answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        self._waiting.append((words, answer))
-        return await answer
+        """Send one command and return its answer, or raise what the server refuses it with.
+
+        :raises RedisError: nobody knows what the server has done
+        :raises OSError: the server cannot be reached
+        """
+        wire = self._wire
+        if wire is None or not wire.usable:
+            wire = await self._usable()
+        return await wire.ask(words)
 
     async def aclose(self) -> None:
-        """Give up what waits."""
-        for sender in tuple(self._senders):
-            sender.cancel()
-        await asyncio.gather(*self._senders, return_exceptions=True)
-        self._fail_waiting(RedisConnectionError("closed"))
-        for lane in self._lanes:
-            await lane.connection.disconnect()
+        """Give up what waits, and the connection."""
+        self._closed = True
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.wait([self._connecting])
+        if self._wire is not None:
+            self._wire.give_up(RedisConnectionError("closed"))
 
-    def _send_waiting(self) -> None:
-        if self._waiting and self._free:
-            sender = asyncio.create_task(self._send(self._free.pop()))
-            self._senders.add(sender)
-            sender.add_done_callback(self._senders.discard)
+    async def _usable(self) -> Wire:
+        while (wire := self._wire) is not None and not wire.lost:
+            if wire.usable:
+                return wire
+            await wire.room()
+        if self._closed:
+            raise RedisConnectionError("closed")
+        if self._connecting is None:
+            self._connecting = asyncio.create_task(self._connect(), name="redis connects")
+            self._connecting.add_done_callback(self._connected)
+        # One connects for all; who gives up waiting disturbs nobody.
+        return await asyncio.shield(self._connecting)
 
-    async def _send(self, lane: Lane) -> None:
+    async def _connect(self) -> Wire:
+        wire = Wire(self._answer_s)
         try:
-            while self._waiting:
-                await self._send_batch(lane)
+            async with asyncio.timeout(self._connect_s):
+                await self._endpoint.connect(wire)
+        except TimeoutError as error:
+            raise RedisTimeoutError(f"no connection within {self._connect_s:g} s") from error
+        except asyncio.CancelledError:
+            if self._closed:
+                raise RedisConnectionError("closed") from None  # for those who wait: nobody has cancelled them
+            raise
+        else:
+            self._wire = wire
+            return wire
         finally:
-            self._free.append(lane)
+            if self._wire is not wire:
+                wire.give_up(RedisConnectionError("given up before it was connected"))
 
-    async def _send_batch(self, lane: Lane) -> None:
-        batch = list(islice(self._waiting, _BATCH))
-        for _ in batch:
-            self._waiting.popleft()
-        wanted = [(words, answer) for words, answer in batch if not answer.done()]
-        if not wanted:
-            return
-        try:
-            found = await lane.round_trip([words for words, _ in wanted])
-        except BaseException as error:
-            for _, answer in wanted:
-                _settle(answer, _known(error))
-            # They would only find out the same, one time-out after the other.
-            self._fail_waiting(_known(error))
-            if not isinstance(error, Exception):
-                raise
-            return
-        for (_, answer), one in zip(wanted, found, strict=True):
-            _settle(answer, one)
-
-    def _fail_waiting(self, error: Exception) -> None:
-        while self._waiting:
-            _settle(self._waiting.popleft()[1], error)
-
-
-def _known(error: BaseException) -> Exception:
-    return error if isinstance(error, Exception) else RedisConnectionError("the connection was given up")
-
-
-def _settle(answer: asyncio.Future[object], found: object) -> None:
-    if answer.done():
-        return  # whoever asked has been cancelled
-    if isinstance(found, Exception):
-        answer.set_exception(found)
-    else:
-        answer.set_result(found)
+    def _connected(self, task: asyncio.Task[Wire]) -> None:
+        self._connecting = None
+        if not task.cancelled():
+            task.exception()  # perhaps nobody waits for it any more

@@ -1,0 +1,159 @@
+"""One connection to Redis: commands go out as they come, and answers come back in their order."""
+
+import asyncio
+import socket
+from collections import deque
+from typing import cast
+
+import hiredis
+from redis.exceptions import AuthenticationError, InvalidResponse, RedisError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from trendedge.runtime.latch import Latch
+
+type Words = tuple[str | bytes | int | float, ...]
+
+_NOTHING = object()
+"""What the parser answers when there is no whole answer yet."""
+_GRACE_S = 0.01
+"""How long an answer that seems too late is still waited for: it may have come while the event loop was busy."""
+_FULL_BYTES = 1 << 20
+"""Unsent bytes from which on whoever comes has to wait."""
+
+
+def _refusal(said: str) -> RedisError:
+    """What the server refuses a command with, as the driver would name it."""
+    if said.startswith(("WRONGPASS", "NOAUTH", "ERR AUTH")):
+        return AuthenticationError(said)
+    if said.startswith("ERR max number of clients"):
+        return RedisConnectionError(said.removeprefix("ERR "))
+    return ResponseError(said.removeprefix("ERR "))
+
+
+class Wire(asyncio.Protocol):
+    """Sends each command once and gives each answer to whoever asked. Commands need not wait for each other.
+
+    An answer that does not come within its time is nobody's: from there on it is unknown which answer belongs to whom,
+    so the connection is given up, with all that was asked on it.
+    """
+
+    def __init__(self, answer_s: float) -> None:
+        """:param answer_s: seconds that an answer may take"""
+        self._answer_s = answer_s
+        self._loop = asyncio.get_running_loop()
+        self._reader = hiredis.Reader(protocolError=InvalidResponse, replyError=_refusal, notEnoughData=_NOTHING)
+        self._transport: asyncio.Transport | None = None
+        self._asked: deque[tuple[asyncio.Future[object], float]] = deque()
+        """Who waits for an answer, the oldest first, and since when on the loop's clock."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._late: asyncio.Future[object] | None = None
+        """Who was too late at the last look."""
+        self._room: Latch | None = None
+        """Set when there is room again; None while there is."""
+        self._error: RedisError | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether `ask` may be called right now."""
+        return self._error is None and self._room is None
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection has ended."""
+        return self._error is not None
+
+    async def room(self) -> None:
+        """Return when what was asked before is on its way, or the connection lost."""
+        while self._room is not None:
+            await self._room.wait()
+
+    def ask(self, words: Words) -> asyncio.Future[object]:
+        """Send one command; the answer raises what the server refuses it with.
+
+        :raises RedisError: in the answer: nobody knows what the server has done
+        """
+        answer: asyncio.Future[object] = self._loop.create_future()
+        if self._error is not None or self._transport is None:
+            answer.set_exception(self._error or RedisConnectionError("not connected"))
+            return answer
+        self._transport.write(hiredis.pack_command(words))  # type: ignore[arg-type]  # its stub says: one word
+        self._asked.append((answer, self._loop.time()))
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._answer_s, self._look)
+        return answer
+
+    def give_up(self, error: RedisError) -> None:
+        """Close the connection; whoever waits for an answer gets the error."""
+        if self._error is not None:
+            return
+        self._error = error
+        if self._transport is not None:
+            self._transport.abort()
+        if self._timer is not None:
+            self._timer.cancel()
+        self.resume_writing()
+        for answer, _ in self._asked:
+            if not answer.done():
+                answer.set_exception(error)
+        self._asked.clear()
+
+    def _look(self) -> None:
+        """Whether the oldest answer is too late; one timer looks for all."""
+        self._timer = None
+        if not self._asked:
+            return
+        oldest, since = self._asked[0]
+        left_s = since + self._answer_s - self._loop.time()
+        if left_s <= 0:
+            if self._late is oldest:
+                self.give_up(RedisTimeoutError(f"no answer within {self._answer_s:g} s"))
+                return
+            self._late = oldest
+        self._timer = self._loop.call_later(max(left_s, _GRACE_S), self._look)
+
+    # -- what the event loop calls --------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """As `asyncio.Protocol.connection_made`."""
+        self._transport = stream = cast("asyncio.Transport", transport)
+        stream.set_write_buffer_limits(high=_FULL_BYTES)
+        stream.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if self._error is not None:
+            stream.abort()  # given up before it was there
+
+    def data_received(self, data: bytes) -> None:
+        """As `asyncio.Protocol.data_received`."""
+        try:
+            self._reader.feed(data)
+            while (found := self._reader.gets()) is not _NOTHING:
+                self._answered(found)
+        except InvalidResponse as error:
+            self.give_up(error)
+
+    def _answered(self, found: object) -> None:
+        if not self._asked:
+            self.give_up(RedisConnectionError(f"the server says what nobody asked: {found!s:.100}"))
+            return
+        answer, _ = self._asked.popleft()
+        if answer.done():
+            return  # whoever asked has been cancelled
+        if isinstance(found, Exception):
+            answer.set_exception(found)
+        else:
+            answer.set_result(found)
+
+    def pause_writing(self) -> None:
+        """As `asyncio.Protocol.pause_writing`."""
+        if self._room is None:
+            self._room = Latch()
+
+    def resume_writing(self) -> None:
+        """As `asyncio.Protocol.resume_writing`."""
+        if self._room is not None:
+            self._room.set()
+            self._room = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """As `asyncio.Protocol.connection_lost`."""
+        self.give_up(RedisConnectionError(str(exc) if exc else "the server has closed the connection"))
