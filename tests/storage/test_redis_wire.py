@@ -197,3 +197,37 @@ async def test_who_gives_up_the_first_command_leaves_the_connection_to_the_other
         first.cancel()
         assert await second == b"mine"
         assert first.cancelled()
+
+
+async def test_no_answer_goes_to_somebody_else_however_often_the_connection_breaks(own_redis: Breakable) -> None:
+    kills, answered, outages = 20, 0, 0
+    async with open_redis(own_redis.url, timeout_s=5) as store, open_redis(own_redis.url) as other:
+
+        async def ask(number: int) -> None:
+            nonlocal answered, outages
+            asked = 0
+            while kills:
+                text = f"{number} {asked} ".encode() * (1 if asked % 5 else 5_000)
+                asked += 1
+                asking = asyncio.create_task(store.command("ECHO", text))
+                if asked % 7 == 0:
+                    await asyncio.sleep(0)
+                    asking.cancel()
+                try:
+                    assert await asking == text
+                    answered += 1
+                except StoreUnavailable:
+                    outages += 1
+                except asyncio.CancelledError:
+                    pass
+
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(50):
+                tasks.create_task(ask(number))
+            while kills:
+                before = answered
+                while answered < before + 100:  # noqa: ASYNC110 - until it is in full swing again
+                    await asyncio.sleep(0.001)
+                await other.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+                kills -= 1
+    assert outages > 20

@@ -56,12 +56,12 @@ class Wire(asyncio.Protocol):
     @property
     def usable(self) -> bool:
         """Whether `ask` may be called right now."""
-        return self._error is None and self._room is None
+        return self._room is None and not self.lost
 
     @property
     def lost(self) -> bool:
-        """Whether the connection has ended."""
-        return self._error is not None
+        """Whether the connection has ended, or is about to."""
+        return self._error is not None or self._transport is None or self._transport.is_closing()
 
     async def room(self) -> None:
         """Return when what was asked before is on its way, or the connection lost."""
@@ -74,8 +74,8 @@ class Wire(asyncio.Protocol):
         :raises RedisError: in the answer: nobody knows what the server has done
         """
         answer: asyncio.Future[object] = self._loop.create_future()
-        if self._error is not None or self._transport is None:
-            answer.set_exception(self._error or RedisConnectionError("not connected"))
+        if self._transport is None or self.lost:
+            answer.set_exception(self._error or RedisConnectionError("the connection is closed"))
             return answer
         self._transport.write(hiredis.pack_command(words))  # type: ignore[arg-type]  # its stub says: one word
         self._asked.append((answer, self._loop.time()))
