@@ -320,13 +320,50 @@ async def test_an_ordered_restart_is_no_death_of_the_process_for_what_is_in_hand
     assert (done, journal.dead) == (["slow"], [])
 
 
+@pytest.mark.parametrize("sent", [True, False], ids=["sent", "left by a process"])
+async def test_what_comes_after_a_process_takes_none_of_its_ordered_restarts_for_a_death(sent: bool) -> None:
+    journal, done, gate = MemoryJournal({} if sent else {"000001": b"a|slow"}), list[str](), anyio.Event()
+    ref, spec = hesitant(journal, done, gate, keyed=True)
+    async with running(spec) as root:
+        if sent:
+            await ref.tell(Order("a", "slow"))
+        for _ in range(4):
+            await until(lambda: bool(ref.cell.busy()))
+            await Controls(root).restart("root/hesitant")
+    gate.set()
+    _, spec = hesitant(journal, done, gate, keyed=True)
+    async with running(spec):
+        await until(lambda: not journal.entries)
+    assert (done, journal.dead) == (["slow"], [])
+
+
+async def test_an_attempt_that_was_cut_off_before_it_was_counted_counts_the_next_time() -> None:
+    class Deaf(MemoryJournal):
+        async def settle(self, mailbox: str, settlements: Sequence[Settlement], *, begin: Sequence[str] = ()) -> None:
+            await up.wait()
+            await super().settle(mailbox, settlements, begin=begin)
+
+    up, done, gate = anyio.Event(), list[str](), anyio.Event()
+    journal = Deaf({"000001": b"a|slow"}, orphans=[Entry("000002", b"b|slow")])
+    ref, spec = hesitant(journal, done, gate, keyed=True)
+    async with running(spec) as root:
+        await until(lambda: len(ref.cell.busy()) == 1)
+        await ref.adopt()
+        await until(lambda: len(ref.cell.busy()) == 2)
+        await Controls(root).restart("root/hesitant")
+        up.set()
+        gate.set()
+        await until(lambda: not journal.entries)
+    assert journal.attempts["000002"] == 1
+
+
 async def test_a_suspect_that_is_in_hand_at_an_ordered_restart_keeps_no_other_from_its_turn() -> None:
     journal, done, gate = Suspecting("a|slow", "b|two", "c|three"), list[str](), anyio.Event()
-    _, spec = hesitant(journal, done, gate, keyed=True)
+    ref, spec = hesitant(journal, done, gate, keyed=True)
     async with running(spec) as root:
         await until(lambda: bool(journal.begun))
         await Controls(root).restart("root/hesitant")
-        await until(lambda: len(journal.begun) > 1)
+        await until(lambda: bool(ref.cell.busy()))
         gate.set()
         await until(lambda: not journal.entries)
     assert sorted(done) == ["slow", "three", "two"]

@@ -104,8 +104,8 @@ class DurableLog:
         self._tried: str | None = None
         """The suspect whose turn it is, as long as it is known."""
         self._outlived: dict[str, int] = {}
-        """Attempts at entries that were counted in the journal and did not end with the death of this process: it
-        lives. An ordered restart may have ended them."""
+        """Attempts of this process that are counted in the journal, by entry: one, or none at what it has appended
+        or replayed itself. It lives, so none of them was deadly, however many ordered restarts have ended them."""
 
     def is_of_the_same(self, other: "DurableLog") -> bool:
         """Whether both are of one mailbox in one journal."""
@@ -144,6 +144,7 @@ class DurableLog:
         outcome = await self._at.journal.append(self._at.mailbox, self._at.encode(message), unique=unique)
         if isinstance(outcome, Appended):
             self.known[outcome.entry_id] = asyncio.get_running_loop().time()
+            self._outlived.setdefault(outcome.entry_id, 0)
         return outcome
 
     async def recover(self, max_deliveries: int, *, now: float) -> list[Envelope]:
@@ -157,6 +158,8 @@ class DurableLog:
         _, self.dead = await self._at.journal.count(self._at.mailbox)
         entries = await self._at.journal.recover(self._at.mailbox)
         self._lost = None  # whatever was refused before says nothing about the new epoch
+        there = {entry.entry_id for entry in entries}
+        self._outlived = {entry_id: counted for entry_id, counted in self._outlived.items() if entry_id in there}
         return self._read(entries, max_deliveries, now)
 
     async def adopt(self, max_deliveries: int, *, now: float) -> list[Envelope]:
@@ -223,6 +226,7 @@ class DurableLog:
         self.dead = max(0, self.dead - 1)
         log.warning("dead letter replayed", mailbox=self._at.mailbox, dead_id=dead_id, entry_id=entry.entry_id)
         self.known[entry.entry_id] = now - entry.age_s
+        self._outlived.setdefault(entry.entry_id, 0)
         envelope = Envelope(message, enqueued_at=now)
         envelope.entry_id = entry.entry_id
         return envelope
@@ -258,12 +262,21 @@ class DurableLog:
             self._tried = envelope.entry_id
             self._suspects.discard(envelope.entry_id)
         envelope.recovered = False  # further attempts of this process are counted in memory
+        if envelope.entry_id in self._outlived:
+            return  # a process counts once: whoever comes after it would take each further one for another death
         # Before it is known to be counted: an answer may be lost, and to take it for a death would bury the innocent.
-        self._outlived[envelope.entry_id] = self._outlived.get(envelope.entry_id, 0) + 1
+        self._outlived[envelope.entry_id] = 1
         counted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._begun.append((envelope.entry_id, counted))
+        begun = (envelope.entry_id, counted)
+        self._begun.append(begun)
         self._wake.set()
-        await counted
+        try:
+            await counted
+        except asyncio.CancelledError:
+            if begun in self._begun:  # nobody has asked the journal: the next attempt is the first
+                self._begun.remove(begun)
+                self._outlived.pop(envelope.entry_id, None)
+            raise
 
     def must_wait(self, envelope: Envelope) -> bool:
         """Whether it is another suspect's turn."""
