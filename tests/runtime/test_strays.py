@@ -20,7 +20,9 @@ from trendedge.runtime import (
     ChildSpec,
     Controls,
     Durability,
+    DuplicateChild,
     DurableRef,
+    JournalUnavailable,
     MailboxSpec,
     Overflow,
     Request,
@@ -216,6 +218,32 @@ async def test_a_settlement_that_a_crash_interrupts_is_made_by_the_next_incarnat
             await until(lambda: not journal.entries)
             assert ref.cell.log is not None
             await until(lambda: ref.cell.log is not None and ref.cell.log.pending == 0)
+    assert journal.announced == [Announcement("said", b"one")]
+
+
+@pytest.mark.parametrize("ordered", [False, True], ids=["crash", "ordered restart"])
+async def test_a_settlement_that_waits_for_its_store_at_the_end_is_made_by_the_next_incarnation(ordered: bool) -> None:
+    class Away(MemoryJournal):
+        away = 1
+
+        async def settle(self, mailbox: str, settlements: Any, *, begin: Any = ()) -> None:
+            if self.away:
+                self.away -= 1
+                raise JournalUnavailable("memory", "down")
+            await super().settle(mailbox, settlements, begin=begin)
+
+    journal = Away()
+    ref, child = box(journal, Announces)
+    async with running(specs(child)) as root:
+        await ref.tell("one")
+        await until(lambda: not journal.away)  # and in the pause before the store is tried again:
+        if ordered:
+            journal.away = 1
+            await Controls(root).restart("root/a")
+        else:
+            await ref.tell("crash")
+            await until(lambda: root.children[0].restarts == 1)
+        await until(lambda: not journal.entries)
     assert journal.announced == [Announcement("said", b"one")]
 
 

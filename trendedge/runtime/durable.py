@@ -374,7 +374,6 @@ class DurableLog:
                 raise self._lost
             if not written:
                 await asyncio.sleep(AGAIN_S)
-                self._wake.set()
 
     async def flush(self) -> bool:
         """Settle all that is due; False when the store was away, and some of it is still to be done."""
@@ -398,6 +397,7 @@ class DurableLog:
                 what = {"settlements": len(due), "attempts": len(begun)}
                 log.warning("not written to the journal yet", mailbox=self._at.mailbox, error=str(error), **what)
                 self._settlements.extendleft(reversed(due))
+                self._wake.set()  # here: this incarnation may end before it tries again
                 _let_begin(begun)  # an attempt that cannot be counted is made all the same
                 return False
             except BaseException:
