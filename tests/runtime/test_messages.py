@@ -290,6 +290,29 @@ def _rotations(cycle: str) -> list[str]:
     return [" -> ".join([*names[at:], *names[:at], names[at]]) for at in range(len(names))]
 
 
+async def test_who_has_been_answered_waits_no_longer_and_closes_no_circle() -> None:
+    """Who answers and takes its next message at once asks before the one that it has answered has its turn."""
+    refs, gate, said = {name: ActorRef[Any](name) for name in "ab"}, anyio.Event(), list[Any]()
+
+    class Answers(Actor[Ping | AskAlong]):
+        async def receive(self, message: Ping | AskAlong) -> str:
+            if message == Ping("first"):
+                await gate.wait()
+            if message == Ping("last"):
+                said.append(await refs["a"].ask(AskAlong(()), timeout_s=5))
+            return "answer"
+
+    children = [ChildSpec("a", Asker, refs["a"]), ChildSpec("b", Answers, refs["b"])]
+    async with running(tree(*children)), anyio.create_task_group() as tasks:
+        await refs["b"].tell(Ping("first"))
+        tasks.start_soon(lambda: refs["a"].ask(AskAlong(((refs["b"], "k"),)), timeout_s=5))
+        await anyio.wait_all_tasks_blocked()  # the ask of `a` waits in the mailbox of `b`
+        await refs["b"].tell(Ping("last"))
+        gate.set()
+        await until(lambda: bool(said))
+    assert said == ["end"]
+
+
 async def test_one_instance_of_a_keyed_actor_may_ask_another_but_not_itself() -> None:
     ref = ActorRef[Any]("a")
     async with running(tree(ChildSpec("a", Asker, ref, mailbox=MailboxSpec(key=lambda message: message.key)))):

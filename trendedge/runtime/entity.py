@@ -12,7 +12,7 @@ from trendedge.runtime.actor import Actor, Context
 from trendedge.runtime.durable import LOOK_S
 from trendedge.runtime.errors import SignificantChildEnded, StrayCancellation, UnknownChild
 from trendedge.runtime.mailbox import Envelope
-from trendedge.runtime.waits import Target, asking_entity, current_entity
+from trendedge.runtime.waits import Ask, Target, asking_entity, current_entity
 
 if TYPE_CHECKING:
     from trendedge.runtime.cell import Cell
@@ -74,7 +74,7 @@ class Entity:
         self.scope: anyio.CancelScope | None = None
         """Around all incarnations of a keyed instance; an unkeyed one has its supervisor's."""
         self.task: asyncio.Task[Any] | None = None
-        self.asks: list[Target] = []
+        self.asks: list[Ask] = []
         """Whom the handler has asked, and waits for."""
         self.spawning: str | None = None
         """Id of the child for whose start it waits."""
@@ -368,7 +368,7 @@ class Entity:
 
     def awaited(self) -> Iterator[Target]:
         """Whom the handler waits for: those that it asks, and those that start because it spawns them."""
-        yield from self.asks
+        yield from ((cell, key) for cell, key, reply in self.asks if not reply.done())
         if self.spawning is not None and self.children is not None:
             yield from ((cell, None) for cell in self.children.unready(self.spawning))
 

@@ -97,13 +97,21 @@ class ActorRef[M](_Address):
         :raises Exception: one of the actor's declared errors
         """
         cell = self.cell
+        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         asker = asking_entity()
         if asker is None:
-            return await self._ask(cell, request, timeout_s, deadline_s)
-        with asking(asker, cell, cell.key_of(request)):
-            return await self._ask(cell, request, timeout_s, deadline_s)
+            return await self._ask(cell, request, reply, timeout_s, deadline_s)
+        with asking(asker, cell, cell.key_of(request), reply):
+            return await self._ask(cell, request, reply, timeout_s, deadline_s)
 
-    async def _ask[R](self, cell: "Cell", request: Asked[M, R], timeout_s: float, deadline_s: float | None) -> R:
+    async def _ask[R](
+        self,
+        cell: "Cell",
+        request: Asked[M, R],
+        reply: asyncio.Future[Any],
+        timeout_s: float,
+        deadline_s: float | None,
+    ) -> R:
         loop = asyncio.get_running_loop()
         began = loop.time()
         if cell.must_wait:
@@ -112,7 +120,6 @@ class ActorRef[M](_Address):
                     await cell.wait_for_room()
             except TimeoutError:
                 raise self._timeout(request, timeout_s) from None
-        reply: asyncio.Future[Any] = loop.create_future()
         cell.put_nowait(request, reply, deadline_s)
         timer = loop.call_at(began + timeout_s, self._expire, reply, request, timeout_s)
         try:

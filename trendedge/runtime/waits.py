@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trendedge.runtime.errors import AskCycle
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from trendedge.runtime.entity import Entity
 
 type Target = tuple["Cell", str | None]
+type Ask = tuple["Cell", str | None, asyncio.Future[Any]]
+"""Whom an ask waits for, and the reply. When that is there the asker waits no longer, though it may not yet know."""
 
 current_entity: ContextVar["Entity | None"] = ContextVar("current_entity", default=None)
 """The instance whose code is running. Tasks that it starts inherit it; they do not hold up its mailbox, though."""
@@ -25,20 +27,20 @@ def asking_entity() -> "Entity | None":
 
 
 @contextmanager
-def asking(asker: "Entity", cell: "Cell", key: str | None) -> Iterator[None]:
-    """Around an ask: remember that the asker waits for the instance of `key` in `cell`.
+def asking(asker: "Entity", cell: "Cell", key: str | None, reply: asyncio.Future[Any]) -> Iterator[None]:
+    """Around an ask: remember that the asker waits for the instance of `key` in `cell`, until there is a reply.
 
     :raises AskCycle: that instance waits for the asker already
     """
     cycle = _way_back(asker, (cell, key))
     if cycle is not None:
         raise AskCycle((asker.name, *cycle))
-    target: Target = (cell, key)
-    asker.asks.append(target)
+    asked: Ask = (cell, key, reply)
+    asker.asks.append(asked)
     try:
         yield
     finally:
-        asker.asks.remove(target)
+        asker.asks.remove(asked)
 
 
 def _way_back(asker: "Entity", target: Target) -> tuple[str, ...] | None:
