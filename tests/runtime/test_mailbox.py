@@ -18,9 +18,12 @@ from trendedge.runtime import (
     ChildSpec,
     MailboxFull,
     MailboxSpec,
+    MessageRefused,
+    MessageWithoutKey,
     Overflow,
     Request,
     RetryPolicy,
+    Supervisor,
     SupervisorSpec,
 )
 
@@ -71,6 +74,55 @@ async def test_block_makes_the_sender_wait_until_there_is_room() -> None:
         permits.release()
         permits.release()
     assert log == [("k", 1), ("k", 2)]
+
+
+async def test_who_is_refused_does_not_wait_for_room_before() -> None:
+    def key(message: Work) -> str:
+        if message.key == "broken":
+            raise ValueError(message.key)
+        return None if message.key == "nobody" else message.key  # type: ignore[return-value]  # what mypy would refuse
+
+    ref, log, permits = ActorRef[Any]("gate"), list[tuple[str, int]](), anyio.Semaphore(0)
+    with anyio.fail_after(20):
+        async with running(tree(ref, Gate(log, permits), MailboxSpec(1, key=key))), anyio.create_task_group() as tasks:
+            await ref.tell(Work(number=1))
+            await anyio.wait_all_tasks_blocked()
+            refused: list[tuple[Any, type[Exception]]] = [
+                (object(), MessageRefused),
+                (Work("nobody"), MessageWithoutKey),
+                (Work("broken"), ValueError),
+            ]
+            for message, error in refused:
+                with pytest.raises(error):
+                    await ref.tell(message)
+                with pytest.raises(error):
+                    await ref.ask(message, timeout_s=60)
+            tasks.start_soon(ref.tell, Work(number=2))
+            permits.release()
+            permits.release()
+    assert log == [("k", 1), ("k", 2)]
+
+
+@pytest.mark.parametrize("asks", [False, True])
+async def test_who_is_refused_only_when_it_is_let_in_hands_on_its_turn(asks: bool) -> None:
+    """Before its first start nobody knows what the actor handles."""
+    ref, log, permits = ActorRef[Any]("gate"), list[tuple[str, int]](), anyio.Semaphore(2)
+    root = Supervisor(tree(ref, Gate(log, permits), MailboxSpec(1)))
+    unknown: Any = object()
+
+    async def send() -> None:
+        with pytest.raises(MessageRefused):
+            await (ref.ask(unknown, timeout_s=60) if asks else ref.tell(unknown))
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            await ref.tell(Work(number=1))
+            for sending in (send, lambda: ref.tell(Work(number=2))):
+                tasks.start_soon(sending)
+                await anyio.wait_all_tasks_blocked()
+            tasks.start_soon(root.run, lambda: None)
+            await until(lambda: log == [("k", 1), ("k", 2)])
+            root.request_stop()
 
 
 async def test_drop_oldest_drops_what_waits_longest_and_counts_it_but_never_what_is_being_handled() -> None:

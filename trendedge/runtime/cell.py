@@ -189,9 +189,20 @@ class Cell:
         self.admit(envelope, key)
         self.depth += 1
 
+    async def put(self, message: Any, reply: asyncio.Future[Any] | None, deadline_s: float | None = None) -> None:
+        """Deliver when there is room. Who is refused does not wait, or hands on its turn."""
+        self.check(message)
+        self.place(message)
+        await self.wait_for_room()
+        try:
+            self.put_nowait(message, reply, deadline_s)
+        except BaseException:
+            self._let_in()
+            raise
+
     @property
     def must_wait(self) -> bool:
-        """Whether a sender has to `wait_for_room` before `put_nowait`."""
+        """Whether a sender has to `put`, since `put_nowait` would find no room."""
         return self.depth >= self.spec.capacity and self.spec.overflow is Overflow.BLOCK
 
     async def wait_for_room(self) -> None:

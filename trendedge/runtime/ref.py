@@ -70,8 +70,9 @@ class ActorRef[M](_Address):
         """
         cell = self.cell
         if cell.must_wait:
-            await cell.wait_for_room()
-        cell.put_nowait(message, None, deadline_s)
+            await cell.put(message, None, deadline_s)
+        else:
+            cell.put_nowait(message, None, deadline_s)
 
     def tell_nowait(self, message: M, *, deadline_s: float | None = None) -> None:
         """As `tell`, but never waits.
@@ -117,10 +118,11 @@ class ActorRef[M](_Address):
         if cell.must_wait:
             try:
                 async with asyncio.timeout(timeout_s):
-                    await cell.wait_for_room()
+                    await cell.put(request, reply, deadline_s)
             except TimeoutError:
                 raise self._timeout(request, timeout_s) from None
-        cell.put_nowait(request, reply, deadline_s)
+        else:
+            cell.put_nowait(request, reply, deadline_s)
         timer = loop.call_at(began + timeout_s, self._expire, reply, request, timeout_s)
         try:
             answer: R = await reply
