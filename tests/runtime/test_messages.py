@@ -11,6 +11,7 @@ from trendedge.runtime import (
     Actor,
     ActorRef,
     AskCycle,
+    AskTimeout,
     ChildSpec,
     DeadlineExceeded,
     Durability,
@@ -26,6 +27,7 @@ from trendedge.runtime import (
     Supervisor,
     SupervisorSpec,
 )
+from trendedge.runtime.simulation import Actors
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,28 @@ async def test_a_message_whose_turn_comes_after_its_deadline_is_not_handled_but_
         assert (ref.cell.stats.expired, ref.cell.depth) == (2, 0)
     assert [message.name for message in handled] == ["first", "patient"]
     assert said == ["Ping"]
+
+
+@pytest.mark.parametrize("asks", [False, True])
+def test_a_deadline_counts_from_the_call_also_for_who_waits_for_room(asks: bool, actors: Actors) -> None:
+    handled: list[str] = []
+
+    class Slow(Actor[Ping]):
+        async def receive(self, message: Ping) -> None:
+            handled.append(message.name)
+            await anyio.sleep(1.0)
+
+    slow = actors.start(Slow, mailbox=MailboxSpec(2))
+    for name in ("in hand", "waits"):
+        slow.tell(Ping(name))
+    if asks:  # let in after 1 s, and taken after 2
+        with pytest.raises(AskTimeout):
+            actors.run(slow.ref.ask(Ping("late"), timeout_s=1.5, deadline_s=1.5))
+    else:
+        slow.tell(Ping("late"), deadline_s=1.5)
+    actors.advance(5.0)
+    assert handled == ["in hand", "waits"]
+    assert slow.ref.cell.stats.expired == 1
 
 
 # -- coalescing -------------------------------------------------------------------------------------------------

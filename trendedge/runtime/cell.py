@@ -168,15 +168,15 @@ class Cell:
 
     # -- the sender's side --------------------------------------------------------------------------------------
 
-    def put_nowait(self, message: Any, reply: asyncio.Future[Any] | None, deadline_s: float | None = None) -> None:
-        """Deliver, or raise `MailboxFull` when it would have to wait."""
+    def put_nowait(self, message: Any, reply: asyncio.Future[Any] | None, deadline: float | None = None) -> None:
+        """Deliver, or raise `MailboxFull` when it would have to wait. The deadline is event loop time."""
         self.check(message)
         if self.closed or self.stopping:
             raise ActorStopped(self.path)
         key = None if self.spec.key is None else self.place(message)
         envelope = Envelope(message, reply=reply, enqueued_at=self.now())
-        if deadline_s is not None:
-            envelope.deadline = envelope.enqueued_at + deadline_s
+        if deadline is not None:
+            envelope.deadline = deadline
         if self._latest is not None and self._latest.replace(envelope):
             self.stats.dropped += 1
             return
@@ -189,13 +189,13 @@ class Cell:
         self.admit(envelope, key)
         self.depth += 1
 
-    async def put(self, message: Any, reply: asyncio.Future[Any] | None, deadline_s: float | None = None) -> None:
+    async def put(self, message: Any, reply: asyncio.Future[Any] | None, deadline: float | None = None) -> None:
         """Deliver when there is room. Who is refused does not wait, or hands on its turn."""
         self.check(message)
         self.place(message)
         await self.wait_for_room()
         try:
-            self.put_nowait(message, reply, deadline_s)
+            self.put_nowait(message, reply, deadline)
         except BaseException:
             self._let_in()
             raise

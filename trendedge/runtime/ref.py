@@ -62,17 +62,18 @@ class ActorRef[M](_Address):
     async def tell(self, message: M, *, deadline_s: float | None = None) -> None:
         """Put a message into the mailbox; returns when it is in, not when it is handled.
 
-        :param deadline_s: seconds after which nobody is interested any more; looked at when its turn comes, and
-            counted as expired then
+        :param deadline_s: seconds from this call after which nobody is interested any more; looked at when its turn
+            comes, and counted as expired then
         :raises MessageRefused: the actor does not handle messages of this type
         :raises MailboxFull: at capacity, and the policy is FAIL
         :raises ActorStopped: the actor has ended for good, or is stopped just now to be restarted by order
         """
         cell = self.cell
+        deadline = None if deadline_s is None else cell.now() + deadline_s
         if cell.must_wait:
-            await cell.put(message, None, deadline_s)
+            await cell.put(message, None, deadline)
         else:
-            cell.put_nowait(message, None, deadline_s)
+            cell.put_nowait(message, None, deadline)
 
     def tell_nowait(self, message: M, *, deadline_s: float | None = None) -> None:
         """As `tell`, but never waits.
@@ -81,13 +82,14 @@ class ActorRef[M](_Address):
         :raises MailboxFull: at capacity, and the policy is FAIL or BLOCK
         :raises ActorStopped: the actor has ended for good, or is stopped just now to be restarted by order
         """
-        self.cell.put_nowait(message, None, deadline_s)
+        cell = self.cell
+        cell.put_nowait(message, None, None if deadline_s is None else cell.now() + deadline_s)
 
     async def ask[R](self, request: Asked[M, R], *, timeout_s: float, deadline_s: float | None = None) -> R:
         """Send a request and wait for its answer; settles exactly once.
 
         :param timeout_s: seconds to wait for the answer
-        :param deadline_s: seconds after which the request must not be begun any more
+        :param deadline_s: seconds from this call after which the request must not be begun any more
         :raises AskTimeout: no answer within `timeout_s`; the request may still be handled
         :raises AskCycle: the actor waits, over however many others, for the one that asks
         :raises DeadlineExceeded: the request's turn came after `deadline_s`
@@ -115,14 +117,15 @@ class ActorRef[M](_Address):
     ) -> R:
         loop = asyncio.get_running_loop()
         began = loop.time()
+        deadline = None if deadline_s is None else began + deadline_s  # from the same moment as the time-out
         if cell.must_wait:
             try:
                 async with asyncio.timeout(timeout_s):
-                    await cell.put(request, reply, deadline_s)
+                    await cell.put(request, reply, deadline)
             except TimeoutError:
                 raise self._timeout(request, timeout_s) from None
         else:
-            cell.put_nowait(request, reply, deadline_s)
+            cell.put_nowait(request, reply, deadline)
         timer = loop.call_at(began + timeout_s, self._expire, reply, request, timeout_s)
         try:
             answer: R = await reply
