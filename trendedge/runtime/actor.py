@@ -28,9 +28,11 @@ class Terminated:
 class Timer:
     """A message to oneself that is still to come."""
 
-    __slots__ = ("_handle",)
+    __slots__ = ("_armed", "_handle")
 
-    def __init__(self) -> None:
+    def __init__(self, armed: "set[Timer]") -> None:
+        """:param armed: the timers of an incarnation that have still something to send"""
+        self._armed = armed
         self._handle: asyncio.TimerHandle | None = None
 
     def arm(self, delay_s: float, fire: Callable[[], None]) -> None:
@@ -38,9 +40,11 @@ class Timer:
 
         def go_off() -> None:
             self._handle = None
+            self._armed.discard(self)
             fire()
 
         self._handle = asyncio.get_running_loop().call_later(delay_s, go_off)
+        self._armed.add(self)
 
     @property
     def pending(self) -> bool:
@@ -52,6 +56,7 @@ class Timer:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
+            self._armed.discard(self)
 
 
 class Context:
@@ -93,13 +98,7 @@ class Context:
     def tell_self_after(self, delay_s: float, message: Any) -> Timer:
         """Put `message` into the own mailbox after `delay_s` seconds, unless this incarnation has ended by then."""
 
-        def fire() -> None:
-            self._forget(timer)
-            self._host.deliver(message, self)
-
-        timer = self._timer()
-        timer.arm(delay_s, fire)
-        return timer
+        return self._timer(delay_s, lambda: self._host.deliver(message, self))
 
     def tell_self_every(self, interval_s: float, message: Any) -> Timer:
         """Put `message` into the own mailbox every `interval_s` seconds, until cancelled or the incarnation ends.
@@ -112,20 +111,16 @@ class Context:
                 self._host.deliver(message, self)
             timer.arm(interval_s, fire)
 
-        timer = self._timer()
-        timer.arm(interval_s, fire)
+        timer = self._timer(interval_s, fire)
         return timer
 
-    def _timer(self) -> Timer:
-        timer = Timer()
+    def _timer(self, delay_s: float, fire: Callable[[], None]) -> Timer:
         if self._timers is None:
             self._timers = set()
-        self._timers.add(timer)
+        timer = Timer(self._timers)
+        if not self.ended:  # else nobody would cancel it any more
+            timer.arm(delay_s, fire)
         return timer
-
-    def _forget(self, timer: Timer) -> None:
-        if self._timers is not None:
-            self._timers.discard(timer)
 
     # -- others -------------------------------------------------------------------------------------------------
 
@@ -191,7 +186,7 @@ class Context:
     @property
     def expects_mail(self) -> bool:
         """A timer, a watch or piped work is under way: this incarnation is not idle."""
-        return bool(self._pipes or self._watched) or any(timer.pending for timer in self._timers or ())
+        return bool(self._pipes or self._watched or self._timers)
 
     # -- the message in hand ------------------------------------------------------------------------------------
 
@@ -226,7 +221,7 @@ class Context:
     def close(self) -> None:
         """End what an incarnation began that has ended."""
         self.ended = True
-        for timer in self._timers or ():
+        for timer in tuple(self._timers or ()):
             timer.cancel()
         for watchers in self._watched or ():
             watchers.remove(self)
