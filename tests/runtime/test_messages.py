@@ -1,7 +1,7 @@
 """What happens to a message before its handler: refusal, deadlines, coalescing, asks in a circle."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import anyio
 import pytest
@@ -76,6 +76,50 @@ class TakesListOrNone(Takes[list[int] | None]):
     pass
 
 
+class Named(TypedDict):
+    name: str
+
+
+class TakesNamed(Takes[Named]):
+    pass
+
+
+class TakesAnnotated(Takes[Annotated[Ping, "with a note"]]):
+    pass
+
+
+class Keyed[K, M](Takes[M]):
+    pass
+
+
+class Notified[M](Keyed[M, M | Pong]):
+    pass
+
+
+class Lists[M](Keyed[str, list[M]]):
+    pass
+
+
+class TakesPingByNumber(Keyed[int, Ping]):
+    pass
+
+
+class TakesPingAndNotices(Notified[Ping]):
+    pass
+
+
+class TakesLists(Lists[int]):
+    pass
+
+
+class TakesPingWhateverItsKey[K](Keyed[K, Ping]):
+    pass
+
+
+class TakesWhatIsNotSaid[M](Keyed[int, M]):
+    pass
+
+
 def tree(*children: ChildSpec[Any]) -> SupervisorSpec:
     return SupervisorSpec("root", children)
 
@@ -92,6 +136,13 @@ def tree(*children: ChildSpec[Any]) -> SupervisorSpec:
         (TakesFloat, [1.5, 1], ["1.5", None]),
         (TakesListOrNone, [[1], None], [(1,), 0]),
         (TakesAnything, [1, "1", None], []),
+        (TakesNamed, [{"name": "n"}], ["n", None]),
+        (TakesAnnotated, [Ping()], [Pong()]),
+        (TakesPingByNumber, [Ping()], [1, Pong()]),
+        (TakesPingAndNotices, [Ping(), Pong()], [1, None]),
+        (TakesLists, [[1]], [1, "1"]),
+        (TakesPingWhateverItsKey, [Ping()], [Pong()]),
+        (TakesWhatIsNotSaid, [1, Ping()], []),
     ],
 )
 async def test_a_message_of_a_type_that_the_actor_does_not_handle_is_refused_at_tell(

@@ -1,7 +1,8 @@
 """Which messages an actor handles, read from how it is declared: `class Hub(Actor[PushEvents | Terminated])`."""
 
-from types import UnionType
-from typing import Any, TypeAliasType, Union, get_args, get_origin
+from collections.abc import Mapping
+from types import UnionType, get_original_bases
+from typing import Annotated, Any, TypeAliasType, TypeVar, Union, get_args, get_origin, is_typeddict
 from weakref import WeakKeyDictionary
 
 from trendedge.runtime.actor import Actor
@@ -16,22 +17,45 @@ def accepted_types(actor: Actor[Any]) -> tuple[type, ...] | None:
     """The classes whose instances `receive` takes; None where the declaration does not say, and anything is taken."""
     known = type(actor)
     if known not in _known:
-        _known[known] = _declared(known)
+        _known[known] = _declared(known, {})
     return _known[known]
 
 
-def _declared(actor: type) -> tuple[type, ...] | None:
-    for base in actor.__mro__:
-        for declared in vars(base).get("__orig_bases__", ()):
-            origin = get_origin(declared)
-            if isinstance(origin, type) and issubclass(origin, Actor):
-                return _classes(get_args(declared)[0])
+def _declared(actor: type[Actor[Any]], arguments: Mapping[Any, Any]) -> tuple[type, ...] | None:
+    """What stands for the `M` of `Actor[M]` above a class whose own type parameters stand for `arguments`."""
+    for base in get_original_bases(actor):
+        origin = get_origin(base) or base
+        if not (isinstance(origin, type) and issubclass(origin, Actor)):
+            continue
+        given = [_substituted(one, arguments) for one in get_args(base)]
+        if origin is Actor:
+            found = _classes(given[0]) if given else None
+        else:
+            parameters = getattr(origin, "__parameters__", ())
+            counted = len(parameters) == len(given)  # else nobody knows which stands for which
+            found = _declared(origin, dict(zip(parameters, given, strict=True)) if counted else {})
+        if found is not None:
+            return found
     return None
+
+
+def _substituted(declared: Any, arguments: Mapping[Any, Any]) -> Any:
+    if isinstance(declared, TypeVar):
+        return arguments.get(declared, declared)
+    parameters = () if isinstance(declared, type) else getattr(declared, "__parameters__", ())
+    if not parameters:
+        return declared
+    try:
+        return declared[tuple(arguments.get(one, one) for one in parameters)]
+    except TypeError:
+        return Any  # a parameter that stands for any number of types
 
 
 def _classes(declared: Any) -> tuple[type, ...] | None:
     if isinstance(declared, TypeAliasType):
         return _classes(declared.__value__)
+    if get_origin(declared) is Annotated:
+        return _classes(get_args(declared)[0])
     if get_origin(declared) in (Union, UnionType):
         members = [_classes(member) for member in get_args(declared)]
         found: list[type] = []
@@ -43,6 +67,8 @@ def _classes(declared: Any) -> tuple[type, ...] | None:
     if declared is None:
         return (type(None),)
     plain = get_origin(declared) or declared
+    if is_typeddict(plain):
+        return (dict,)
     if plain is Any or not isinstance(plain, type) or getattr(plain, "_is_protocol", False):
         return None  # a type variable, a protocol: nothing to hold a message against
     return _PROMOTED.get(plain, (plain,))
