@@ -16,6 +16,7 @@ from trendedge.runtime import (
     DurableRef,
     Inspector,
     MailboxSpec,
+    Request,
     RetryPolicy,
     SupervisorSpec,
 )
@@ -27,6 +28,10 @@ CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.H
 
 class Down(Exception):
     """What the actor depends on does not answer."""
+
+
+class Question(Request[str]):
+    pass
 
 
 def opened(spec: BreakerSpec | None = None) -> Breaker:
@@ -131,6 +136,30 @@ async def test_an_open_breaker_holds_up_its_key_alone_and_uses_up_neither_attemp
         await until(lambda: "a2" in tried)
         assert root.children[0].restarts == 0
     assert len(journal.settled) == 3
+
+
+def test_a_listener_that_raises_costs_neither_an_answer_nor_room(actors: Actors) -> None:
+    changes: list[BreakerState] = []
+    down = [True]
+
+    def listen(change: BreakerChanged) -> None:
+        changes.append(change.after)
+        raise OSError("the alerts are down")
+
+    class Answers(Actor[Question]):
+        async def receive(self, message: Question) -> str:
+            if down:
+                raise Down
+            return "answer"
+
+    breaker = BreakerSpec((Down,), failures=1, open_s=10.0, on_change=listen)
+    answers = actors.start(Answers, breaker=breaker)
+    actors.loop.call_later(5.0, down.clear)
+    assert answers.ask(Question()) == "answer"
+    assert changes == [OPEN, HALF_OPEN, CLOSED]
+    assert (answers.handled, answers.failures, answers.ref.cell.depth) == (1, 1, 0)
+    failed = [line for line in actors.log if line["event"] == "breaker listener failed"]
+    assert [str(line["exc_info"]) for line in failed] == ["the alerts are down"] * 3
 
 
 async def test_an_operator_closes_a_breaker_by_hand() -> None:

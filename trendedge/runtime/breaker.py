@@ -46,7 +46,7 @@ class BreakerSpec:
     """... when they fall into this many seconds."""
     open_s: float = 600.0
     on_change: Callable[[BreakerChanged], None] | None = None
-    """Called at each change, after it was logged. Must not wait."""
+    """Called at each change, after it was logged. Must not wait. What it raises is logged, and changes nothing."""
 
 
 class Breaker:
@@ -123,7 +123,10 @@ class Breaker:
             open_s=open_s,
         )
         if self.spec.on_change is not None:
-            self.spec.on_change(BreakerChanged(self.name, before, state, cause, open_s))
+            try:
+                self.spec.on_change(BreakerChanged(self.name, before, state, cause, open_s))
+            except Exception as error:  # whoever listens is to cost no message its answer
+                log.error("breaker listener failed", breaker=self.name, exc_info=error)
 
 
 class Breakers:
