@@ -138,6 +138,27 @@ async def test_an_open_breaker_holds_up_its_key_alone_and_uses_up_neither_attemp
     assert len(journal.settled) == 3
 
 
+def test_breakers_of_keys_that_failed_long_ago_are_forgotten(actors: Actors) -> None:
+    down = set("abc")
+    mailbox = MailboxSpec(key=lambda message: message[0], idle_s=400.0)
+    breaker = BreakerSpec((Down,), failures=2, open_s=10_000.0, within_s=300.0)
+    depends = actors.start(lambda: Depends(down, []), mailbox=mailbox, breaker=breaker)
+
+    def known() -> str:
+        return "".join(str(key) for key in depends.ref.cell.breakers.by_key)
+
+    for message in ("a1", "b1", "b2"):
+        depends.tell(message)
+    assert known() == "ab"
+    actors.advance(200.0)
+    depends.tell("c1")
+    actors.advance(150.0)
+    depends.tell("d1")  # of whichever key: no message needs `a` any more
+    assert known() == "bc"
+    actors.advance(600.0)
+    assert known() == "b"  # `c` went with its instance; what is open is not forgotten
+
+
 def test_a_listener_that_raises_costs_neither_an_answer_nor_room(actors: Actors) -> None:
     changes: list[BreakerState] = []
     down = [True]

@@ -68,10 +68,10 @@ class Breaker:
         """Failures in a row, as far as they are counted."""
         return len(self._failed_at)
 
-    @property
-    def idle(self) -> bool:
-        """Nothing is remembered: forgetting the breaker loses nothing."""
-        return self.state is BreakerState.CLOSED and not self._failed_at
+    def outdated(self, now: float) -> bool:
+        """Nothing is remembered that still counts: forgetting the breaker loses nothing."""
+        recent = bool(self._failed_at) and now - self._failed_at[-1] <= self.spec.within_s
+        return self.state is BreakerState.CLOSED and not recent
 
     def admits(self, now: float) -> bool:
         """Whether a message may pass; the first one after the wait makes it half open."""
@@ -132,20 +132,32 @@ class Breaker:
 class Breakers:
     """The breakers of one actor: one for each key that has failed lately."""
 
-    __slots__ = ("by_key", "spec")
+    __slots__ = ("_look_at", "by_key", "spec")
 
     def __init__(self, spec: BreakerSpec | None) -> None:
         self.spec = spec
         self.by_key: dict[str | None, Breaker] = {}
+        self._look_at = 0.0
+        """When it is worth the while to look for outdated ones."""
 
     def tripped(self, key: str | None, name: str, error: Exception, now: float) -> bool:
         """Count a failure, if it is one of what the actor depends on; whether the key's breaker is open after it."""
         if self.spec is None or not isinstance(error, self.spec.trips_on):
             return False
+        self.forget_outdated(now)
         breaker = self.by_key.get(key)
         if breaker is None:
             breaker = self.by_key[key] = Breaker(name, self.spec)
         return breaker.failed(error, now)
+
+    def forget_outdated(self, now: float) -> None:
+        """Keep no breaker of a key that has failed long ago and has not had a message since: while there are any, each
+        message of the actor takes the long way."""
+        if self.spec is None or not self.by_key or now < self._look_at:
+            return
+        self._look_at = now + self.spec.within_s / 4
+        for key in [key for key, breaker in self.by_key.items() if breaker.outdated(now)]:
+            del self.by_key[key]
 
     def succeeded(self, key: str | None) -> None:
         """A handler has returned: whatever it depends on is there."""
@@ -155,6 +167,7 @@ class Breakers:
 
     def delay_s(self, key: str | None, now: float) -> float:
         """Seconds until a message of this key may pass."""
+        self.forget_outdated(now)
         breaker = self.by_key.get(key)
         if breaker is None or breaker.admits(now):
             return 0.0

@@ -92,6 +92,7 @@ class Instances:
                     return
                 if not entity.mail:
                     del cell.entities[entity.key]
+                    cell.breakers.forget_outdated(cell.now())
                     return
 
     def _count_restart(self, entity: Entity, error: Exception) -> None:
