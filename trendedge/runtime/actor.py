@@ -142,11 +142,12 @@ class Context:
         watchers.add(self, notify)
 
     def unwatch(self, ref: "ActorRef[Any] | DurableRef[Any]") -> None:
-        """Get no death notice of that actor any more."""
+        """Get no death notice of that actor any more, not even one that waits in the mailbox already."""
         watchers = ref.cell.watchers
         if self._watched is not None and watchers in self._watched:
             self._watched.remove(watchers)
             watchers.remove(self)
+        self._host.withdraw_notices(ref.cell.path, self)
 
     async def spawn(self, spec: "Spec") -> None:
         """Start a child of this incarnation; returns when the child is ready, and `spec.ref` reaches it then.

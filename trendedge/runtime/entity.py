@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import structlog
 
-from trendedge.runtime.actor import Actor, Context
+from trendedge.runtime.actor import Actor, Context, Terminated
 from trendedge.runtime.durable import LOOK_S
 from trendedge.runtime.errors import SignificantChildEnded, StrayCancellation, UnknownChild
 from trendedge.runtime.mailbox import Envelope
@@ -304,6 +304,15 @@ class Entity:
             envelope.origin = origin
             self.append(envelope)
             self.cell.depth += 1
+
+    def withdraw_notices(self, path: str, origin: Context) -> None:
+        """Take out what an incarnation got to know of the end of an actor that it watches no longer."""
+        for line in (self.mail, self._stashed or NO_MAIL):
+            for one in tuple(line):
+                notice = one.origin is origin and isinstance(one.message, Terminated) and one.message.path == path
+                if notice and one is not self.in_hand:
+                    line.remove(one)
+                    self.cell.dropped(one, "nobody watches that actor any more")
 
     def waits(self, message: Any) -> bool:
         """Whether this very object waits in the line."""
