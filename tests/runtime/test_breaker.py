@@ -6,6 +6,7 @@ import pytest
 from tests.runtime.support import MemoryJournal, running, until
 from trendedge.runtime import (
     Actor,
+    ActorRef,
     Backoff,
     BreakerChanged,
     BreakerSpec,
@@ -194,6 +195,34 @@ async def test_an_operator_closes_a_breaker_by_hand() -> None:
         assert ref.cell.reset_breaker("root/depends[a]")
         await until(lambda: bool(journal.settled))
     assert len(tried) == 4
+
+
+@pytest.mark.parametrize("keyed", [False, True], ids=["one instance", "keyed"])
+async def test_a_probe_that_fails_at_the_start_opens_it_again_and_uses_up_no_restarts(keyed: bool) -> None:
+    ref, down, starts, handled = ActorRef[str]("needs"), set[str](), list[bool](), list[str]()
+
+    class Needs(Actor[str]):
+        async def on_start(self) -> None:
+            starts.append(bool(down))
+            if down:
+                raise Down
+
+        async def receive(self, message: str) -> None:
+            if down:
+                raise Down
+            handled.append(message)
+
+    mailbox = MailboxSpec(key=(lambda message: message[0]) if keyed else None)
+    breaker = BreakerSpec((Down,), failures=1, open_s=0.02)
+    needs = ChildSpec("needs", Needs, ref, mailbox=mailbox, breaker=breaker)
+    async with running(SupervisorSpec("root", [needs], intensity=2, backoff=Backoff(first_s=0.0, jitter=0.0))):
+        await ref.tell("a1")
+        await until(lambda: handled == ["a1"])
+        down.add("a")
+        await ref.tell("a2")
+        await until(lambda: starts.count(True) >= 6)
+        down.clear()
+        await until(lambda: handled == ["a1", "a2"])
 
 
 async def test_what_waits_behind_an_open_breaker_at_the_stop_stays_in_the_journal() -> None:

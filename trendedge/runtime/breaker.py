@@ -150,6 +150,13 @@ class Breakers:
             breaker = self.by_key[key] = Breaker(name, self.spec)
         return breaker.failed(error, now)
 
+    def failed_probe(self, key: str | None, error: Exception, now: float) -> bool:
+        """Open a half-open breaker again, if this is a failure of what the actor depends on; whether it was one."""
+        breaker = self.by_key.get(key)
+        if breaker is None or breaker.state is not BreakerState.HALF_OPEN:
+            return False
+        return isinstance(error, breaker.spec.trips_on) and breaker.failed(error, now)
+
     def forget_outdated(self, now: float) -> None:
         """Keep no breaker of a key that has failed long ago and has not had a message since: while there are any, each
         message of the actor takes the long way."""

@@ -359,6 +359,8 @@ class Cell:
         elif isinstance(error, self._retry.outage) and (entity.key is not None or entity.outages or self._was_ready):
             entity.outages += 1
             entity.not_before = self.now() + self._retry.outage_delay_s(entity.outages)
+        elif self.breakers.failed_probe(entity.key, error, self.now()):
+            entity.crash_counts = False  # it was started for the message that probes, and that still waits
 
     async def failed(self, entity: Entity, envelope: Envelope, error: Exception) -> None:
         """A handler crashed: leave the message at the head of its line with a delay, or give it up."""
