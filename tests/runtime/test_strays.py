@@ -116,6 +116,23 @@ async def test_what_was_cancelled_elsewhere_is_a_crash_like_any_other(text: str,
             assert root.status == "running"
 
 
+async def test_work_that_was_cancelled_elsewhere_is_an_error_that_becomes_a_message() -> None:
+    ref, said = ActorRef[str]("a"), list[str]()
+
+    class Pipes(Actor[str]):
+        async def receive(self, message: str) -> None:
+            said.append(message)
+            if message == "begin":
+                self.context.pipe_to_self(cancelled_elsewhere(), str, on_error=lambda error: type(error).__name__)
+
+    with anyio.fail_after(20):
+        async with running(specs(ChildSpec("a", Pipes, ref))) as root:
+            await ref.tell("begin")
+            await until(lambda: len(said) == 2)
+            assert root.children[0].restarts == 0
+    assert said == ["begin", "StrayCancellation"]
+
+
 async def test_who_gives_up_waiting_for_room_hands_on_its_turn() -> None:
     gate = anyio.Event()
 

@@ -177,8 +177,9 @@ class Context:
     ) -> None:
         """Let `work` run beside the mailbox, and get its result as a message.
 
-        An error becomes the message that `on_error` makes of it; without `on_error` it crashes this incarnation. At
-        the end of the incarnation the work is cancelled.
+        An error becomes the message that `on_error` makes of it, and so does a cancellation by somebody else, as
+        `StrayCancellation`; without `on_error` it crashes this incarnation. At the end of the incarnation the work is
+        cancelled.
         """
         if self._pipes is None:
             self._pipes = set()

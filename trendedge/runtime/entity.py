@@ -334,11 +334,7 @@ class Entity:
             try:
                 try:
                     with scope:
-                        self.deliver(to_message(await work), context)
-                except asyncio.CancelledError as error:
-                    if _is_cancelled():
-                        raise
-                    raise StrayCancellation from error
+                        self.deliver(to_message(await _without_strays(work)), context)
                 except Exception as error:
                     if on_error is None:
                         raise
@@ -403,6 +399,16 @@ class Entity:
             with anyio.CancelScope(shield=True):
                 children.request_stop()
                 await children.ended.wait()
+
+
+async def _without_strays[T](work: Awaitable[T]) -> T:
+    """Await what somebody else may cancel: that is an error of the work, and no cancellation of this task."""
+    try:
+        return await work
+    except asyncio.CancelledError as error:
+        if _is_cancelled():
+            raise
+        raise StrayCancellation from error
 
 
 def _is_cancelled() -> bool:
