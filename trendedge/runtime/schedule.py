@@ -16,6 +16,7 @@ import anyio.lowlevel
 import structlog
 from apscheduler.executors.base import BaseExecutor
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.base import BaseTrigger
 
 from trendedge.runtime.errors import UnknownSchedule
 from trendedge.runtime.ref import ActorRef
@@ -203,7 +204,7 @@ class Schedules:
             anchor = schedule.last_due or now
             if missed := fires_between(schedule.spec.when, anchor, now):
                 self._fire(id, missed)
-            trigger = schedule.spec.when.trigger(anchor)
+            trigger = _Trigger(schedule.spec.when, anchor)
             options = {"coalesce": False, "misfire_grace_time": None}  # the poster is to see all of them
             next_run_at = trigger.get_next_fire_time(None, now + TICK)
             scheduler.add_job(_posted_instead, trigger, id=id, name=id, next_run_time=next_run_at, **options)
@@ -287,6 +288,18 @@ class _Poster(BaseExecutor):  # type: ignore[misc]  # the library has no types
 
     def _do_submit_job(self, job: Any, run_times: Sequence[datetime]) -> None:
         self._fire(job.id, run_times)
+
+
+class _Trigger(BaseTrigger):  # type: ignore[misc]  # the library has no types
+    """When a schedule fires, in APScheduler's terms."""
+
+    def __init__(self, when: Cron | Every, anchor: datetime) -> None:
+        self._when, self._anchor = when, anchor
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
+        """As `BaseTrigger.get_next_fire_time`: the first one not before `now`, or the one after the previous one."""
+        since = now if previous_fire_time is None else previous_fire_time + TICK
+        return next(self._when.fires(since, anchor=self._anchor), None)
 
 
 def _posted_instead() -> None:

@@ -1,23 +1,30 @@
 """When a schedule fires: by the calendar, or at equal distances."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from heapq import heappop, heappush
+from itertools import islice, takewhile
+from zoneinfo import ZoneInfo
 
 from apscheduler.triggers.cron import CronTrigger
-from apscheduler.triggers.interval import IntervalTrigger
 
 MOST_CAUGHT_UP = 1000
 """Fires of one absence that are looked at. Each second of a month would be two and a half million."""
 
 TICK = timedelta(microseconds=1)
-"""The shortest time: APScheduler's "next" includes the moment from which one asks."""
+"""The shortest time: "next" includes the moment from which one asks."""
+_DAY = timedelta(days=1)
+"""Clocks are not put forward or back by more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cron:
     """At times of the calendar: minute, hour, day of month, month, day of week, as in a crontab.
 
-    An hour that summer time leaves out is made up for an hour later; one that comes twice counts twice.
+    What summer time leaves out is made up for as much later as the clocks are put forward: half past two is then half
+    past three. What comes twice counts twice. Two times of the calendar that are the same moment then are one fire.
 
     :raises ValueError: not five fields, not a time, weekdays as numbers (cron's Sunday would be APScheduler's Monday),
         or no such timezone
@@ -32,48 +39,80 @@ class Cron:
         if len(fields) == 5 and any(char.isdigit() for char in fields[4]):
             raise ValueError(f"{self}: days of the week are mon, tue, ... and not numbers")
         try:
-            self.trigger(datetime.now(UTC))
+            ZoneInfo(self.timezone)
+            _calendar(self.expression)
         except (ValueError, LookupError) as error:
             raise ValueError(f"{self}: {error}") from error
 
     def __str__(self) -> str:
         return f"cron {self.expression}"
 
-    def trigger(self, anchor: datetime) -> CronTrigger:
-        """In APScheduler's terms. The calendar needs no `anchor`."""
+    def fires(self, since: datetime, *, anchor: datetime) -> Iterator[datetime]:
+        """The moments (UTC) at which it fires, from `since` on. The calendar needs no `anchor`."""
         del anchor
-        return CronTrigger.from_crontab(self.expression, timezone=self.timezone)
+        since = since.astimezone(UTC)
+        ahead, last = list[datetime](), None
+        for wall in self._walls(since):
+            once, again = self._read(wall)
+            while ahead and ahead[0] < min(once, again):  # no time of the calendar that is still to come is earlier
+                if (due := heappop(ahead)) != last:
+                    yield (last := due)
+            # Of a time that is left out, the second reading is the earlier one, and none.
+            for due in {once, max(once, again)}:
+                if due >= since:
+                    heappush(ahead, due)
+
+    def _walls(self, since: datetime) -> Iterator[datetime]:
+        """The times of the calendar whose moment may be `since` or later, oldest first, labelled as if they were UTC.
+
+        APScheduler looks for them on a clock without summer time: on another it loses some when it is put forward.
+        """
+        zone, calendar = ZoneInfo(self.timezone), _calendar(self.expression)
+        offsets = [(since + by).astimezone(zone).utcoffset() or timedelta() for by in (-_DAY, timedelta(), _DAY)]
+        wall = calendar.get_next_fire_time(None, since + min(offsets))
+        while wall is not None:
+            yield wall
+            wall = calendar.get_next_fire_time(None, wall + TICK)
+
+    def _read(self, wall: datetime) -> tuple[datetime, datetime]:
+        """The moments (UTC) of a time of the calendar: by the clock before a change, and by the clock after it."""
+        zone = ZoneInfo(self.timezone)
+        once, again = (wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+        return once, again
 
 
 @dataclass(frozen=True, slots=True)
 class Every:
     """At equal distances, counted from the last fire that is remembered, or else from the start.
 
-    :raises ValueError: not more than 0 seconds
+    :raises ValueError: not more than 0 seconds, or less than a clock can tell: a microsecond
     """
 
     seconds: float
 
     def __post_init__(self) -> None:
-        if not self.seconds > 0:
-            raise ValueError(f"every {self.seconds} s: must be more than 0")
+        if not self.seconds >= TICK.total_seconds():
+            raise ValueError(f"every {self.seconds} s: must be more than 0, and a microsecond at least")
 
     def __str__(self) -> str:
         return f"every {self.seconds:g} s"
 
-    def trigger(self, anchor: datetime) -> IntervalTrigger:
-        """In APScheduler's terms: fires at `anchor` and each multiple of the distance from there."""
-        return IntervalTrigger(seconds=self.seconds, start_date=anchor, timezone=UTC)
+    def fires(self, since: datetime, *, anchor: datetime) -> Iterator[datetime]:
+        """The moments (UTC) at which it fires, from `since` on: `anchor`, and after each multiple of the distance."""
+        distance = timedelta(seconds=self.seconds)
+        due = anchor.astimezone(UTC) + max(0, -((anchor - since) // distance)) * distance
+        while True:
+            yield due
+            due += distance
+
+
+@lru_cache(maxsize=256)
+def _calendar(expression: str) -> CronTrigger:
+    return CronTrigger.from_crontab(expression, timezone=UTC)
 
 
 def fires_between(
     when: Cron | Every, after: datetime, until: datetime, *, most: int = MOST_CAUGHT_UP
 ) -> list[datetime]:
     """The moments at which it fires later than `after` and not later than `until`, the first `most` of them."""
-    trigger = when.trigger(after)
-    fires: list[datetime] = []
-    due = trigger.get_next_fire_time(None, after + TICK)
-    while due is not None and due <= until and len(fires) < most:
-        fires.append(due)
-        due = trigger.get_next_fire_time(due, until)
-    return fires
+    return list(islice(takewhile(lambda due: due <= until, when.fires(after + TICK, anchor=after)), most))
