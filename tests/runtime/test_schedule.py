@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
+import anyio.lowlevel
 import pytest
 from structlog.testing import capture_logs
 
@@ -159,6 +160,38 @@ async def test_what_was_missed_while_the_process_was_down_is_treated_as_the_poli
         assert datetime.fromisoformat(again.shown["last_due_at"]) == pytest.approx(
             missed[-1], abs=timedelta(milliseconds=1)
         )
+
+
+@pytest.mark.parametrize(("misfire", "messages"), [(Misfire.SKIP, 0), (Misfire.ONCE, 1), (Misfire.ALL, 1001)])
+async def test_an_absence_of_more_than_a_thousand_fires_is_over_when_the_service_has_started(
+    misfire: Misfire, messages: int
+) -> None:
+    last = datetime.now(UTC) - timedelta(days=30, minutes=5)
+    memory, latest = Notebook({"tick": last}), last + timedelta(days=30)
+    with capture_logs() as logs:
+        async with one_schedule(Every(600), misfire, memory=memory, mailbox=MailboxSpec(2000)) as stage:
+            await until(lambda: len(stage.heard) == messages)
+            firsts = [last + timedelta(minutes=10 * count) for count in range(1, 1001)]
+            assert stage.heard == [*firsts, latest][1001 - messages :]
+            assert stage.shown["missed"] == 1001
+    assert [line["schedule"] for line in logs if line["event"] == "fires given up"] == ["tick"]
+    assert memory.fires["tick"] == latest
+    async with one_schedule(Every(600), misfire, memory=memory) as again:
+        assert (again.heard, again.shown["missed"]) == ([], 0)
+
+
+async def test_of_what_a_blocked_loop_missed_no_more_than_a_thousand_are_made_up_for_at_once() -> None:
+    async with one_schedule(Every(0.0002), Misfire.ALL, mailbox=MailboxSpec(100_000)) as stage:
+        await until(lambda: stage.shown["runs"] > 0)
+        with capture_logs() as logs:
+            before = stage.shown["runs"]
+            time.sleep(0.5)  # noqa: ASYNC251 - it is to block
+            resumed_at = datetime.now(UTC)
+            while (runs := stage.shown["runs"]) == before:
+                await anyio.lowlevel.checkpoint()
+        assert runs - before == 1001
+        assert [line["schedule"] for line in logs if line["event"] == "fires given up"] == ["tick"]
+        await until(lambda: stage.heard[-1] > resumed_at)
 
 
 async def test_a_fire_that_cannot_be_remembered_is_posted_once_and_remembered_later() -> None:

@@ -1,11 +1,11 @@
-"""When schedules fire where clocks are put forward and back."""
+"""When schedules fire, also where clocks are put forward and back."""
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from trendedge.runtime import Cron
-from trendedge.runtime.trigger import fires_between
+from trendedge.runtime import Cron, Every
+from trendedge.runtime.trigger import fires_between, last_fire
 
 CHICAGO = "America/Chicago"
 LORD_HOWE = "Australia/Lord_Howe"
@@ -55,3 +55,11 @@ def test_what_is_due_does_not_depend_on_when_one_asks(expression: str, zone: str
     for minutes in range(10, 1440, 40):
         asked = began + timedelta(minutes=minutes)
         assert fires_between(cron, asked, ends) == [due for due in known if due > asked]
+
+
+@pytest.mark.parametrize("when", [Every(7), Every(1 / 3), Cron("*/5 1-3 * * *", CHICAGO), Cron("0 3 * * sun", CHICAGO)])
+def test_the_latest_fire_is_found_without_looking_at_those_before_it(when: Cron | Every) -> None:
+    began = utc("2026-03-01T09:00")
+    known = fires_between(when, began, utc("2026-04-02T00:00"))
+    for until in (known[-1], known[-1] + timedelta(microseconds=1), known[-2], known[len(known) // 2], known[0]):
+        assert last_fire(when, known[0], until) == max(due for due in known if due <= until)

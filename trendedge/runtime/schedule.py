@@ -21,7 +21,7 @@ from apscheduler.triggers.base import BaseTrigger
 from trendedge.runtime.errors import UnknownSchedule
 from trendedge.runtime.ref import ActorRef
 from trendedge.runtime.service import Service, ServiceContext
-from trendedge.runtime.trigger import TICK, Cron, Every, fires_between
+from trendedge.runtime.trigger import MOST_CAUGHT_UP, TICK, Cron, Every, fires_between, last_fire
 
 log = structlog.get_logger("trendedge.runtime")
 
@@ -43,7 +43,7 @@ class Misfire(Enum):
     ONCE = "once"
     """One message for all of them."""
     ALL = "all"
-    """One message for each, in order."""
+    """One message for each, in order; of more than a thousand at once for the first thousand and the latest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +97,16 @@ class _Schedule:
         self.last_run_at: datetime | None = None
         self.last_outcome: str | None = None
         self.runs = self.missed = self.refused = 0
+
+    def due(self, now: datetime) -> list[datetime]:
+        """The fires since the last one: the first thousand, and the latest; what lies in between is given up."""
+        when, since = self.spec.when, self.last_due or now
+        dues = fires_between(when, since, now)
+        if len(dues) == MOST_CAUGHT_UP and (latest := last_fire(when, dues[-1], now)) > dues[-1]:
+            if next(when.fires(dues[-1] + TICK, anchor=since)) < latest:
+                log.warning("fires given up", schedule=self.spec.id, after=_text(dues[-1]), before=_text(latest))
+            dues.append(latest)
+        return dues
 
     def fire(self, dues: Sequence[datetime]) -> None:
         """Do what the policy says with fires that are due now."""
@@ -166,10 +176,10 @@ class Schedules:
     def snapshot(self) -> list[dict[str, Any]]:
         """All of them as an operator sees them, in the order of their declaration; times are RFC 3339 in UTC.
 
-        `runs` counts messages posted, `missed` fires that were late (whatever was done about them), `refused` posts
-        that failed; `last_outcome` is `posted`, `refused: ...`, `skipped: ...`, or None before the first. All of them
-        and `last_run_at` are of this process; `last_due_at` is remembered: the last fire, or, before the first, since
-        when the schedule is known.
+        `runs` counts messages posted, `missed` fires that were late, whatever was done about them (of one absence the
+        first thousand and the latest), `refused` posts that failed; `last_outcome` is `posted`, `refused: ...`,
+        `skipped: ...`, or None before the first. All of them and `last_run_at` are of this process; `last_due_at` is
+        remembered: the last fire, or, before the first, since when the schedule is known.
         """
         shown = []
         for id, schedule in self._schedules.items():
@@ -201,12 +211,10 @@ class Schedules:
             now = datetime.now(UTC)
             if schedule.last_due is None:
                 self._note(id, schedule, now)
-            anchor = schedule.last_due or now
-            if missed := fires_between(schedule.spec.when, anchor, now):
-                self._fire(id, missed)
-            trigger = _Trigger(schedule.spec.when, anchor)
-            options = {"coalesce": False, "misfire_grace_time": None}  # the poster is to see all of them
-            next_run_at = trigger.get_next_fire_time(None, now + TICK)
+            self._fire(id)
+            trigger = _Trigger(schedule)
+            options = {"coalesce": False, "misfire_grace_time": None}  # what is late is our business
+            next_run_at = trigger.get_next_fire_time(None, now)
             scheduler.add_job(_posted_instead, trigger, id=id, name=id, next_run_time=next_run_at, **options)
         scheduler.start()
         self._scheduler = scheduler
@@ -238,10 +246,11 @@ class Schedules:
             self._fired = anyio.Event()
             await self.save()
 
-    def _fire(self, id: str, dues: Sequence[datetime]) -> None:
+    def _fire(self, id: str) -> None:
         schedule = self._schedules[id]
-        schedule.fire(dues)
-        self._note(id, schedule, dues[-1])
+        if dues := schedule.due(datetime.now(UTC)):
+            schedule.fire(dues)
+            self._note(id, schedule, dues[-1])
 
     def _note(self, id: str, schedule: _Schedule, due: datetime) -> None:
         schedule.last_due = self._unsaved[id] = due
@@ -278,7 +287,7 @@ class SchedulesService(Service):
 class _Poster(BaseExecutor):  # type: ignore[misc]  # the library has no types
     """What APScheduler hands due jobs to. Its own run a function in a task or a thread; this one posts, right here."""
 
-    def __init__(self, fire: Callable[[str, Sequence[datetime]], None]) -> None:
+    def __init__(self, fire: Callable[[str], None]) -> None:
         super().__init__()
         self._fire = fire
 
@@ -287,19 +296,23 @@ class _Poster(BaseExecutor):  # type: ignore[misc]  # the library has no types
         self._do_submit_job(job, run_times)
 
     def _do_submit_job(self, job: Any, run_times: Sequence[datetime]) -> None:
-        self._fire(job.id, run_times)
+        self._fire(job.id)
 
 
 class _Trigger(BaseTrigger):  # type: ignore[misc]  # the library has no types
-    """When a schedule fires, in APScheduler's terms."""
+    """When a schedule fires next, in APScheduler's terms.
 
-    def __init__(self, when: Cron | Every, anchor: datetime) -> None:
-        self._when, self._anchor = when, anchor
+    Never a time that has passed: APScheduler would make a list of all that were missed, however many, while the loop
+    waits. Which those are the schedule finds out by itself.
+    """
+
+    def __init__(self, schedule: _Schedule) -> None:
+        self._schedule = schedule
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
-        """As `BaseTrigger.get_next_fire_time`: the first one not before `now`, or the one after the previous one."""
-        since = now if previous_fire_time is None else previous_fire_time + TICK
-        return next(self._when.fires(since, anchor=self._anchor), None)
+        """As `BaseTrigger.get_next_fire_time`: the first one that is later than `now` and has not been posted yet."""
+        last_due = self._schedule.last_due or now
+        return next(self._schedule.spec.when.fires(max(now, last_due) + TICK, anchor=last_due), None)
 
 
 def _posted_instead() -> None:

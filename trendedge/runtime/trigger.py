@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 from apscheduler.triggers.cron import CronTrigger
 
 MOST_CAUGHT_UP = 1000
-"""Fires of one absence that are looked at. Each second of a month would be two and a half million."""
+"""Fires of one absence that are looked at, and the latest one besides. Each second of a month would be two and a half
+million."""
 
 TICK = timedelta(microseconds=1)
 """The shortest time: "next" includes the moment from which one asks."""
@@ -116,3 +117,19 @@ def fires_between(
 ) -> list[datetime]:
     """The moments at which it fires later than `after` and not later than `until`, the first `most` of them."""
     return list(islice(takewhile(lambda due: due <= until, when.fires(after + TICK, anchor=after)), most))
+
+
+def last_fire(when: Cron | Every, known: datetime, until: datetime) -> datetime:
+    """The latest moment, not later than `until`, at which it fires; `known` is one of them.
+
+    Found by halving the time in between: there may be more fires than anybody wants to count.
+    """
+    latest, early, late = known, known, until
+    while late - early > TICK:
+        middle = early + (late - early) / 2
+        due = next(when.fires(middle, anchor=known), None)
+        if due is not None and due <= until:
+            latest = early = due
+        else:
+            late = middle
+    return latest
