@@ -1,5 +1,6 @@
 """Lanes: limits, time, cancellation, errors, and the orderly end."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -12,7 +13,7 @@ from structlog.testing import capture_logs
 
 from tests.runtime.support import running, until
 from trendedge.runtime import ServiceSpec, Supervisor, SupervisorSpec
-from trendedge.runtime.errors import JobCancelled, LaneClosed, LaneFull, LaneTimeout, UnknownLane
+from trendedge.runtime.errors import JobCancelled, LaneClosed, LaneFull, LaneTimeout, StrayCancellation, UnknownLane
 from trendedge.runtime.lanes import Job, Lanes, LaneSpec, LanesService
 
 
@@ -156,6 +157,19 @@ async def test_a_timeout_of_the_works_own_is_a_failure_and_no_timeout_of_the_lan
         with pytest.raises(TimeoutError):
             await lanes.run("low", impatient)
         assert counts(lanes) | {"failed": 1, "timed_out": 0} == counts(lanes)
+
+
+async def test_a_job_that_awaits_what_was_cancelled_elsewhere_has_failed_and_its_lane_goes_on() -> None:
+    async def await_what_is_cancelled() -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future.cancel()
+        await future
+
+    async with one_lane(concurrency=1) as lanes:
+        with pytest.raises(StrayCancellation):
+            await lanes.run("low", await_what_is_cancelled)
+        assert counts(lanes) | {"failed": 1, "cancelled": 0, "active": 0} == counts(lanes)
+        assert await lanes.run("low", double, 1) == 2
 
 
 async def test_work_that_swallows_a_cancellation_is_cancelled_again() -> None:

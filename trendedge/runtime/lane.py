@@ -11,7 +11,7 @@ import anyio
 import structlog
 from aiojobs import Scheduler
 
-from trendedge.runtime.errors import JobCancelled, LaneClosed, LaneFull, LaneTimeout
+from trendedge.runtime.errors import JobCancelled, LaneClosed, LaneFull, LaneTimeout, StrayCancellation
 from trendedge.runtime.stats import SAMPLES, percentiles_ms
 
 log = structlog.get_logger("trendedge.runtime")
@@ -50,6 +50,7 @@ class Job[T]:
     :raises LaneTimeout: it ran for too long
     :raises JobCancelled: `cancel` was called
     :raises LaneClosed: the lane was closed before it had ended
+    :raises StrayCancellation: it awaited what was cancelled elsewhere
     :raises Exception: what the work itself raised
     """
 
@@ -120,7 +121,13 @@ class Job[T]:
         self._scope.deadline = self.started_at + self.timeout_s
         try:
             with self._scope:
-                self._value = await work()
+                try:
+                    self._value = await work()
+                except asyncio.CancelledError as error:
+                    task = asyncio.current_task()
+                    if task is None or task.cancelling():
+                        raise
+                    raise StrayCancellation from error
         except Exception as error:
             self.end(Outcome.FAILED, error)
         except BaseException:
