@@ -1,6 +1,8 @@
 """Lanes: limits, time, cancellation, errors, and the orderly end."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -116,6 +118,32 @@ async def test_jobs_that_were_cancelled_while_they_waited_leave_the_count_of_run
             await job
         assert gate.most == 2
         assert counts(lanes) | {"active": 0, "pending": 0, "done": 8, "cancelled": 4} == counts(lanes)
+
+
+async def test_a_job_that_was_cancelled_while_it_waited_leaves_nothing_behind() -> None:
+    async with one_lane(concurrency=1, pending_limit=1) as lanes:
+        gate = Gate()
+        running_job = await lanes.submit("low", gate, "a")
+        cancelled = list[weakref.ref[Job[str]]]()
+        for _ in range(100):
+            job = await lanes.submit("low", gate, "b")
+            job.cancel()
+            cancelled.append(weakref.ref(job))
+        del job
+        gc.collect()
+        assert not [left for left in cancelled if left() is not None]
+        gate.open.set()
+        assert await running_job == "a done"
+
+
+async def test_a_job_that_is_cancelled_before_its_first_step_gives_its_place_to_the_next() -> None:
+    async with one_lane(concurrency=1, pending_limit=1) as lanes:
+        gate = Gate()
+        first, second = [await lanes.submit("low", gate, name) for name in "ab"]
+        first.cancel()
+        gate.open.set()
+        assert await second == "b done"
+        assert gate.begun == ["b"]
 
 
 async def test_a_lane_without_waiting_room_takes_what_it_can_run() -> None:

@@ -1,7 +1,7 @@
 """One lane: so many jobs at once, so many that wait, and so long for each."""
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
 from enum import Enum
@@ -164,14 +164,16 @@ class Lane:
         self._accepting = False
         self._jobs: dict[Job[Any], None] = {}
         """All that have not ended, the oldest first."""
+        self._waiting: OrderedDict[Job[Any], None] = OrderedDict()
+        """Those of them that have not been started."""
         self._ended = dict.fromkeys(Outcome, 0)
         self._durations_s: deque[float] = deque(maxlen=SAMPLES)
 
     def open(self) -> None:
         """Take jobs."""
-        # Its own limit for waiting jobs would make `spawn` wait, and it miscounts the running ones when a waiting one
-        # is closed: so the lane does the counting, and a job that was cancelled while it waited ends when it comes up.
-        self._scheduler = Scheduler(limit=self.spec.concurrency, pending_limit=0, close_timeout=None)
+        # The lane does the counting, and hands over what is to start now: the library keeps what is cancelled in its
+        # queue until its turn comes, and makes `spawn` wait when that is full.
+        self._scheduler = Scheduler(limit=None, close_timeout=None)
         self._accepting = True
 
     async def submit[T](self, name: str, work: Callable[[], Awaitable[T]], timeout_s: float | None) -> Job[T]:
@@ -185,13 +187,14 @@ class Lane:
         if len(self._jobs) >= self.spec.concurrency + self.spec.pending_limit:
             raise LaneFull(self.spec.name, self.spec.pending_limit)
         job = Job(self, name, work, self.spec.timeout_s if timeout_s is None else timeout_s)
-        self._jobs[job] = None
-        await self._scheduler.spawn(self._run(job), name=f"lane {self.spec.name}: {name}")
+        self._jobs[job] = self._waiting[job] = None
+        await self._start_waiting()
         return job
 
     def count(self, job: Job[Any], outcome: Outcome) -> None:
         """Note that a job has ended."""
         del self._jobs[job]
+        self._waiting.pop(job, None)
         self._ended[outcome] += 1
         if job.started_at is not None:
             self._durations_s.append(anyio.current_time() - job.started_at)
@@ -229,7 +232,21 @@ class Lane:
             "running": [{"job": job.name, "elapsed_s": round(now - (job.started_at or now), 3)} for job in running],
         }
 
-    @staticmethod
-    async def _run(job: Job[Any]) -> None:
-        if job.work is not None:
-            await job.run(job.work)
+    async def _start_waiting(self) -> None:
+        """Start what waits, the oldest first, as far as the lane allows. Without a limit `spawn` suspends nobody."""
+        while self._waiting and self._scheduler is not None:
+            if len(self._jobs) - len(self._waiting) >= self.spec.concurrency:
+                return
+            job, _ = self._waiting.popitem(last=False)
+            await self._scheduler.spawn(self._run(job), name=f"lane {self.spec.name}: {job.name}")
+
+    async def _run(self, job: Job[Any]) -> None:
+        try:
+            if job.work is not None:  # it may have been cancelled since it was started
+                await job.run(job.work)
+        except GeneratorExit:  # the loop is gone
+            raise
+        except BaseException:
+            await self._start_waiting()
+            raise
+        await self._start_waiting()
