@@ -15,6 +15,7 @@ from trendedge.runtime import (
     ActorStopped,
     Appended,
     AskTimeout,
+    ChildSpec,
     Duplicate,
     MailboxSpec,
     MessageRefused,
@@ -155,6 +156,29 @@ def test_what_is_given_up_is_among_the_dead_letters(actors: Actors) -> None:
     assert str(dead.error) == "-1 is negative"
     assert actors.now >= 30
     assert adder.ask(Total()) == 4
+
+
+def test_a_dead_letter_has_the_message_whatever_it_failed_of(actors: Actors) -> None:
+    class Stillborn(Actor[str]):
+        async def on_start(self) -> None:
+            raise ValueError("no")
+
+    class Strays(Actor[str]):
+        async def receive(self, message: str) -> None:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            future.cancel()
+            await future
+
+    class Parent(Actor[str]):
+        async def receive(self, message: str) -> None:
+            child: ActorRef[str] = ActorRef("child")
+            await self.context.spawn(ChildSpec("child", Strays, child))
+            await child.tell(f"{message} of a parent")
+
+    actors.start(Stillborn, mailbox=MailboxSpec(key=lambda message: message)).tell("key")
+    actors.start(Strays).tell("stray")
+    actors.start(Parent).tell("stray")
+    assert [dead.message for dead in actors.dead_letters] == ["key", "stray", "stray of a parent"]
 
 
 def test_a_suspended_actors_mailbox_can_be_looked_into(actors: Actors) -> None:

@@ -27,6 +27,7 @@ from trendedge.runtime.simulation.process import SimulatedProcess
 from trendedge.runtime.simulation.running import seeded
 from trendedge.runtime.specs import ChildSpec, Restart, SupervisorSpec
 from trendedge.runtime.supervisor import Supervisor
+from trendedge.runtime.waits import current_entity
 
 STOP_S = 60.0
 """Virtual seconds for the orderly stop at the end of a test."""
@@ -69,7 +70,6 @@ class Actors:
         self.server = MemoryServer(self.loop.time, self.loop.time)
         """What the durable mailboxes are journalled in."""
         self._specs: list[Callable[[], ChildSpec[Any]]] = []
-        self._failed: dict[int, Any] = {}
         self._instances = 0
         self._stack = ExitStack()
         self._running: _Life | None = None
@@ -111,9 +111,9 @@ class Actors:
         :raises StartFailed: `on_start` raised
         """
         name = name or self._name(start)
-        ref, watched = ref or ActorRef(name), self._watched(start)
+        ref = ref or ActorRef(name)
         self._add(
-            lambda: ChildSpec(name, watched, ref, restart, mailbox=mailbox, retry=retry, breaker=breaker),
+            lambda: ChildSpec(name, start, ref, restart, mailbox=mailbox, retry=retry, breaker=breaker),
         )
         return Started(self, ref)
 
@@ -134,11 +134,11 @@ class Actors:
         :param durability: instead of `encode` and `decode`, with a journal of the test's own
         """
         name = name or self._name(start)
-        ref, watched = DurableRef[M](name), self._watched(start)
+        ref = DurableRef[M](name)
         self._add(
             lambda: ChildSpec(
                 name,
-                watched,
+                start,
                 ref,
                 mailbox=mailbox,
                 retry=retry,
@@ -255,25 +255,6 @@ class Actors:
     def _start(self, spec: ChildSpec[Any]) -> None:
         self.run(self._life.root.start_child(spec))
 
-    def _watched[M](self, start: Callable[[], Actor[M]]) -> Callable[[], Actor[M]]:
-        """Note over which message an actor failed: the log names its type alone."""
-
-        def start_watched() -> Actor[M]:
-            actor = start()
-            receive = actor.receive
-
-            async def note(message: M) -> Any:
-                try:
-                    return await receive(message)
-                except Exception as error:
-                    self._failed[id(error)] = message
-                    raise
-
-            actor.receive = note  # type: ignore[method-assign]
-            return actor
-
-        return start_watched
-
     def _name(self, start: Callable[[], Any]) -> str:
         self._instances += 1
         return f"{getattr(start, '__name__', 'actor').strip('<>').lower()}-{self._instances}"
@@ -283,9 +264,8 @@ class Actors:
         def keep(_: Any, level: str, event: MutableMapping[str, Any]) -> NoReturn:
             self.log.append({"level": level, **event})
             if event.get("event") == _GIVEN_UP and event.get("retry_in_s") is None:
-                error = event["exc_info"]
-                message = self._failed.get(id(error))
-                self.dead_letters.append(Dead(event["actor"], event["key"], message, error, event["attempt"]))
+                dead = Dead(event["actor"], event["key"], _at_hand(), event["exc_info"], event["attempt"])
+                self.dead_letters.append(dead)
             raise structlog.DropEvent
 
         before = structlog.get_config()
@@ -298,6 +278,15 @@ class Actors:
     def _happened(self) -> str:
         told = [str(line.get("event")) for line in self.log[-5:]]
         return f"it is {self.now:g} s, and the last log lines are {told}" if told else f"it is {self.now:g} s"
+
+
+def _at_hand() -> Any:
+    """The message over which the instance fails whose task this is: the log names its type alone.
+
+    It stands at the head of its line, also when its instance was started for it and never got as far as to handle it.
+    """
+    entity = current_entity.get()
+    return entity.mail[0].message if entity is not None and entity.mail else None
 
 
 class _Mailbox[M]:
