@@ -36,6 +36,21 @@ def test_an_hour_that_is_left_out_is_made_up_for_whole_and_once(expression: str,
     assert fires(expression, CHICAGO, "2026-03-08T06:00", "2026-03-08T12:00") == expected
 
 
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("0 1 15 * wed", ["04", "11", "15", "18", "25"]),
+        ("0 1 4 * wed", ["04", "11", "18", "25"]),
+        ("0 1 * * wed", ["04", "11", "18", "25"]),
+        ("0 1 15 * *", ["15"]),
+        ("0 1 */8 * wed", ["25"]),
+    ],
+)
+def test_of_both_kinds_of_days_either_is_enough_as_in_a_crontab(expression: str, expected: list[str]) -> None:
+    found = fires_between(Cron(expression, "UTC"), utc("2026-11-02T00:00"), utc("2026-11-30T00:00"))
+    assert [f"{due:%d}" for due in found] == expected
+
+
 def test_of_a_change_by_half_an_hour_the_moments_come_in_their_order() -> None:
     found = fires("*/15 2 * * *", LORD_HOWE, "2026-10-03T12:00", "2026-10-04T12:00")
     assert found == ["03T15:30", "03T15:45"]  # 2:00 and 2:15, and at the same moments 2:30 and 2:45

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from heapq import heappop, heappush
+from heapq import heappop, heappush, merge
 from itertools import islice, takewhile
 from zoneinfo import ZoneInfo
 
@@ -24,6 +24,7 @@ _DAY = timedelta(days=1)
 class Cron:
     """At times of the calendar: minute, hour, day of month, month, day of week, as in a crontab.
 
+    When both kinds of days are given (begin with no `*`), either is enough, as crontab(5) has it.
     What summer time leaves out is made up for as much later as the clocks are put forward: half past two is then half
     past three. What comes twice counts twice. Two times of the calendar that are the same moment then are one fire.
 
@@ -41,7 +42,7 @@ class Cron:
             raise ValueError(f"{self}: days of the week are mon, tue, ... and not numbers")
         try:
             ZoneInfo(self.timezone)
-            _calendar(self.expression)
+            _calendars(self.expression)
         except (ValueError, LookupError) as error:
             raise ValueError(f"{self}: {error}") from error
 
@@ -68,12 +69,9 @@ class Cron:
 
         APScheduler looks for them on a clock without summer time: on another it loses some when it is put forward.
         """
-        zone, calendar = ZoneInfo(self.timezone), _calendar(self.expression)
+        zone = ZoneInfo(self.timezone)
         offsets = [(since + by).astimezone(zone).utcoffset() or timedelta() for by in (-_DAY, timedelta(), _DAY)]
-        wall = calendar.get_next_fire_time(None, since + min(offsets))
-        while wall is not None:
-            yield wall
-            wall = calendar.get_next_fire_time(None, wall + TICK)
+        return merge(*(_times(calendar, since + min(offsets)) for calendar in _calendars(self.expression)))
 
     def _read(self, wall: datetime) -> tuple[datetime, datetime]:
         """The moments (UTC) of a time of the calendar: by the clock before a change, and by the clock after it."""
@@ -108,8 +106,20 @@ class Every:
 
 
 @lru_cache(maxsize=256)
-def _calendar(expression: str) -> CronTrigger:
-    return CronTrigger.from_crontab(expression, timezone=UTC)
+def _calendars(expression: str) -> list[CronTrigger]:
+    """One, or two of which either is enough: for APScheduler all fields must match."""
+    fields = expression.split()
+    variants = [fields]
+    if len(fields) == 5 and not fields[2].startswith("*") and not fields[4].startswith("*"):
+        variants = [[*fields[:4], "*"], [*fields[:2], "*", *fields[3:]]]
+    return [CronTrigger.from_crontab(" ".join(variant), timezone=UTC) for variant in variants]
+
+
+def _times(calendar: CronTrigger, since: datetime) -> Iterator[datetime]:
+    due = calendar.get_next_fire_time(None, since)
+    while due is not None:
+        yield due
+        due = calendar.get_next_fire_time(None, due + TICK)
 
 
 def fires_between(
