@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
+import anyio
 import anyio.lowlevel
 import pytest
 from structlog.testing import capture_logs
@@ -88,13 +89,14 @@ async def one_schedule(
     *,
     grace_s: float = GENEROUS_S,
     memory: Notebook | None = None,
+    load_s: float = 60.0,
     mailbox: MailboxSpec | None = None,
 ) -> AsyncIterator[Stage]:
     """A tree of a listener and the service that lets one schedule tick at it."""
     ref: ActorRef[Tick] = ActorRef("listener")
     heard: list[datetime] = []
     spec = ScheduleSpec(id="tick", when=when, target=ref, message=Tick, misfire=misfire, grace_s=grace_s)
-    schedules = Schedules([spec], memory=memory)
+    schedules = Schedules([spec], memory=memory, load_s=load_s)
     children: list[ChildSpec[Tick] | ServiceSpec] = [
         ChildSpec("listener", lambda: Listener(heard), ref, mailbox=mailbox or MailboxSpec()),
         ServiceSpec("schedules", lambda: SchedulesService(schedules)),
@@ -219,6 +221,31 @@ async def test_a_fire_that_cannot_be_remembered_is_posted_once_and_remembered_la
     assert memory.fires["tick"] == last + timedelta(hours=1)
     async with one_schedule(Every(3600), Misfire.ALL, memory=memory) as again:
         assert (again.heard, again.shown["missed"]) == ([], 0)
+
+
+class Silent(Notebook):
+    """A memory that never answers."""
+
+    async def load(self) -> Mapping[str, datetime]:
+        await anyio.sleep_forever()
+        return {}
+
+
+async def test_while_the_memory_does_not_answer_the_schedules_fire_all_the_same() -> None:
+    with capture_logs() as logs:
+        async with one_schedule(OFTEN, memory=Silent(), load_s=0.01) as stage:
+            await until(lambda: bool(stage.heard))
+    assert [line["error"] for line in logs if line["event"] == "last fires unknown"] == ["no answer within 0.01 s"]
+
+
+async def test_a_stop_does_not_wait_for_a_memory_that_does_not_answer() -> None:
+    spec = ScheduleSpec(id="tick", when=OFTEN, target=ActorRef[Tick]("listener"), message=Tick)
+    service = ServiceSpec(
+        "schedules", lambda: SchedulesService(Schedules([spec], memory=Silent(), load_s=60)), shutdown_s=60
+    )
+    with anyio.fail_after(20):
+        async with running(SupervisorSpec("root", [service])):
+            await anyio.wait_all_tasks_blocked()
 
 
 async def test_a_schedule_that_is_new_has_missed_nothing_and_its_beginning_is_remembered() -> None:

@@ -28,6 +28,8 @@ log = structlog.get_logger("trendedge.runtime")
 CLOCK_CHECK_S = 30.0
 """Seconds after which the wall clock is looked at again: a timer does not notice that it was set, nor that the machine
 slept."""
+LOAD_S = 10.0
+"""Seconds for the memory to tell the last fires."""
 SAVE_S = 1.0
 """Seconds for the last fires to be remembered at a stop."""
 
@@ -67,7 +69,10 @@ class LastFires(Protocol):
     """
 
     async def load(self) -> Mapping[str, datetime]:
-        """By the schedules' ids; empty when it cannot be told: then nothing is caught up with."""
+        """By the schedules' ids; empty when it cannot be told: then nothing is caught up with.
+
+        It is cancelled when it takes longer than `load_s` of `Schedules`, which is as if it were empty.
+        """
         ...
 
     async def save(self, id: str, due: datetime) -> None:
@@ -163,12 +168,16 @@ class Schedules:
     Each process has its own clock: two that run at the same time both post.
     """
 
-    def __init__(self, specs: Sequence[ScheduleSpec[Any]], *, memory: LastFires | None = None) -> None:
-        """:param memory: without one, what was missed while the process was down is not known, and skipped"""
+    def __init__(
+        self, specs: Sequence[ScheduleSpec[Any]], *, memory: LastFires | None = None, load_s: float = LOAD_S
+    ) -> None:
+        """:param memory: without one, what was missed while the process was down is not known, and skipped
+        :param load_s: seconds for it to tell the last fires
+        """
         self._schedules = {spec.id: _Schedule(spec) for spec in specs}
         if len(self._schedules) < len(specs):
             raise ValueError("two schedules have the same id")
-        self._memory = memory
+        self._memory, self._load_s = memory, load_s
         self._scheduler: AsyncIOScheduler | None = None
         self._unsaved: dict[str, datetime] = {}
         self._fired = anyio.Event()
@@ -202,7 +211,7 @@ class Schedules:
 
     async def open(self) -> None:
         """Catch up with what was missed, as each schedule's policy says, and fire from now on."""
-        for id, due in (await self._memory.load() if self._memory else {}).items():
+        for id, due in (await self._load()).items():
             schedule = self._schedules.get(id)
             if schedule is not None and (schedule.last_due is None or schedule.last_due < due):
                 schedule.last_due = due
@@ -246,6 +255,13 @@ class Schedules:
             self._fired = anyio.Event()
             await self.save()
 
+    async def _load(self) -> Mapping[str, datetime]:
+        """What the memory tells in time: a schedule is to fire, whatever is known of its past."""
+        with anyio.move_on_after(self._load_s):
+            return await self._memory.load() if self._memory else {}
+        log.warning("last fires unknown", error=f"no answer within {self._load_s:g} s")
+        return {}
+
     def _fire(self, id: str) -> None:
         schedule = self._schedules[id]
         if dues := schedule.due(datetime.now(UTC)):
@@ -264,18 +280,23 @@ class SchedulesService(Service):
         self._schedules = schedules
 
     async def run(self, context: ServiceContext) -> None:
-        """As `Service.run`. Nobody waits for the memory: it may be as far away as a database that is down."""
+        """As `Service.run`. The memory may be as far away as a database that is down: a start and a stop do not wait
+        for it, and the schedules no longer than their `load_s`.
+        """
         context.started()
         try:
-            await self._schedules.open()
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._schedules.keep_saving)
+                tasks.start_soon(self._fire)
                 await self._until_stopping(context)
                 tasks.cancel_scope.cancel()
         finally:
             with anyio.move_on_after(SAVE_S, shield=True):
                 await self._schedules.close()
                 await self._schedules.save()
+
+    async def _fire(self) -> None:
+        await self._schedules.open()
+        await self._schedules.keep_saving()
 
     async def _until_stopping(self, context: ServiceContext) -> None:
         while not context.stopping.is_set():
