@@ -223,6 +223,17 @@ async def test_a_fire_that_cannot_be_remembered_is_posted_once_and_remembered_la
         assert (again.heard, again.shown["missed"]) == ([], 0)
 
 
+@pytest.mark.parametrize("when", [OFTEN, Cron("* * * * *", "UTC")])
+async def test_a_remembered_fire_in_the_future_is_logged_and_counts_as_one_of_now(when: Cron | Every) -> None:
+    began = datetime.now(UTC)
+    memory = Notebook({"tick": began + timedelta(days=365)})
+    with capture_logs() as logs:
+        async with one_schedule(when, memory=memory) as stage:
+            assert datetime.fromisoformat(stage.shown["next_run_at"]) - began < timedelta(minutes=5)
+            await until(lambda: memory.fires["tick"] - began < timedelta(minutes=5))
+    assert [line["schedule"] for line in logs if line["event"] == "last fire lies in the future"] == ["tick"]
+
+
 class Silent(Notebook):
     """A memory that never answers."""
 

@@ -1,6 +1,6 @@
 """The memory of what was due when."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from structlog.testing import capture_logs
 
@@ -12,9 +12,17 @@ from trendedge.storage.schedule_fires import PostgresLastFires
 async def test_the_latest_fire_of_each_schedule_is_remembered(database: Database) -> None:
     fires = PostgresLastFires(database)
     assert await fires.load() == {}
-    for id, due in (("a", NOON), ("b", NOON), ("a", NOON + timedelta(days=1)), ("b", NOON - timedelta(days=1))):
-        await fires.save(id, due)
-    assert await PostgresLastFires(database).load() == {"a": NOON + timedelta(days=1), "b": NOON}
+    due, day = NOON - timedelta(days=3650), timedelta(days=1)
+    for id, at in (("a", due), ("b", due), ("a", due + day), ("b", due - day)):
+        await fires.save(id, at)
+    assert await PostgresLastFires(database).load() == {"a": due + day, "b": due}
+
+
+async def test_one_that_lies_in_the_future_gives_way(database: Database) -> None:
+    fires, now = PostgresLastFires(database), datetime.now(UTC)
+    for due in (now + timedelta(days=365), now - timedelta(days=1), now - timedelta(days=2)):
+        await fires.save("a", due)
+    assert await fires.load() == {"a": now - timedelta(days=1)}
 
 
 async def test_while_postgresql_is_down_nothing_is_known_and_nothing_raised() -> None:

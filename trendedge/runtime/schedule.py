@@ -76,7 +76,7 @@ class LastFires(Protocol):
         ...
 
     async def save(self, id: str, due: datetime) -> None:
-        """Remember it, unless a later one is remembered already."""
+        """Remember it, unless a later one is remembered already that does not lie in the future."""
         ...
 
 
@@ -218,6 +218,9 @@ class Schedules:
         scheduler = AsyncIOScheduler(timezone=UTC, executors={"default": _Poster(self._fire)}, logger=_QUIET)
         for id, schedule in self._schedules.items():
             now = datetime.now(UTC)
+            if schedule.last_due is not None and schedule.last_due > now:  # until then nothing would be due
+                log.warning("last fire lies in the future", schedule=id, due=_text(schedule.last_due))
+                schedule.last_due = None
             if schedule.last_due is None:
                 self._note(id, schedule, now)
             self._fire(id)

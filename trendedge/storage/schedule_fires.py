@@ -27,7 +27,10 @@ class PostgresLastFires:
         return {row["schedule"]: row["due_at"] for row in rows}
 
     async def save(self, id: str, due: datetime) -> None:
-        """Remember it, unless a later one is remembered already: another process may have been quicker."""
+        """Remember it, unless a later one is remembered already: another process may have been quicker.
+
+        By the server's clock one that lies in the future is an error, and gives way.
+        """
         try:
             await self._database.execute(_SAVE, id, due)
         except StoreUnavailable as error:
@@ -36,5 +39,6 @@ class PostgresLastFires:
 
 _SAVE = """
     insert into schedule_fires as held (schedule, due_at) values ($1, $2)
-    on conflict (schedule) do update set due_at = greatest(held.due_at, excluded.due_at)
+    on conflict (schedule) do update
+    set due_at = greatest(excluded.due_at, case when held.due_at <= now() then held.due_at end)
 """
