@@ -21,6 +21,7 @@ from trendedge.runtime import (
     Controls,
     Inspector,
     MailboxSpec,
+    Restart,
     Service,
     ServiceContext,
     ServiceSpec,
@@ -97,10 +98,25 @@ class Idle(Service):
         await context.stopping.wait()
 
 
+class Once(Idle):
+    """Starts once."""
+
+    started = False
+
+    async def run(self, context: ServiceContext) -> None:
+        if self.started:
+            raise OSError("port in use")
+        type(self).started = True
+        await super().run(context)
+
+
 async def test_actors_are_suspended_resumed_and_restarted(stage: Stage) -> None:
     seen: list[str] = []
     ref: ActorRef[str] = ActorRef("recorder")
-    inner = SupervisorSpec("inner", [ChildSpec("recorder", lambda: Recorder(seen), ref), ServiceSpec("idle", Idle)])
+    once = ServiceSpec("once", Once, restart=Restart.TEMPORARY)
+    recorder = ChildSpec("recorder", lambda: Recorder(seen), ref)
+    children: list[ChildSpec[Any] | ServiceSpec] = [recorder, ServiceSpec("idle", Idle), once]
+    inner = SupervisorSpec("inner", children)
     async with running(SupervisorSpec("root", [inner])) as root:
         client = create_app(replace(stage.services, tree=Inspector(root), controls=Controls(root))).test_client()
 
@@ -124,6 +140,7 @@ async def test_actors_are_suspended_resumed_and_restarted(stage: Stage) -> None:
             ("root/inner/idle", "suspend", 409, "A service has no mailbox"),
             ("root/inner", "resume", 409, "A supervisor has no mailbox"),
             ("root", "restart", 409, "restart the process instead"),
+            ("root/inner/once", "restart", 409, "It did not start"),
         ):
             status, body = await act(path, verb)
             assert status == expected

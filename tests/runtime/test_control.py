@@ -21,9 +21,11 @@ from trendedge.runtime import (
     NotRestartable,
     NotSuspendable,
     Request,
+    Restart,
     Service,
     ServiceContext,
     ServiceSpec,
+    StartFailed,
     Strategy,
     SupervisorSpec,
     UnknownActor,
@@ -261,6 +263,52 @@ async def test_a_start_that_fails_after_an_order_is_a_crash_and_is_tried_again()
         assert root.children[0].status == "running"
         assert FailsAgain.starts == 4
         assert root.intensity.recent(anyio.current_time()) == 2
+
+
+@pytest.mark.parametrize(
+    ("strategy", "expected"),
+    [
+        (Strategy.ONE_FOR_ONE, ["b stopped"]),
+        (Strategy.ONE_FOR_ALL, ["c stopped", "b stopped", "a stopped", "a started", "c started"]),
+        (Strategy.REST_FOR_ONE, ["c stopped", "b stopped", "c started"]),
+    ],
+)
+async def test_an_order_to_restart_who_is_never_restarted_and_cannot_start_ends_nobody_else(
+    strategy: Strategy, expected: list[str]
+) -> None:
+    life: list[str] = []
+    ill: list[bool] = []
+
+    class Fragile(Probe):
+        async def on_start(self) -> None:
+            if ill:
+                raise ValueError("ill")
+            await super().on_start()
+
+    others = probes("ac", life)
+    fragile = ChildSpec("b", lambda: Fragile("b", life), ActorRef[str]("b"), restart=Restart.TEMPORARY)
+    with anyio.fail_after(20):
+        async with running(tree([others["a"], fragile, others["c"]], strategy)) as root:
+            ill.append(True)
+            life.clear()
+            with pytest.raises(StartFailed, match="root/b: did not start: ValueError: ill"):
+                await Controls(root).restart("root/b")
+            assert life == expected
+            assert [child.status for child in root.children] == ["running", "crashed", "running"]
+            assert root.intensity.recent(anyio.current_time()) == 0
+            with pytest.raises(ActorStopped):
+                await fragile.ref.tell("anybody?")
+            ill.clear()
+            await Controls(root).restart("root/b")
+            assert root.children[1].status == "running"
+
+
+async def test_an_order_to_restart_a_child_that_was_removed_names_the_child() -> None:
+    async with running(tree(list(probes("a", []).values()), Strategy.ONE_FOR_ONE)) as root:
+        child = root.children[0]
+        await root.stop_child("a")
+        with pytest.raises(ActorStopped, match="root/a: stopped"):
+            await root.restart(child)
 
 
 async def test_a_supervisor_that_ends_refuses_what_it_was_still_asked() -> None:

@@ -14,6 +14,7 @@ from trendedge.runtime.errors import (
     DeadlineExceeded,
     JournalUnavailable,
     MailboxFull,
+    StartFailed,
     UnknownDeadLetter,
     UnknownSchedule,
     UnreadableDeadLetter,
@@ -27,6 +28,7 @@ _ACTS: dict[type[Exception], tuple[Code, str]] = {
     UnknownDeadLetter: (Code.NOT_FOUND, "There is no such dead letter."),
     UnknownSchedule: (Code.NOT_FOUND, "There is no such schedule."),
     NotRestartable: (Code.CONFLICT, "This is the root of the tree: restart the process instead."),
+    StartFailed: (Code.CONFLICT, "It did not start, and is not to be tried again."),
     UnreadableDeadLetter: (Code.CONFLICT, "This dead letter cannot be read: a replay would only bury it again."),
     UnknownAccount: (Code.CONFLICT, "The account that this is for is gone."),
 }

@@ -71,6 +71,7 @@ class Controls:
 
         :raises NotRestartable: it is the root
         :raises ActorStopped: its supervisor is ending, and starts nothing any more
+        :raises StartFailed: it is never restarted after a crash, and could not start: it has ended for good
         """
         if path == self._root.path:
             raise NotRestartable(path)

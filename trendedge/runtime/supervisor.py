@@ -17,6 +17,7 @@ from trendedge.runtime.errors import (
     ActorStopped,
     DuplicateChild,
     IntensityExceeded,
+    RuntimeFault,
     StartFailed,
     UnknownChild,
     first_error,
@@ -34,8 +35,9 @@ class RestartOrder:
     """Somebody wants a child restarted; obeyed in turn with the children's exits."""
 
     child: Child
+    refusal: RuntimeFault | None
+    """What its giver is told; until it is obeyed, that nobody will."""
     settled: anyio.Event = field(default_factory=anyio.Event)
-    obeyed: bool = False
 
 
 class Supervisor:
@@ -142,15 +144,16 @@ class Supervisor:
         Not counted towards the intensity. Returns when all of them are ready; a start that fails is a crash, and
         goes on as one.
 
-        :raises ActorStopped: this supervisor is about to end, or has ended
+        :raises ActorStopped: this supervisor is about to end, or has ended; or the child was removed
+        :raises StartFailed: the child did not become ready, and is none that is started again after a crash
         """
-        order = RestartOrder(child)
+        order = RestartOrder(child, ActorStopped(self.path))
         if self.status == "stopping":
             raise ActorStopped(self.path)
         self._exits.put_nowait(order)
         await order.settled.wait()
-        if not order.obeyed:
-            raise ActorStopped(self.path)
+        if order.refusal is not None:
+            raise order.refusal
 
     def _refuse_orders(self) -> None:
         while not self._exits.empty():
@@ -292,7 +295,11 @@ class Supervisor:
         if self._restarts(child, news.error):
             await self._restart(child, news.error)
             return
-        self._forget(child, news.error)
+        self._lose(child, news.error)
+
+    def _lose(self, child: Child, error: BaseException | None) -> None:
+        """A child has ended by itself and is not started again."""
+        self._forget(child, error)
         if child.spec.significant:
             self.missed = child
             self.request_stop()
@@ -361,17 +368,31 @@ class Supervisor:
 
     async def _obey(self, order: RestartOrder) -> None:
         try:
-            if self._stop.is_set() or order.child not in self.children:
+            if self._stop.is_set():
+                return
+            if order.child not in self.children:
+                order.refusal = ActorStopped(order.child.path)
                 return
             affected = self._affected(order.child)
             log.warning("restarting", actor=order.child.path, cause="ordered", restarted=[one.path for one in affected])
             await self._stop_all(affected, for_good=False)
-            failed = await self._start_again(affected, order.child, "ordered")
-            if failed is not None:
-                await self._restart(*failed)
-            order.obeyed = not self._stop.is_set()
+            order.refusal = await self._start_as_ordered(affected, order)
         finally:
             order.settled.set()
+
+    async def _start_as_ordered(self, children: Sequence[Child], order: RestartOrder) -> RuntimeFault | None:
+        """Answers why the child that was to be restarted does not run then."""
+        refusal: RuntimeFault | None = None
+        while (failed := await self._start_again(children, order.child, "ordered")) is not None:
+            child, error = failed
+            if self._restarts(child, error):
+                await self._restart(child, error)
+                break
+            self._lose(child, error)
+            refusal = StartFailed(child.path, error)
+            refusal.__cause__ = error
+            children = children[children.index(child) + 1 :]
+        return ActorStopped(self.path) if refusal is None and self._stop.is_set() else refusal
 
     def _affected(self, child: Child) -> list[Child]:
         match self.spec.strategy:
