@@ -19,6 +19,7 @@ from trendedge.runtime import (
     Backoff,
     ChildSpec,
     Controls,
+    DuplicateChild,
     Durability,
     DuplicateChild,
     DurableRef,
@@ -442,6 +443,35 @@ async def test_a_removal_that_is_given_up_still_ends_within_the_childs_time() ->
                 await root.stop_child("s")
             await until(lambda: not live)
             assert root.status == "running"
+
+
+async def test_a_child_is_not_added_beside_the_one_of_its_id_that_has_not_ended_yet() -> None:
+    live, most, gate = list[str](), list[int](), anyio.Event()
+
+    class Lingering(Life):
+        async def run(self, context: ServiceContext) -> None:
+            await super().run(context)
+            self._live.append("lingers")
+            most.append(len(self._live))
+            await gate.wait()
+            self._live.remove("lingers")
+
+    spec = ServiceSpec("s", lambda: Lingering(live, "s"))
+    with anyio.fail_after(20):
+        async with running(specs()) as root:
+            await root.start_child(spec)
+            async with anyio.create_task_group() as giving_up:
+                giving_up.start_soon(root.stop_child, "s")
+                await until(lambda: live == ["lingers"])
+                giving_up.cancel_scope.cancel()
+            with pytest.raises(DuplicateChild):
+                await root.start_child(spec)
+            async with anyio.create_task_group() as tasks:
+                gate.set()
+                await until(lambda: not live)
+                tasks.start_soon(root.start_child, spec)
+            assert live == ["s"]
+    assert most == [1, 1]
 
 
 async def test_a_child_that_is_added_during_the_start_is_started_once() -> None:

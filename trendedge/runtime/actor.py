@@ -157,7 +157,7 @@ class Context:
         that is `significant`, with `SignificantChildEnded`.
 
         :raises StartFailed: it did not become ready
-        :raises DuplicateChild: there is a child of this id
+        :raises DuplicateChild: there is a child of this id, or one that was stopped has not ended yet
         """
         await self._host.spawn(spec)
 

@@ -177,12 +177,12 @@ class Supervisor:
         """Add a child to a running supervisor (OTP's `start_child`); returns when it is ready.
 
         :raises StartFailed: it did not become ready, and was not added
-        :raises DuplicateChild: there is a child of this id
+        :raises DuplicateChild: there is a child of this id, or one that was removed has not ended yet
         :raises ActorStopped: the supervisor is not running
         """
         if self._tasks is None or self._stop.is_set() or self.status == "stopping":
             raise ActorStopped(self.path)
-        if any(child.spec.id == spec.id for child in self.children):
+        if any(child.spec.id == spec.id for child in [*self.children, *self._leaving]):
             raise DuplicateChild(f"{self.path}/{spec.id}")
         child = self._child(spec)
         child.dynamic = True
