@@ -1,5 +1,6 @@
 """What an operator may do to a running tree."""
 
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -27,6 +28,7 @@ from trendedge.runtime import (
     ServiceSpec,
     StartFailed,
     Strategy,
+    Supervisor,
     SupervisorSpec,
     UnknownActor,
 )
@@ -331,3 +333,38 @@ async def test_a_supervisor_that_ends_refuses_what_it_was_still_asked() -> None:
             await Controls(root).restart("root/a")
     assert len(refused) == 1
     assert life == ["a started", "a stopped"]
+
+
+@pytest.mark.parametrize("how", ["stopped", "gave up"])
+async def test_a_supervisor_that_never_begins_refuses_what_it_was_asked(how: str) -> None:
+    """An elder sibling is not ready yet when the tree is stopped, or gives up."""
+    starting, ill = anyio.Event(), anyio.Event()
+
+    class Slow(Service):
+        async def run(self, context: ServiceContext) -> None:
+            starting.set()
+            await ill.wait()
+            raise OSError("port in use")
+
+    inmost = SupervisorSpec("inmost", list(probes("a", []).values()))
+    root = Supervisor(tree([ServiceSpec("slow", Slow), SupervisorSpec("inner", [inmost])], Strategy.ONE_FOR_ONE))
+
+    async def run() -> None:
+        with suppress(StartFailed):
+            await root.run(lambda: None)
+
+    async def order() -> None:
+        with pytest.raises(ActorStopped):
+            await Controls(root).restart("root/inner/inmost/a")
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run)
+            await starting.wait()
+            tasks.start_soon(order)
+            await anyio.wait_all_tasks_blocked()
+            if how == "stopped":
+                root.request_stop()
+            else:
+                ill.set()
+        await order()

@@ -89,6 +89,7 @@ class Supervisor:
         :raises StartFailed: a child did not become ready at the first start
         :raises IntensityExceeded: too many restarts; the children have been stopped
         """
+        self.status = "starting"
         try:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
@@ -99,7 +100,6 @@ class Supervisor:
                         on_ready()
                         await self._watch()
                 finally:
-                    self.status = "stopping"
                     self._refuse_orders()
                     with anyio.CancelScope(shield=True):
                         await self._stop_all([*self.children, *self._leaving], for_good=not self._nested)
@@ -128,13 +128,15 @@ class Supervisor:
 
     def close(self) -> None:
         """It may be started again: settle what waits for its children. They have addresses from the beginning, so mail
-        may wait for them even when it was never started.
+        and orders may wait for them even when it was never started.
         """
+        self._refuse_orders()
         for child in self.children:
             child.process.close()
 
     def terminate(self, cause: str | None) -> None:
         """It is not started again: as `close`, and whoever watches its children is told."""
+        self._refuse_orders()
         for child in self.children:
             child.process.terminate(cause)
 
@@ -156,6 +158,8 @@ class Supervisor:
             raise order.refusal
 
     def _refuse_orders(self) -> None:
+        """Those that wait and those that are still to come."""
+        self.status = "stopping"
         while not self._exits.empty():
             _refuse([self._exits.get_nowait()])
 
