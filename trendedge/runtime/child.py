@@ -130,6 +130,11 @@ class Child:
         """Type of the message over which it crashed last; None when it was none."""
         return self.process.culprit
 
+    @property
+    def died_of(self) -> str | None:
+        """What the last incarnation crashed of; None when it has not."""
+        return self.last_error if self.status == "crashed" else None
+
     def report(self, error: BaseException) -> None:
         """Log a crash with its traceback, unless that was done where it happened: in a handler, or below."""
         if self.culprit is None and not isinstance(error, IntensityExceeded):
@@ -229,5 +234,8 @@ class Child:
             self.process.close()
 
     def terminate(self, error: BaseException | None) -> None:
-        """It has ended and is not started again: settle what waits for it, and tell who watches."""
-        self.process.terminate(None if error is None else f"{type(error).__name__}: {error}")
+        """It has ended and is not started again: settle what waits for it, and tell who watches.
+
+        :param error: what prevented its start; None for what it died of
+        """
+        self.process.terminate(self.died_of if error is None else f"{type(error).__name__}: {error}")

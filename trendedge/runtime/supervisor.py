@@ -138,7 +138,7 @@ class Supervisor:
         """It is not started again: as `close`, and whoever watches its children is told."""
         self._refuse_orders()
         for child in self.children:
-            child.process.terminate(cause)
+            child.process.terminate(child.died_of or cause)
 
     async def restart(self, child: Child) -> None:
         """Stop a child in good order and start it again, with those whom the strategy says.

@@ -30,7 +30,9 @@ class Watchers:
             self._waiting.pop(watcher, None)
 
     def tell(self, notice: Terminated) -> None:
-        """The actor has ended for good."""
+        """The actor has ended for good. The first notice stays: later ones know no more."""
+        if self._notice is not None:
+            return
         self._notice = notice
         waiting, self._waiting = self._waiting, None
         for notify in (waiting or {}).values():
