@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import anyio
 import anyio.abc
@@ -82,6 +83,22 @@ class Exit:
     child: "Child | None"
     error: BaseException | None
     generation: int = 0
+
+
+async def outlast(task: asyncio.Task[Any]) -> None:
+    """Return when a task has ended, however often whoever waits is cancelled meanwhile; that is raised then.
+
+    A shield alone holds off anyio's scopes, and neither `Task.cancel` nor `asyncio.timeout`.
+    """
+    cancelled: asyncio.CancelledError | None = None
+    with anyio.CancelScope(shield=True):
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError as error:
+                cancelled = error
+    if cancelled is not None:
+        raise cancelled
 
 
 class Child:
@@ -167,9 +184,9 @@ class Child:
         try:
             return await ready
         except BaseException:
-            with anyio.CancelScope(shield=True):
-                scope.cancel()
-                await asyncio.wait([task])
+            scope.cancel()
+            with suppress(asyncio.CancelledError):  # one is being raised already
+                await outlast(task)
             if not ended.is_set():  # it was cancelled before its first step, as at the end of the event loop
                 self.status = "stopped"
                 ended.set()

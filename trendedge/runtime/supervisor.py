@@ -12,7 +12,7 @@ import anyio.abc
 import structlog
 
 from trendedge.runtime.cell import Cell
-from trendedge.runtime.child import Child, Exit, Process, ServiceProcess
+from trendedge.runtime.child import Child, Exit, Process, ServiceProcess, outlast
 from trendedge.runtime.errors import (
     ActorStopped,
     DuplicateChild,
@@ -84,7 +84,7 @@ class Supervisor:
         self._exits: asyncio.Queue[Exit | RestartOrder] = asyncio.Queue()
 
     async def run(self, on_ready: Callable[[], None]) -> None:
-        """Start the children in order, keep them alive, stop them in reverse.
+        """Start the children in order, keep them alive, stop them in reverse. Cancelled, it returns after the stop.
 
         :raises StartFailed: a child did not become ready at the first start
         :raises IntensityExceeded: too many restarts; the children have been stopped
@@ -101,10 +101,10 @@ class Supervisor:
                         await self._watch()
                 finally:
                     self._refuse_orders()
-                    with anyio.CancelScope(shield=True):
-                        await self._stop_all([*self.children, *self._leaving], for_good=not self._nested)
-                        self._let_go()
-                        tasks.cancel_scope.cancel()
+                    stop = asyncio.get_running_loop().create_task(self._end(), name=f"{self.path} stops")
+                    await outlast(stop)
+                    stop.result()
+                    tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             error = first_error(group)
             raise error from error.__cause__
@@ -119,6 +119,10 @@ class Supervisor:
         self._exits.put_nowait(Exit(None, None))
         for scope in self._starting:
             scope.cancel()
+
+    async def _end(self) -> None:
+        await self._stop_all([*self.children, *self._leaving], for_good=not self._nested)
+        self._let_go()
 
     def _let_go(self) -> None:
         """Those who are in no spec do not come back with a restart."""
