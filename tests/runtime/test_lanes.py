@@ -124,12 +124,13 @@ async def test_a_job_that_was_cancelled_while_it_waited_leaves_nothing_behind() 
     async with one_lane(concurrency=1, pending_limit=1) as lanes:
         gate = Gate()
         running_job = await lanes.submit("low", gate, "a")
-        cancelled = list[weakref.ref[Job[str]]]()
-        for _ in range(100):
+
+        async def cancelled_one() -> weakref.ref[Job[str]]:
             job = await lanes.submit("low", gate, "b")
             job.cancel()
-            cancelled.append(weakref.ref(job))
-        del job
+            return weakref.ref(job)
+
+        cancelled = [await cancelled_one() for _ in range(100)]
         gc.collect()
         assert not [left for left in cancelled if left() is not None]
         gate.open.set()

@@ -21,7 +21,6 @@ from trendedge.runtime import (
     Controls,
     DuplicateChild,
     Durability,
-    DuplicateChild,
     DurableRef,
     JournalUnavailable,
     MailboxSpec,
