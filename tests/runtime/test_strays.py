@@ -69,6 +69,8 @@ class Awaits(Actor[Say]):
                 await cancelled_elsewhere()
             case "pipe":
                 self.context.pipe_to_self(cancelled_elsewhere(), lambda _: Say("never"))
+            case "pipe that cancels itself":
+                self.context.pipe_to_self(self._cancel_itself(), str)
             case "bad pipe":
                 self.context.pipe_to_self(self._fail(), str, on_error=self._no_answer)
             case "stray start":
@@ -83,6 +85,13 @@ class Awaits(Actor[Say]):
         raise OSError("no")
 
     @staticmethod
+    async def _cancel_itself() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await anyio.sleep(60)
+
+    @staticmethod
     def _no_answer(error: Exception) -> Say:
         raise KeyError("the answer to the error is broken too")
 
@@ -92,7 +101,7 @@ def specs(*children: Any, **options: Any) -> SupervisorSpec:
 
 
 @pytest.mark.parametrize("keyed", [False, True], ids=["one instance", "keyed"])
-@pytest.mark.parametrize("text", ["stray", "stray start", "pipe", "bad pipe"])
+@pytest.mark.parametrize("text", ["stray", "stray start", "pipe", "pipe that cancels itself", "bad pipe"])
 async def test_what_was_cancelled_elsewhere_is_a_crash_like_any_other(text: str, keyed: bool) -> None:
     ref, other, ill = ActorRef[Say]("a"), ActorRef[Say]("b"), list[bool]()
     mailbox = MailboxSpec(key=(lambda message: message.key) if keyed else None)

@@ -275,6 +275,11 @@ class Cell:
         return self.spec.idle_s if self.spec.key else None
 
     @property
+    def is_cancelled(self) -> bool:
+        """Whether the task that hosts the instances of a keyed actor is to end: no scope around theirs shows it."""
+        return self._instances is not None and self._instances.is_cancelled
+
+    @property
     def crash_counts(self) -> bool:
         """Whether the last crash of an unkeyed actor counts towards its supervisor's intensity."""
         entity = self.entities.get(None)
@@ -420,6 +425,8 @@ class Cell:
                 if not entity.outages:
                     raise  # of `on_start`: the supervisor's backoff applies
                 await asyncio.sleep(0)
+            except asyncio.CancelledError as error:
+                raise entity.as_crash(error) from error
 
     # -- room ---------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """One instance's life: its mail in order, one message at a time, peeked first and popped when done."""
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,7 @@ class Entity:
         "mail",
         "not_before",
         "outages",
+        "over",
         "reported",
         "scope",
         "since",
@@ -65,6 +67,8 @@ class Entity:
         """Type of the message over which the last incarnation crashed; None when it was none."""
         self.outages = 0
         """Consecutive failures for reasons that lie outside the message."""
+        self.over = False
+        """The last incarnation had come to its `on_stop`: without mail there is nothing to restart it for."""
         self.since: float | None = None
         """Event loop time at which the handler of the message in hand began; None while none runs."""
         self.in_hand: Envelope | None = None
@@ -108,7 +112,7 @@ class Entity:
     async def run(self) -> None:
         """Serve one incarnation until stopped or passivated. Raises what `on_start` or `receive` raised."""
         structlog.contextvars.clear_contextvars()
-        self.crash_counts, self.culprit = True, None  # whatever the incarnation before it died of
+        self.crash_counts, self.culprit, self.over = True, None, False  # whatever the incarnation before it died of
         if not await self._due():
             return
         self.task, self._escalated = asyncio.current_task(), None
@@ -120,9 +124,7 @@ class Entity:
                 try:
                     await actor.on_start()
                 except asyncio.CancelledError as error:
-                    if _is_cancelled():
-                        raise
-                    raise StrayCancellation from error
+                    raise self.as_crash(error) from error
             except Exception as error:
                 await self.cell.start_failed(self, error)
                 raise
@@ -131,11 +133,24 @@ class Entity:
             while (envelope := self._at_hand() or await self._next(context)) is not None:
                 await self._serve(actor, envelope)
             await self._stop_children()
+            self.over = True
             await actor.on_stop()
         finally:
             context.close()
             self._unstash()
             await self._stop_children()
+
+    def as_crash(self, error: BaseException) -> Exception:
+        """What the incarnation has crashed of, when `error` has ended it.
+
+        :raises CancelledError: its host has asked for that
+        """
+        if isinstance(error, Exception):
+            return error
+        if isinstance(error, asyncio.CancelledError) and not (_is_cancelled() or self.cell.is_cancelled):
+            self.crash_counts, self.culprit = True, None
+            return _stray()
+        raise error
 
     # -- the line -----------------------------------------------------------------------------------------------
 
@@ -262,9 +277,7 @@ class Entity:
             try:
                 answer = await actor.receive(message)
             except asyncio.CancelledError as error:
-                if _is_cancelled():
-                    raise
-                raise StrayCancellation from error
+                raise self.as_crash(error) from error
         except actor.declared as error:
             actor.context.stashing = False
             self._done(actor, envelope, now)
@@ -408,13 +421,22 @@ async def _without_strays[T](work: Awaitable[T]) -> T:
     except asyncio.CancelledError as error:
         if _is_cancelled():
             raise
-        raise StrayCancellation from error
+        raise _stray() from error
 
 
 def _is_cancelled() -> bool:
-    """Whether this task itself is to end. Otherwise it awaited something that somebody else has cancelled."""
+    """Whether a scope around this task is to end. Otherwise it awaited something that somebody else has cancelled, or
+    has cancelled itself."""
     task = asyncio.current_task()
-    return task is None or task.cancelling() > 0
+    return task is None or (task.cancelling() > 0 and anyio.current_effective_deadline() == -math.inf)
+
+
+def _stray() -> StrayCancellation:
+    """The crash that takes the place of a cancellation, which is over with it."""
+    task = asyncio.current_task()
+    while task is not None and task.cancelling():
+        task.uncancel()
+    return StrayCancellation()
 
 
 def _expire(waiter: asyncio.Future[bool]) -> None:

@@ -200,7 +200,7 @@ class StartFailed(RuntimeFault):
 
 
 class StrayCancellation(RuntimeFault):
-    """A handler awaited something that somebody else had cancelled: nobody has cancelled the handler."""
+    """A handler awaited something that somebody else had cancelled, or cancelled its own task: its host has not."""
 
     def __init__(self) -> None:
         super().__init__("it awaited what was cancelled elsewhere")

@@ -28,12 +28,14 @@ class Instances:
         self._outage = outage
         self._tasks: asyncio.TaskGroup | None = None
         """None while they are not run: mail that comes then is for the next run."""
+        self._host: asyncio.Task[None] | None = None
         self._stop = Latch()
 
     async def run(self) -> None:
         """Host all of them until stopped. Raises what is none of an instance's own business."""
         cell = self._cell
         cell.know_accepted()
+        self._host = asyncio.current_task()
         try:
             # asyncio's own group: anyio's keeps 1.7 KB more for each task, which ten thousand idle accounts would pay.
             async with asyncio.TaskGroup() as tasks:
@@ -56,13 +58,18 @@ class Instances:
             error = first_error(group)
             raise error from error.__cause__
         finally:
-            self._tasks = None
+            self._tasks = self._host = None
 
     def begin(self, entity: Entity) -> None:
         """There is mail for a new instance."""
         if self._tasks is not None:
             entity.scope = anyio.CancelScope()
             entity.task = self._tasks.create_task(self._run(entity, entity.scope), name=entity.name)
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the task that runs them is to end."""
+        return self._host is not None and self._host.cancelling() > 0
 
     def request_stop(self) -> None:
         """End `run` when all instances have ended, which their cell tells them to."""
@@ -77,17 +84,20 @@ class Instances:
             await asyncio.wait(running)
 
     async def _run(self, entity: Entity, scope: anyio.CancelScope) -> None:
-        cell = self._cell
+        cell, again = self._cell, False
         with scope:
             while True:
                 try:
+                    if again:
+                        await asyncio.sleep(0)  # a retry without a delay must not keep the loop from everybody else
+                    again = True
                     await entity.run()
                 except Fenced:
                     raise
-                except Exception as error:
-                    self._count_restart(entity, error)
-                    await asyncio.sleep(0)  # a retry without a delay must not keep the loop from everybody else
-                    continue
+                except (Exception, asyncio.CancelledError) as error:
+                    self._count_restart(entity, entity.as_crash(error))
+                    if entity.mail or not entity.over:
+                        continue
                 if cell.stopping:
                     return
                 if not entity.mail:

@@ -1,0 +1,150 @@
+"""The instances of a keyed actor: each key that has mail is served, whatever its instance has ended of."""
+
+import asyncio
+from collections.abc import Iterator, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import pytest
+import structlog
+
+from tests.runtime.support import running, until
+from trendedge.runtime import (
+    Actor,
+    ActorRef,
+    ActorStopped,
+    Backoff,
+    ChildSpec,
+    MailboxSpec,
+    Request,
+    RetryPolicy,
+    StrayCancellation,
+    SupervisorSpec,
+)
+
+AT_ONCE = Backoff(first_s=0.0, jitter=0.0)
+
+
+@pytest.fixture(autouse=True)
+def logs() -> Iterator[list[MutableMapping[str, Any]]]:
+    """What the log says, which takes long to be written out."""
+    with structlog.testing.capture_logs() as found:
+        yield found
+
+
+@dataclass(frozen=True)
+class Say(Request[str]):
+    text: str
+    key: str = "k"
+
+
+KEYED = MailboxSpec(key=lambda message: message.key, idle_s=0.01)
+
+
+def specs(*children: Any, **options: Any) -> SupervisorSpec:
+    return SupervisorSpec("root", children, backoff=AT_ONCE, **options)
+
+
+class Echo(Actor[Say]):
+    """Cancels itself at "cancelled", and at "cancelled late" without waiting afterwards."""
+
+    async def receive(self, message: Say) -> str:
+        if message.text.startswith("cancelled"):
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            if message.text == "cancelled":
+                await anyio.sleep(60)
+        return message.text
+
+
+class StopsItsWork(Echo):
+    """Awaits at its end what it has cancelled, and nobody has cancelled it."""
+
+    async def on_start(self) -> None:
+        self._work = asyncio.create_task(anyio.sleep(60))
+
+    async def on_stop(self) -> None:
+        self._work.cancel()
+        await self._work
+
+
+class FailsToStop(Echo):
+    async def on_stop(self) -> None:
+        raise ValueError("the defect")
+
+
+@pytest.mark.parametrize(("start", "cause"), [(StopsItsWork, "StrayCancellation"), (FailsToStop, "ValueError")])
+async def test_a_crash_at_passivation_is_told_once_and_the_key_is_served_again(
+    start: Any, cause: str, logs: list[MutableMapping[str, Any]]
+) -> None:
+    ref = ActorRef[Say]("a")
+    with anyio.fail_after(20):
+        async with running(specs(ChildSpec("a", start, ref, mailbox=KEYED))):
+            assert await ref.ask(Say("1"), timeout_s=10) == "1"
+            await until(lambda: not ref.cell.entities)
+            assert ref.cell.stats.restarts == 1
+            assert await ref.ask(Say("2"), timeout_s=10) == "2"
+            assert ref.cell.depth == 0
+            await until(lambda: not ref.cell.entities)
+    crashed = [type(entry["exc_info"]).__name__ for entry in logs if entry["event"] == "crashed"]
+    assert crashed == [cause, cause]
+    assert [one.message for one in ref.cell.stats.history or ()] == [None, None]
+
+
+async def test_mail_that_comes_while_its_instance_fails_to_stop_is_handled() -> None:
+    stopping, gate = anyio.Event(), anyio.Event()
+
+    class Slow(Echo):
+        async def on_stop(self) -> None:
+            stopping.set()
+            await gate.wait()
+            raise ValueError("the defect")
+
+    ref = ActorRef[Say]("a")
+    with anyio.fail_after(20):
+        async with running(specs(ChildSpec("a", Slow, ref, mailbox=KEYED))):
+            await ref.tell(Say("1"))
+            await stopping.wait()
+            await ref.tell(Say("2"))
+            gate.set()
+            await until(lambda: ref.cell.stats.handled == 2)
+
+
+@pytest.mark.parametrize("keyed", [False, True], ids=["one instance", "keyed"])
+async def test_a_handler_that_cancels_its_own_task_crashes_over_its_message(keyed: bool) -> None:
+    ref, retry = ActorRef[Say]("a"), RetryPolicy(delays_s=(0.0,) * 8)
+    child = ChildSpec("a", Echo, ref, mailbox=KEYED if keyed else MailboxSpec(), retry=retry)
+    with anyio.fail_after(20):
+        async with running(specs(child)) as root:
+            with pytest.raises(ActorStopped):
+                await ref.ask(Say("cancelled"), timeout_s=10)
+            assert (ref.cell.stats.failed, ref.cell.stats.buried) == (9, 1)
+            assert StrayCancellation.__name__ in str(ref.cell.stats.last_failure)
+            assert await ref.ask(Say("well"), timeout_s=10) == "well"
+            assert root.status == "running"
+
+
+@pytest.mark.parametrize("keyed", [False, True], ids=["one instance", "keyed"])
+async def test_a_cancellation_that_a_handler_leaves_behind_is_a_crash_of_its_instance(keyed: bool) -> None:
+    ref = ActorRef[Say]("a")
+    child = ChildSpec("a", Echo, ref, mailbox=KEYED if keyed else MailboxSpec())
+    with anyio.fail_after(20):
+        async with running(specs(child)) as root:
+            assert await ref.ask(Say("cancelled late"), timeout_s=10) == "cancelled late"
+            await until(lambda: root.children[0].restarts + ref.cell.stats.restarts == 1)
+            assert await ref.ask(Say("well"), timeout_s=10) == "well"
+            assert root.status == "running"
+
+
+async def test_an_instance_whose_task_is_cancelled_from_elsewhere_serves_its_key_again() -> None:
+    ref = ActorRef[Say]("a")
+    with anyio.fail_after(20):
+        async with running(specs(ChildSpec("a", Echo, ref, mailbox=MailboxSpec(key=lambda message: message.key)))):
+            await ref.ask(Say("1"), timeout_s=10)
+            task = ref.cell.entities["k"].task
+            assert task is not None
+            task.cancel()
+            assert await ref.ask(Say("2"), timeout_s=10) == "2"
+            assert ref.cell.stats.restarts == 1
