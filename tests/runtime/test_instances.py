@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 import structlog
 
@@ -75,13 +76,21 @@ class FailsToStop(Echo):
         raise ValueError("the defect")
 
 
-@pytest.mark.parametrize(("start", "cause"), [(StopsItsWork, "StrayCancellation"), (FailsToStop, "ValueError")])
+class DownAtTheStop(Echo):
+    async def on_stop(self) -> None:
+        raise ConnectionError("down")
+
+
+@pytest.mark.parametrize(
+    ("start", "cause"),
+    [(StopsItsWork, "StrayCancellation"), (FailsToStop, "ValueError"), (DownAtTheStop, "ConnectionError")],
+)
 async def test_a_crash_at_passivation_is_told_once_and_the_key_is_served_again(
     start: Any, cause: str, logs: list[MutableMapping[str, Any]]
 ) -> None:
-    ref = ActorRef[Say]("a")
+    ref, retry = ActorRef[Say]("a"), RetryPolicy(outage=(ConnectionError,))
     with anyio.fail_after(20):
-        async with running(specs(ChildSpec("a", start, ref, mailbox=KEYED))):
+        async with running(specs(ChildSpec("a", start, ref, mailbox=KEYED, retry=retry))):
             assert await ref.ask(Say("1"), timeout_s=10) == "1"
             await until(lambda: not ref.cell.entities)
             assert ref.cell.stats.restarts == 1
@@ -148,3 +157,44 @@ async def test_an_instance_whose_task_is_cancelled_from_elsewhere_serves_its_key
             task.cancel()
             assert await ref.ask(Say("2"), timeout_s=10) == "2"
             assert ref.cell.stats.restarts == 1
+
+
+class Listens(Actor[Say]):
+    """Finds an outage over a message to itself, and from then on in its work beside the mailbox."""
+
+    def __init__(self, runs: list[int], seen: list[Say]) -> None:
+        self._runs, self._seen = runs, seen
+
+    async def on_start(self) -> None:
+        if self._seen:
+            self.context.pipe_to_self(self._listen(), str)
+
+    async def _listen(self) -> None:
+        self._runs.append(1)
+        await anyio.lowlevel.checkpoint()
+        raise ConnectionError("down")
+
+    async def receive(self, message: Say) -> str:
+        if message.text == "down":
+            self._seen.append(message)
+            raise ConnectionError("down")
+        self.context.tell_self_after(0.0, Say("down"))
+        return message.text
+
+
+@pytest.mark.parametrize("keyed", [False, True], ids=["one instance", "keyed"])
+async def test_an_outage_in_piped_work_is_a_crash_like_any_other(
+    keyed: bool, logs: list[MutableMapping[str, Any]]
+) -> None:
+    ref, runs, seen = ActorRef[Say]("a"), list[int](), list[Say]()
+    retry = RetryPolicy(outage=(ConnectionError,), outage_delays_s=(0.0,))
+    child = ChildSpec("a", lambda: Listens(runs, seen), ref, mailbox=KEYED if keyed else MailboxSpec(), retry=retry)
+    with anyio.fail_after(20):
+        async with running(specs(child, intensity=10**6)) as root:
+            await ref.tell(Say("1"))
+            await until(lambda: len(runs) > 4)
+            restarts = root.children[0].restarts + ref.cell.stats.restarts
+    crashes = [entry for entry in logs if entry["event"] == "crashed"]
+    assert all(isinstance(entry["exc_info"], ConnectionError) for entry in crashes)
+    assert len(runs) - len(crashes) in (0, 1), "the last one may have been cancelled"
+    assert restarts in (len(crashes), len(crashes) - 1)

@@ -65,7 +65,7 @@ class Cell:
         self.closed = False
         self.log = DurableLog(durability, self.place) if durability is not None else None
         self._delivery = None if self.log is None else Delivery(self, self.log)
-        self._instances = None if spec.key is None else Instances(self, retry.outage)
+        self._instances = None if spec.key is None else Instances(self)
         self.entities: dict[str | None, Entity] = {}
         self.breakers = NO_BREAKERS if breaker is None else Breakers(breaker)
         self.watchers = Watchers()
@@ -362,6 +362,7 @@ class Cell:
         if entity.key is not None and entity.mail:
             await self.failed(entity, entity.mail[0], error)
         elif isinstance(error, self._retry.outage) and (entity.key is not None or entity.outages or self._was_ready):
+            entity.outage = True
             entity.outages += 1
             entity.not_before = self.now() + self._retry.outage_delay_s(entity.outages)
         elif self.breakers.failed_probe(entity.key, error, self.now()):
@@ -377,6 +378,7 @@ class Cell:
         entity.culprit = describe(envelope.message)
         self.stats.last_failure = f"{describe(envelope.message)}: {type(error).__name__}: {error}"
         if isinstance(error, self._retry.outage):
+            entity.outage = True
             entity.outages += 1
             envelope.not_before = self.now() + self._retry.outage_delay_s(entity.outages)
             log.warning("outage", actor=self.path, key=entity.key, failures=entity.outages, error=str(error))
@@ -421,9 +423,9 @@ class Cell:
         while True:
             try:
                 return await entity.run()
-            except self._retry.outage:
-                if not entity.outages:
-                    raise  # of `on_start`: the supervisor's backoff applies
+            except Exception:
+                if not entity.outage:
+                    raise  # an outage of `on_start` too, at first: the supervisor's backoff applies
                 await asyncio.sleep(0)
             except asyncio.CancelledError as error:
                 raise entity.as_crash(error) from error

@@ -45,6 +45,7 @@ class Entity:
         "key",
         "mail",
         "not_before",
+        "outage",
         "outages",
         "over",
         "reported",
@@ -65,6 +66,8 @@ class Entity:
         """Whether the last crash counts towards the intensity: a message counts once, however often it kills."""
         self.culprit: str | None = None
         """Type of the message over which the last incarnation crashed; None when it was none."""
+        self.outage = False
+        """The last incarnation has found an outage, which is waited for: that counts as no crash."""
         self.outages = 0
         """Consecutive failures for reasons that lie outside the message."""
         self.over = False
@@ -112,7 +115,8 @@ class Entity:
     async def run(self) -> None:
         """Serve one incarnation until stopped or passivated. Raises what `on_start` or `receive` raised."""
         structlog.contextvars.clear_contextvars()
-        self.crash_counts, self.culprit, self.over = True, None, False  # whatever the incarnation before it died of
+        # Whatever the incarnation before it died of:
+        self.crash_counts, self.culprit, self.outage, self.over = True, None, False, False
         if not await self._due():
             return
         self.task, self._escalated = asyncio.current_task(), None

@@ -22,10 +22,8 @@ class Instances:
     alone. Too many crashes within the period end the cell, which is then its supervisor's business.
     """
 
-    def __init__(self, cell: "Cell", outage: tuple[type[Exception], ...]) -> None:
-        """:param outage: crashes that count as no restart: they are waited for"""
+    def __init__(self, cell: "Cell") -> None:
         self._cell = cell
-        self._outage = outage
         self._tasks: asyncio.TaskGroup | None = None
         """None while they are not run: mail that comes then is for the next run."""
         self._host: asyncio.Task[None] | None = None
@@ -106,7 +104,7 @@ class Instances:
                     return
 
     def _count_restart(self, entity: Entity, error: Exception) -> None:
-        if isinstance(error, self._outage):
+        if entity.outage:
             return
         cell = self._cell
         if entity.culprit is None:
