@@ -624,3 +624,32 @@ async def test_an_outage_at_the_restart_after_a_crash_uses_up_no_restart() -> No
         assert tree.status == "running"
         up.set()
         await until(lambda: done == ["after"])
+
+
+async def test_an_outage_at_the_restart_of_a_supervisor_is_waited_for() -> None:
+    down, starts, done = list[bool](), list[int](), list[str]()
+
+    class Loads(Actor[str]):
+        async def on_start(self) -> None:
+            starts.append(1)
+            if down:
+                raise StoreDown
+
+        async def receive(self, message: str) -> None:
+            if message == "crash":
+                raise ValueError(message)
+            done.append(message)
+
+    ref, other = ActorRef[str]("loads"), ActorRef[str]("crashes")
+    loads = ChildSpec("loads", Loads, ref, retry=RetryPolicy(outage=(StoreDown,), outage_delays_s=(0.001,)))
+    inner = SupervisorSpec("inner", [loads, ChildSpec("crashes", Announces, other)], intensity=0)
+    async with running(specs(inner, intensity=1)) as root:
+        down.append(True)
+        await other.tell("crash")
+        await until(lambda: len(starts) > 5)
+        assert root.status == "running"
+        down.clear()
+        await until(lambda: root.children[0].status == "running")
+        await ref.tell("after")
+        await until(lambda: done == ["after"])
+        assert root.children[0].restarts == 1

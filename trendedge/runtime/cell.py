@@ -133,6 +133,7 @@ class Cell:
     def succeed(self, former: "Cell") -> None:
         """Take the place of the actor's cell below a supervisor that was restarted: what is known of it stays known."""
         self.suspended = former.suspended
+        self._was_ready = former._was_ready
         self.stats = former.stats
         self.breakers = former.breakers
         self.watchers = former.watchers
