@@ -307,6 +307,52 @@ async def test_drain_works_off_what_waits_before_the_stop() -> None:
     assert [number for _, number in log] == [0, 1, 2, 3, 4]
 
 
+class Worker(Actor[Work]):
+    """Crashes at its stop over messages with a number above 10, each time."""
+
+    def __init__(self, begun: anyio.Event, gate: anyio.Event, tried: list[int]) -> None:
+        self.begun, self.gate, self.tried = begun, gate, tried
+
+    async def receive(self, message: Work) -> int:
+        self.begun.set()
+        await self.gate.wait()
+        self.tried.append(message.number)
+        if message.number > 10:
+            raise ValueError(message.number)
+        return message.number
+
+
+@pytest.mark.parametrize("keyed", [False, True], ids=["one instance", "keyed"])
+async def test_a_drain_goes_on_after_a_message_that_crashes(keyed: bool) -> None:
+    ref, begun, gate, tried = ActorRef[Work]("worker"), anyio.Event(), anyio.Event(), list[int]()
+    mailbox = MailboxSpec(drain=True, key=(lambda message: message.key) if keyed else None)
+    retry = RetryPolicy(delays_s=(0.001,))
+    child = ChildSpec("worker", lambda: Worker(begun, gate, tried), ref, mailbox=mailbox, retry=retry, shutdown_s=20)
+    async with running(SupervisorSpec("root", [child])) as root:
+        for number in (1, 11, 2, 12, 3):
+            await ref.tell(Work(number=number))
+        await begun.wait()
+        root.request_stop()
+        await until(lambda: ref.cell.stopping)
+        gate.set()
+    assert tried == [1, 11, 11, 2, 12, 12, 3]
+
+
+@pytest.mark.parametrize("keyed", [False, True], ids=["one instance", "keyed"])
+async def test_a_drain_ends_with_more_crashes_than_the_intensity_allows(keyed: bool) -> None:
+    ref, begun, gate, tried = ActorRef[Work]("worker"), anyio.Event(), anyio.Event(), list[int]()
+    mailbox = MailboxSpec(drain=True, key=(lambda message: message.key) if keyed else None)
+    child = ChildSpec("worker", lambda: Worker(begun, gate, tried), ref, mailbox=mailbox, shutdown_s=20)
+    async with running(SupervisorSpec("root", [child], intensity=2)) as root:
+        for number in (11, 12, 13, 14):
+            await ref.tell(Work(number=number))
+        await begun.wait()
+        root.request_stop()
+        await until(lambda: ref.cell.stopping)
+        gate.set()
+    assert tried == [11, 12, 13]
+
+
 async def test_a_suspended_actor_takes_no_message_until_it_is_resumed() -> None:
     ref, log, permits = ActorRef[Work]("gate"), list[tuple[str, int]](), anyio.Semaphore(5)
     async with running(tree(ref, Gate(log, permits), MailboxSpec())):

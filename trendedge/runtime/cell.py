@@ -18,6 +18,7 @@ from trendedge.runtime.errors import (
     ActorStopped,
     DeadlineExceeded,
     Fenced,
+    IntensityExceeded,
     MailboxFull,
     MessageDropped,
     MessageRefused,
@@ -424,12 +425,25 @@ class Cell:
         while True:
             try:
                 return await entity.run()
-            except Exception:
-                if not entity.outage:
+            except Exception as error:
+                if not entity.outage and not self._drains_on(entity, error):
                     raise  # an outage of `on_start` too, at first: the supervisor's backoff applies
                 await asyncio.sleep(0)
             except asyncio.CancelledError as error:
                 raise entity.as_crash(error) from error
+
+    def _drains_on(self, entity: Entity, error: Exception) -> bool:
+        """Whether a crash during the stop keeps what waits from nothing: no supervisor restarts the actor for it."""
+        if isinstance(error, Fenced) or not (self.stopping and self.spec.drain and entity.mail) or self.suspended:
+            return False
+        if entity.crash_counts:
+            try:
+                self.intensity.record(self.path, self.path, self.now())
+            except IntensityExceeded:
+                return False
+        if entity.culprit is None:
+            log.error("crashed", actor=self.path, cause=repr(error), exc_info=error)
+        return True
 
     # -- room ---------------------------------------------------------------------------------------------------
 
