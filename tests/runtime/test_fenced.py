@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 import anyio
 import anyio.lowlevel
 import pytest
+import structlog
 
 from tests.runtime.support import MemoryJournal, running, until
 from trendedge.runtime import (
     Actor,
+    ActorRef,
     Appended,
+    Backoff,
     ChildSpec,
     DeadLetter,
     Duplicate,
@@ -291,3 +294,48 @@ async def test_a_recovery_that_is_fenced_while_it_buries_forgets_and_recovers_wh
         assert ref.cell.depth == 0
     assert floor.done == ["a one", "a three"]
     assert (journal.adopted, journal.dead, journal.recoveries) == ({"000002": b"a kills"}, [], 3)
+
+
+class Refusing(LeasedJournal):
+    """Another process is always faster."""
+
+    async def append(self, mailbox: str, payload: bytes, *, unique: Unique | None = None) -> Appended | Duplicate:
+        raise Fenced(BOX, self.recoveries)
+
+
+@pytest.mark.parametrize("durable", [False, True], ids=["in memory", "durable"])
+@pytest.mark.parametrize("keyed", [False, True], ids=["one instance", "keyed"])
+async def test_the_fence_of_another_mailbox_is_an_error_like_any_other(keyed: bool, durable: bool) -> None:
+    floor, journal, begun, done = Floor(Refusing()), MemoryJournal(), list[str](), list[str]()
+    executor, spec = tree(floor)
+
+    class Orders(Actor[str]):
+        async def receive(self, message: str) -> None:
+            begun.append(message)
+            if message == "b orders":
+                await executor.tell(message)
+            if message == "a waits":
+                await floor.gate.wait()
+            done.append(message)
+
+    ref: ActorRef[str] | DurableRef[str] = DurableRef("orders") if durable else ActorRef("orders")
+    orders = ChildSpec(
+        "orders",
+        Orders,
+        ref,
+        mailbox=MailboxSpec(10, key=(lambda message: message[0]) if keyed else None),
+        retry=RetryPolicy(delays_s=(0.0,)),
+        durability=Durability(journal, "orders", str.encode, bytes.decode) if durable else None,
+    )
+    messages = ["b orders", "c later"] if not keyed else ["a waits", "b orders", "c later"]
+    with structlog.testing.capture_logs() as logs:
+        async with running(SupervisorSpec("root", [*spec.children, orders], backoff=Backoff(0.0, jitter=0.0))):
+            for message in messages:
+                await ref.tell(message)
+            await until(lambda: ref.cell.stats.buried == 1)
+            floor.gate.set()
+            await until(lambda: len(done) == len(messages) - 1)
+            assert (ref.cell.stats.failed, begun.count("b orders")) == (2, 2)
+    assert sorted(done) == [message for message in messages if message != "b orders"]
+    assert [payload for payload, _ in journal.dead] == ([b"b orders"] if durable else [])
+    assert "root/orders" not in [line["actor"] for line in logs if line["event"] == "mailbox fenced"]

@@ -281,6 +281,10 @@ class Cell:
         """Whether the task that hosts the instances of a keyed actor is to end: no scope around theirs shows it."""
         return self._instances is not None and self._instances.is_cancelled
 
+    def is_fenced(self, error: BaseException) -> bool:
+        """Whether the mail of this very mailbox is another process's by now."""
+        return isinstance(error, Fenced) and self.log is not None and error.mailbox == self.log.mailbox
+
     @property
     def crash_counts(self) -> bool:
         """Whether the last crash of an unkeyed actor counts towards its supervisor's intensity."""
@@ -372,7 +376,7 @@ class Cell:
 
     async def failed(self, entity: Entity, envelope: Envelope, error: Exception) -> None:
         """A handler crashed: leave the message at the head of its line with a delay, or give it up."""
-        if isinstance(error, Fenced):
+        if self.is_fenced(error):
             return  # it says nothing about the message, which is another process's by now
         if self.log is not None:
             self.log.survived(envelope)
@@ -434,7 +438,7 @@ class Cell:
 
     def _drains_on(self, entity: Entity, error: Exception) -> bool:
         """Whether a crash during the stop keeps what waits from nothing: no supervisor restarts the actor for it."""
-        if isinstance(error, Fenced) or not (self.stopping and self.spec.drain and entity.mail) or self.suspended:
+        if self.is_fenced(error) or not (self.stopping and self.spec.drain and entity.mail) or self.suspended:
             return False
         if entity.crash_counts:
             try:

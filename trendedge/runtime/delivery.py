@@ -46,8 +46,9 @@ class Delivery:
         try:
             await self.recover(max_deliveries)
             await self._serve(serve)
-        except Fenced:
-            self._disown()
+        except Fenced as error:
+            if self._cell.is_fenced(error):
+                self._disown()
             raise
         if self.log.lost:
             self._disown()

@@ -183,7 +183,8 @@ class FailedElsewhere(RuntimeFault):
 class Fenced(JournalUnavailable):
     """Another process has adopted this mailbox's mail: what was asked for has not been done, and changed nothing.
 
-    The mailbox has to forget what it holds in memory and to recover, which makes it an owner again.
+    The mailbox has to forget what it holds in memory and to recover, which makes it an owner again. To an actor with
+    another mailbox, or none, it is an error like any other.
     """
 
     def __init__(self, mailbox: str, epoch: int) -> None:

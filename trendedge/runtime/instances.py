@@ -7,7 +7,7 @@ import anyio
 import structlog
 
 from trendedge.runtime.entity import Entity
-from trendedge.runtime.errors import Fenced, IntensityExceeded, first_error
+from trendedge.runtime.errors import IntensityExceeded, first_error
 from trendedge.runtime.history import Restarted, remembered
 from trendedge.runtime.latch import Latch
 
@@ -90,9 +90,10 @@ class Instances:
                         await asyncio.sleep(0)  # a retry without a delay must not keep the loop from everybody else
                     again = True
                     await entity.run()
-                except Fenced:
-                    raise
                 except (Exception, asyncio.CancelledError) as error:
+                    if cell.is_fenced(error):
+                        self._tasks = None  # the group ends with this: mail that comes now is for the next run
+                        raise
                     self._count_restart(entity, entity.as_crash(error))
                     if entity.mail or not entity.over:
                         continue

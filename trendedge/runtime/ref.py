@@ -151,6 +151,7 @@ class DurableRef[M](_Address):
 
         :raises MailboxFull: at capacity: nothing was appended
         :raises JournalUnavailable: no store took it: nothing is known to be appended
+        :raises Fenced: another process has adopted the mailbox's mail: nothing was appended, and the mailbox recovers
         :raises ActorStopped: the actor has ended for good, or is stopped just now to be restarted by order
         """
         return await self.cell.durable.append(message, unique)
