@@ -14,6 +14,7 @@ from trendedge.runtime import (
     Backoff,
     ChildSpec,
     Controls,
+    ForeignError,
     IntensityExceeded,
     MailboxSpec,
     Restart,
@@ -82,6 +83,43 @@ async def test_a_crash_of_an_actor_is_told_once_with_its_traceback(where: str, t
     assert [type(entry["exc_info"]).__name__ for entry in found][: len(told)] == told
     assert all(entry["exc_info"].__traceback__ is not None for entry in found)
     assert len({id(entry["exc_info"]) for entry in found}) == len(found)
+
+
+class Panic(BaseException):
+    """As an extension raises it that is written in Rust."""
+
+
+class Panics(Fragile):
+    async def on_start(self) -> None:
+        if self._ill:
+            raise Panic(self._ill.pop())
+
+    async def on_stop(self) -> None:
+        raise Panic("at the stop")
+
+    @staticmethod
+    async def _fail() -> str:
+        raise Panic("the defect")
+
+
+@pytest.mark.parametrize("key", [None, lambda message: "k"], ids=["one instance", "keyed"])
+@pytest.mark.parametrize("where", ["handler", "pipe", "start"])
+async def test_what_is_no_exception_is_a_crash_like_any_other(where: str, key: Any) -> None:
+    ill, ref = list[str](), ActorRef[str]("a")
+    mailbox, retry = MailboxSpec(key=key), RetryPolicy(delays_s=(0.0,))
+    child = ChildSpec("a", lambda: Panics(ill), ref, Restart.TRANSIENT, mailbox=mailbox, retry=retry)
+    spec = SupervisorSpec("root", [child], backoff=Backoff(0.0, jitter=0.0))
+
+    async def act() -> None:
+        await ref.tell(where)
+        await until(lambda: ref.cell.stats.buried + ref.cell.stats.handled == 1)
+        await ref.tell("well")
+
+    found = await crashes(spec, act, lambda: ref.cell.stats.handled >= 1 and not ref.cell.depth)
+    assert {type(entry["exc_info"]) for entry in found} == {ForeignError}
+    assert len({id(entry["exc_info"]) for entry in found}) == len(found)
+    causes = [str(entry["exc_info"].__cause__) for entry in found]
+    assert (causes[0], causes.index("at the stop")) == ("the defect", len(causes) - 1)
 
 
 async def test_a_crash_of_a_service_is_told_with_its_traceback() -> None:

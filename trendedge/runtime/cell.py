@@ -433,7 +433,7 @@ class Cell:
                 if not entity.outage and not self._drains_on(entity, error):
                     raise  # an outage of `on_start` too, at first: the supervisor's backoff applies
                 await asyncio.sleep(0)
-            except asyncio.CancelledError as error:
+            except BaseException as error:
                 raise entity.as_crash(error) from error
 
     def _drains_on(self, entity: Entity, error: Exception) -> bool:

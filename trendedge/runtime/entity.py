@@ -11,7 +11,7 @@ import structlog
 
 from trendedge.runtime.actor import Actor, Context, Terminated
 from trendedge.runtime.durable import LOOK_S
-from trendedge.runtime.errors import SignificantChildEnded, StrayCancellation, UnknownChild
+from trendedge.runtime.errors import ForeignError, SignificantChildEnded, StrayCancellation, UnknownChild
 from trendedge.runtime.mailbox import Envelope
 from trendedge.runtime.waits import Ask, Target, asking_entity, current_entity
 
@@ -127,7 +127,9 @@ class Entity:
             try:
                 try:
                     await actor.on_start()
-                except asyncio.CancelledError as error:
+                except Exception:
+                    raise
+                except BaseException as error:
                     raise self.as_crash(error) from error
             except Exception as error:
                 await self.cell.start_failed(self, error)
@@ -147,14 +149,14 @@ class Entity:
     def as_crash(self, error: BaseException) -> Exception:
         """What the incarnation has crashed of, when `error` has ended it.
 
-        :raises CancelledError: its host has asked for that
+        :raises BaseException: `error` itself: its host has asked for that, or it is meant for the whole process
         """
-        if isinstance(error, Exception):
-            return error
-        if isinstance(error, asyncio.CancelledError) and not (_is_cancelled() or self.cell.is_cancelled):
+        if isinstance(error, asyncio.CancelledError) and self.cell.is_cancelled:
+            raise error
+        crash = _crash_of(error)
+        if crash is not error:
             self.crash_counts, self.culprit = True, None
-            return _stray()
-        raise error
+        return crash
 
     # -- the line -----------------------------------------------------------------------------------------------
 
@@ -280,7 +282,9 @@ class Entity:
                 await cell.log.begin(envelope)
             try:
                 answer = await actor.receive(message)
-            except asyncio.CancelledError as error:
+            except Exception:
+                raise
+            except BaseException as error:
                 raise self.as_crash(error) from error
         except actor.declared as error:
             actor.context.stashing = False
@@ -351,16 +355,17 @@ class Entity:
             try:
                 try:
                     with scope:
-                        self.deliver(to_message(await _without_strays(work)), context)
+                        self.deliver(to_message(await _in_errors(work)), context)
                 except Exception as error:
                     if on_error is None:
                         raise
                     self.deliver(on_error(error), context)
-            except Exception as error:
+            except BaseException as error:
+                crash = _crash_of(error)
                 if context.ended:
-                    log.warning("piped work failed late", actor=self.name, exc_info=error)
+                    log.warning("piped work failed late", actor=self.name, exc_info=crash)
                 else:
-                    self._escalate(error)
+                    self._escalate(crash)
             finally:
                 scopes.discard(scope)
 
@@ -418,14 +423,14 @@ class Entity:
                 await children.ended.wait()
 
 
-async def _without_strays[T](work: Awaitable[T]) -> T:
-    """Await what somebody else may cancel: that is an error of the work, and no cancellation of this task."""
+async def _in_errors[T](work: Awaitable[T]) -> T:
+    """Await what may end with anything: that is an error of the work, and no cancellation of this task."""
     try:
         return await work
-    except asyncio.CancelledError as error:
-        if _is_cancelled():
-            raise
-        raise _stray() from error
+    except Exception:
+        raise
+    except BaseException as error:
+        raise _crash_of(error) from error
 
 
 def _is_cancelled() -> bool:
@@ -435,12 +440,26 @@ def _is_cancelled() -> bool:
     return task is None or (task.cancelling() > 0 and anyio.current_effective_deadline() == -math.inf)
 
 
-def _stray() -> StrayCancellation:
-    """The crash that takes the place of a cancellation, which is over with it."""
-    task = asyncio.current_task()
-    while task is not None and task.cancelling():
-        task.uncancel()
-    return StrayCancellation()
+def _crash_of(error: BaseException) -> Exception:
+    """The crash that takes the place of what is no `Exception`; a cancellation is over with it.
+
+    :raises BaseException: `error` itself, as `Entity.as_crash`
+    """
+    crash: Exception
+    match error:
+        case Exception():
+            return error
+        case asyncio.CancelledError() if not _is_cancelled():
+            task = asyncio.current_task()
+            while task is not None and task.cancelling():
+                task.uncancel()
+            crash = StrayCancellation()
+        case asyncio.CancelledError() | KeyboardInterrupt() | SystemExit() | GeneratorExit():
+            raise error
+        case _:
+            crash = ForeignError(error)
+    crash.__cause__ = error
+    return crash
 
 
 def _expire(waiter: asyncio.Future[bool]) -> None:

@@ -207,6 +207,13 @@ class StrayCancellation(RuntimeFault):
         super().__init__("it awaited what was cancelled elsewhere")
 
 
+class ForeignError(RuntimeFault):
+    """An actor raised what is no `Exception`, as the panic of an extension is not; that is its cause."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(f"{type(error).__name__}: {error}")
+
+
 class IntensityExceeded(RuntimeFault):
     """More restarts within the period than the supervisor tolerates."""
 

@@ -90,7 +90,7 @@ class Instances:
                         await asyncio.sleep(0)  # a retry without a delay must not keep the loop from everybody else
                     again = True
                     await entity.run()
-                except (Exception, asyncio.CancelledError) as error:
+                except BaseException as error:
                     if cell.is_fenced(error):
                         self._tasks = None  # the group ends with this: mail that comes now is for the next run
                         raise
