@@ -22,6 +22,7 @@ from trendedge.runtime import (
     Service,
     ServiceContext,
     ServiceSpec,
+    StartFailed,
     Strategy,
     Supervisor,
     SupervisorSpec,
@@ -197,6 +198,39 @@ async def test_a_crash_that_is_one_too_many_is_told_with_its_traceback() -> None
     with structlog.testing.capture_logs() as logs, pytest.raises(IntensityExceeded):
         await Supervisor(SupervisorSpec("root", [service], intensity=0)).run(lambda: None)
     assert told(logs) == [("crashed", "root/s", "ValueError")]
+
+
+class Panic(BaseException):
+    """As an extension in Rust raises it: no `Exception`."""
+
+
+@pytest.mark.parametrize("restart", [Restart.TRANSIENT, Restart.PERMANENT])
+async def test_what_is_no_exception_is_a_crash_too(restart: Restart) -> None:
+    runs: list[int] = []
+
+    class Panics(Service):
+        async def run(self, context: ServiceContext) -> None:
+            runs.append(1)
+            if len(runs) == 2:
+                raise Panic("while it started")
+            context.started()
+            if len(runs) == 1:
+                raise Panic("the defect")
+            await context.stopping.wait()
+
+    service = ServiceSpec("s", Panics, restart=restart)
+    spec = SupervisorSpec("root", [service], backoff=Backoff(0.0, jitter=0.0))
+    found = await crashes(spec, nothing, lambda: len(runs) == 3)
+    assert told(found) == [("crashed", "root/s", "Panic"), ("crashed", "root/s", "Panic")]
+
+
+async def test_what_is_no_exception_fails_a_start_too() -> None:
+    class Panics(Service):
+        async def run(self, context: ServiceContext) -> None:
+            raise Panic("the defect")
+
+    with pytest.raises(StartFailed, match="root/s: did not start: Panic: the defect"):
+        await Supervisor(SupervisorSpec("root", [ServiceSpec("s", Panics)])).run(lambda: None)
 
 
 async def test_a_crash_at_passivation_is_not_put_down_to_an_earlier_message() -> None:

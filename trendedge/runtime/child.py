@@ -207,11 +207,13 @@ class Child:
         try:
             with self._scope:
                 await self.process.run(on_ready)
-        except Exception as crash:
-            error = crash
         except asyncio.CancelledError as cancelled:
             error = cancelled  # not by its supervisor, which would have ended in the scope
             raise
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise  # the end of the process, or of the event loop
+        except BaseException as crash:  # also what is no `Exception`, as the panic of an extension
+            error = crash
         finally:
             if error is not None:
                 self.last_error = f"{type(error).__name__}: {error}"
