@@ -15,6 +15,7 @@ from trendedge.runtime import (
     Backoff,
     ChildSpec,
     Controls,
+    DuplicateChild,
     Inspector,
     IntensityExceeded,
     MailboxSpec,
@@ -77,6 +78,16 @@ async def test_children_start_in_order_and_stop_in_reverse() -> None:
         assert life == ["a started", "b started", "c started"]
         life.clear()
     assert life == ["c stopped", "b stopped", "a stopped"]
+
+
+async def test_two_children_of_one_id_are_refused() -> None:
+    twice = [*probes("ab", []).values(), *probes("a", []).values()]
+    with pytest.raises(DuplicateChild, match="root/a: is there already"):
+        Supervisor(tree(twice, Strategy.ONE_FOR_ONE))
+    async with running(tree(twice[:2], Strategy.ONE_FOR_ONE)) as root:
+        with pytest.raises(DuplicateChild, match="root/inner/a: is there already"):
+            await root.start_child(SupervisorSpec("inner", twice))
+        assert [child.spec.id for child in root.children] == ["a", "b"]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Supervision as OTP defines it: ordered start, restart by strategy, bounded intensity, reverse stop, escalation."""
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -53,10 +53,14 @@ class Supervisor:
     ) -> None:
         """:param parent: path of its own supervisor, which says whether its end is one for good
         :param former: the one that this one takes the place of, with all that is known of its children
+        :raises DuplicateChild: two children have one id
         """
         self.spec = spec
         self._nested = bool(parent)
         self.path = path or (f"{parent}/{spec.id}" if parent else spec.id)
+        for id, count in Counter(child.id for child in spec.children).items():
+            if count > 1:
+                raise DuplicateChild(f"{self.path}/{id}")
         self.intensity = Intensity(spec.intensity, spec.period_s)
         self._make = self._process  # one object for all children: a closure for each would cost as much as its mailbox
         known = [] if former is None else former.children
