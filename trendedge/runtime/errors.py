@@ -8,7 +8,7 @@ class RuntimeFault(Exception):
 
 
 class MailboxFull(RuntimeFault):
-    """The mailbox is at capacity and its policy is FAIL."""
+    """The mailbox is at capacity, the sender does not wait for room, and nothing may be dropped or replaced for it."""
 
     def __init__(self, actor: str, capacity: int) -> None:
         super().__init__(f"{actor}: mailbox is full ({capacity} messages)")

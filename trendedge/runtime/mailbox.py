@@ -21,7 +21,7 @@ class Overflow(Enum):
     """The sender gets `MailboxFull`."""
     DROP_OLDEST = "drop_oldest"
     """The oldest waiting message is dropped and counted. What an actor gets of itself never is: ticks, death notices,
-    piped results."""
+    piped results. One that finds nothing to drop gets `MailboxFull`."""
     COALESCE = "coalesce"
     """A message takes the place of the waiting one with the same `coalesce` key, full or not; the older one is
     dropped and counted. One that finds the mailbox full and nothing to replace gets `MailboxFull`."""

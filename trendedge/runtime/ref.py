@@ -65,7 +65,8 @@ class ActorRef[M](_Address):
         :param deadline_s: seconds from this call after which nobody is interested any more; looked at when its turn
             comes, and counted as expired then
         :raises MessageRefused: the actor does not handle messages of this type
-        :raises MailboxFull: at capacity, and the policy is FAIL
+        :raises MessageWithoutKey: the mailbox is keyed, and its key function gives None
+        :raises MailboxFull: at capacity, and the policy is FAIL, or finds nothing to drop or to replace
         :raises ActorStopped: the actor has ended for good, or is stopped just now to be restarted by order
         """
         cell = self.cell
@@ -79,7 +80,8 @@ class ActorRef[M](_Address):
         """As `tell`, but never waits.
 
         :raises MessageRefused: the actor does not handle messages of this type
-        :raises MailboxFull: at capacity, and the policy is FAIL or BLOCK
+        :raises MessageWithoutKey: the mailbox is keyed, and its key function gives None
+        :raises MailboxFull: at capacity, and the policy is FAIL or BLOCK, or finds nothing to drop or to replace
         :raises ActorStopped: the actor has ended for good, or is stopped just now to be restarted by order
         """
         cell = self.cell
@@ -95,8 +97,9 @@ class ActorRef[M](_Address):
         :raises DeadlineExceeded: the request's turn came after `deadline_s`
         :raises MessageDropped: a full mailbox made room for a later message
         :raises MessageRefused: the actor does not handle messages of this type
+        :raises MessageWithoutKey: the mailbox is keyed, and its key function gives None
         :raises ActorStopped: the actor ended, is being restarted by order, or crashed over this request
-        :raises MailboxFull: at capacity, and the policy is FAIL
+        :raises MailboxFull: at capacity, and the policy is FAIL, or finds nothing to drop or to replace
         :raises Exception: one of the actor's declared errors
         """
         cell = self.cell
@@ -149,6 +152,8 @@ class DurableRef[M](_Address):
     async def tell(self, message: M, *, unique: Unique | None = None) -> Appended | Duplicate:
         """Append to the journal, then hand over in memory. Once this returns `Appended`, SIGKILL loses nothing.
 
+        :raises MessageRefused: the actor does not handle messages of this type
+        :raises MessageWithoutKey: the mailbox is keyed, and its key function gives None
         :raises MailboxFull: at capacity: nothing was appended
         :raises JournalUnavailable: no store took it: nothing is known to be appended
         :raises Fenced: another process has adopted the mailbox's mail: nothing was appended, and the mailbox recovers
