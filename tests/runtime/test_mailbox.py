@@ -286,6 +286,30 @@ async def test_asks_to_a_stopped_actor_settle() -> None:
         await ref.tell(Work())
 
 
+@pytest.mark.parametrize("drain", [False, True])
+async def test_who_waits_for_room_is_refused_as_soon_as_the_actor_is_to_stop(drain: bool) -> None:
+    ref, log, permits, outcome = ActorRef[Work]("gate"), list[tuple[str, int]](), anyio.Semaphore(0), list[str]()
+
+    async def send() -> None:
+        try:
+            await ref.tell(Work(number=2))
+        except ActorStopped as error:
+            outcome.append(str(error))
+
+    mailbox = MailboxSpec(1, drain=drain)
+    child = ChildSpec("gate", lambda: Gate(log, permits), ref, mailbox=mailbox, shutdown_s=60.0)
+    async with anyio.create_task_group() as tasks, running(SupervisorSpec("root", [child])) as root:
+        await ref.tell(Work(number=1))
+        for _ in range(2):
+            tasks.start_soon(send)
+        await anyio.wait_all_tasks_blocked()
+        root.request_stop()
+        await until(lambda: len(outcome) == 2)
+        assert log == []
+        permits.release()
+    assert outcome == ["root/gate: stopped"] * 2
+
+
 async def test_control_overtakes_mail() -> None:
     ref, log, permits = ActorRef[Work]("gate"), list[tuple[str, int]](), anyio.Semaphore(0)
     async with running(tree(ref, Gate(log, permits), MailboxSpec())) as root:

@@ -99,6 +99,7 @@ class Cell:
         for entity in list(self.entities.values()):
             entity.not_before = 0.0  # a stop waits for no pause before a restart
             entity.wake()
+        self._wake_senders()
 
     @property
     def ending(self) -> bool:
@@ -120,8 +121,7 @@ class Cell:
         if self._latest is not None:
             self._latest.clear()
         self.depth = 0
-        while self._room:
-            _wake(self._room.popleft())
+        self._wake_senders()
 
     def reopen(self) -> None:
         """Be ready for another incarnation after a stop; after a mere crash the mail is still here."""
@@ -466,6 +466,10 @@ class Cell:
             self.depth -= 1
         if self._room:
             self._let_in()
+
+    def _wake_senders(self) -> None:
+        while self._room:
+            _wake(self._room.popleft())
 
     def _let_in(self) -> None:
         while self._room:
