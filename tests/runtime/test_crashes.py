@@ -200,10 +200,6 @@ async def test_a_crash_that_is_one_too_many_is_told_with_its_traceback() -> None
     assert told(logs) == [("crashed", "root/s", "ValueError")]
 
 
-class Panic(BaseException):
-    """As an extension in Rust raises it: no `Exception`."""
-
-
 @pytest.mark.parametrize("restart", [Restart.TRANSIENT, Restart.PERMANENT])
 async def test_what_is_no_exception_is_a_crash_too(restart: Restart) -> None:
     runs: list[int] = []
