@@ -181,7 +181,8 @@ class World:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self.root.run, lambda: None)
             await self.root.begun.wait()
-            self.wire.faults = Faults(reply_lost=share, late=share, refused=share, slow=share)
+            slow = random.choice([share, 0.3])  # what is under way for long is met by a restart
+            self.wire.faults = Faults(reply_lost=share, late=share, refused=share, slow=slow)
             async with anyio.create_task_group() as around:
                 for key in KEYS:
                     around.start_soon(self._send_all, key)
