@@ -395,6 +395,36 @@ async def test_a_declared_error_leaves_nothing_to_be_stashed() -> None:
     assert done == ["second"]
 
 
+async def test_the_children_of_an_instance_end_before_the_actor_that_crashes_too_often_is_restarted() -> None:
+    stopping, gate = anyio.Event(), anyio.Event()
+
+    class Child(Actor[str]):
+        async def on_stop(self) -> None:
+            stopping.set()
+            await gate.wait()
+
+    class Parent(Actor[Say]):
+        async def receive(self, message: Say) -> None:
+            if message.text == "crash":
+                raise ValueError(message.text)
+            await self.context.spawn(ChildSpec("child", Child, ActorRef[str]("child")))
+
+    ref = ActorRef[Say]("a")
+    parent = ChildSpec("a", Parent, ref, mailbox=MailboxSpec(key=lambda message: message.key))
+    with anyio.fail_after(20):
+        async with running(specs(parent, intensity=1)) as root:
+            await ref.tell(Say("spawn", "one"))
+            await ref.tell(Say("crash", "one"))
+            await stopping.wait()
+            await ref.tell(Say("crash", "two"))
+            await ref.tell(Say("crash", "two"))  # once too often
+            await until(lambda: ref.cell.stats.buried == 3)
+            await anyio.wait_all_tasks_blocked()
+            assert root.children[0].restarts == 0
+            gate.set()
+            await until(lambda: root.children[0].restarts == 1)
+
+
 # -- children that come and go ----------------------------------------------------------------------------------------
 
 

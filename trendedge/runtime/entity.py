@@ -417,10 +417,18 @@ class Entity:
 
     async def _stop_children(self) -> None:
         children, self.children = self.children, None
-        if children is not None:
-            with anyio.CancelScope(shield=True):
-                children.request_stop()
-                await children.ended.wait()
+        if children is None:
+            return
+        children.request_stop()
+        cut_off: asyncio.CancelledError | None = None
+        with anyio.CancelScope(shield=True):
+            while not children.ended.is_set():
+                try:
+                    await children.ended.wait()
+                except asyncio.CancelledError as error:  # of asyncio's own group, which knows no shield
+                    cut_off = error
+        if cut_off is not None:
+            raise cut_off
 
 
 async def _in_errors[T](work: Awaitable[T]) -> T:
