@@ -1,7 +1,7 @@
 """`make simulate SEEDS=1000` runs many seeds; `make simulate SEED=123` replays one and prints its trace.
 
-`ARGS="--scenario trees"` runs random trees of actors by themselves, `ARGS="--scenario mail"` a durable mailbox that is
-restarted and cut off; otherwise it is the product's trading.
+`ARGS="--scenario trees"` runs random trees of actors by themselves, some of them durable, `ARGS="--scenario mail"` a
+durable mailbox that is restarted and cut off; otherwise it is the product's trading.
 """
 
 import argparse

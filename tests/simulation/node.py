@@ -4,12 +4,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, fields
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import anyio
 
 from tests.simulation.bank import BankExecutions
+from tests.simulation.interruptions import Interruptions
 from trendedge.actors.executor import Executor, Floor, burial
 from trendedge.actors.housekeeper import Housekeeper
 from trendedge.actors.hub import Hub
@@ -84,9 +86,9 @@ class Handlings:
 class TriedExecutor(Executor):
     """The real executor, with defects that are built into some messages."""
 
-    def __init__(self, floor: Floor, handlings: Handlings) -> None:
+    def __init__(self, floor: Floor, handlings: Handlings, interruptions: Interruptions) -> None:
         super().__init__(floor)
-        self._handlings = handlings
+        self._handlings, self._interruptions = handlings, interruptions
 
     async def receive(self, message: ExecuteSignal) -> None:
         process = current_process()
@@ -99,9 +101,23 @@ class TriedExecutor(Executor):
             if message.raw == POISON:
                 await anyio.sleep(0.001)
                 raise ValueError("this message always crashes")
-            await super().receive(message)
+            if self._handlings.begun[message.signal_id] > 1:  # what fails each time is given up, and rightly
+                await super().receive(message)
+            else:
+                await self._interruptions.stray("executor", partial(super().receive, message))
         finally:
             self._handlings.end(process.name, message)
+
+
+class TriedIntake(Intake):
+    """The real intake, of which somebody cancels what it awaits."""
+
+    def __init__(self, at: Addresses, new_id: Callable[[], UUID], interruptions: Interruptions) -> None:
+        super().__init__(at.executor, new_id=new_id)
+        self._interruptions = interruptions
+
+    async def receive(self, message: ReceiveAlert) -> Receipt:
+        return await self._interruptions.stray("intake", partial(super().receive, message))
 
 
 @dataclass(frozen=True)
@@ -121,6 +137,7 @@ class Node:
     open_stores: Callable[[str, Bell], Stores]
     look_every_s: float
     handlings: Handlings
+    interruptions: Interruptions
     clock: Callable[[], datetime]
     change_tree: Callable[[SupervisorSpec], SupervisorSpec]
     incarnation: int = 0
@@ -182,8 +199,8 @@ class Node:
             "journal": lambda: JournalKeeper(
                 stores.journal.run, at.executor, bell, subscribe=silence, every_s=self.look_every_s
             ),
-            "executor": lambda: TriedExecutor(floor, self.handlings),
-            "intake": lambda: Intake(at.executor, new_id=self._new_id),
+            "executor": lambda: TriedExecutor(floor, self.handlings, self.interruptions),
+            "intake": lambda: TriedIntake(at, self._new_id, self.interruptions),
             "housekeeper": lambda: Housekeeper(Lanes([]), nothing_to_purge),
             "on_dead_signal": burial(stores.executions),
         }

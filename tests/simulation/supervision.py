@@ -1,26 +1,27 @@
 """The runtime by itself: a random tree of actors that crash, hang and overrun, with senders and an operator."""
 
+import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import anyio
-import anyio.lowlevel
+import anyio.abc
 
+from tests.simulation.interruptions import Interruptions
+from tests.simulation.operator import Operator
+from tests.simulation.tree_mail import TreeMail, adopt
+from tests.simulation.workers import DELAYS_S, SHUTDOWN_S, BrokerDown, Job, Line, WatchedDurableRef, WatchedRef, Worker
 from trendedge.runtime import (
-    Actor,
-    ActorRef,
     Backoff,
     BreakerSpec,
     ChildSpec,
-    Controls,
     IntensityExceeded,
     MailboxSpec,
     Overflow,
-    Request,
     Restart,
     RetryPolicy,
     RuntimeFault,
@@ -28,8 +29,7 @@ from trendedge.runtime import (
     Supervisor,
     SupervisorSpec,
 )
-from trendedge.runtime.cell import Cell
-from trendedge.runtime.simulation import SimulatedLoop
+from trendedge.runtime.simulation import Faults, SimulatedLoop
 from trendedge.runtime.watchdog import cells
 
 TROUBLE_S = 120.0
@@ -37,153 +37,24 @@ PATIENCE_S = 600.0
 SENDERS = 4
 SENT_EACH = 30
 INTENSITY, PERIOD_S = 3, 20.0
-SHUTDOWN_S = 2.0
-DELAYS_S = (0.1, 1.0)
 BREAKER_OPEN_S = 15.0
 LEAVES_MOST = 9
-
-
-class BrokerDown(Exception):
-    """What the breakers trip on."""
-
-
-@dataclass(frozen=True)
-class Job(Request[int]):
-    """One message, and what its handler will do."""
-
-    number: int
-    key: str
-    behaviour: str
-    deadline: float | None = None
-    """Event loop time."""
-
-
-@dataclass(eq=False)
-class Line:
-    """What is known from outside about one cell."""
-
-    cell: Cell
-    accepted: list[Job] = field(default_factory=list)
-    begun: list[int] = field(default_factory=list)
-    """Numbers of messages, once for each run of the handler."""
-    started: list[tuple[float, str | None]] = field(default_factory=list)
-    """Time and key of each incarnation."""
-    crashed: list[tuple[float, str | None, int | None]] = field(default_factory=list)
-    """Time, key, and the message over which it was; None for a death in `on_start`. Only what counts as a restart."""
-    hosted: list[float] = field(default_factory=list)
-    """When the cell itself was started."""
-    active: Counter[str | None] = field(default_factory=Counter)
-    """Handlers at work, by key."""
-    inherits_breakers: bool = False
-    """From the cell in whose place it was put: it may have to wait from the beginning, and who waits is ready."""
-
-
-class WatchedRef(ActorRef[Job]):
-    """Notes what each of the cells takes in that it is bound to."""
-
-    __slots__ = ("_world", "blocks")
-
-    def __init__(self, name: str, world: "World", *, blocks: bool) -> None:
-        super().__init__(name)
-        self._world = world
-        self.blocks = blocks
-
-    def bind(self, cell: Cell) -> None:
-        super().bind(cell)
-        line, put, run = Line(cell), cell.put_nowait, cell.run
-        line.inherits_breakers = bool(cell.breakers.by_key)
-        self._world.lines.append(line)
-
-        def put_nowait(message: Job, *rest: Any) -> None:
-            put(message, *rest)
-            line.accepted.append(message)
-
-        async def hosted(on_ready: Callable[[], None]) -> None:
-            line.hosted.append(self._world.now)
-            await run(on_ready)
-
-        cell.put_nowait = put_nowait  # type: ignore[method-assign, assignment]
-        cell.run = hosted  # type: ignore[method-assign]
-
-
-class Worker(Actor[Job]):
-    """Does what its messages say, and writes down its life."""
-
-    declared = (LookupError,)
-
-    def __init__(self, world: "World", ref: WatchedRef) -> None:
-        self._world, self._ref = world, ref
-        self._key: str | None = None
-
-    async def on_start(self) -> None:
-        world = self._world
-        self.line = next(line for line in reversed(world.lines) if line.cell is self._ref.cell)
-        self._key = self.context.key
-        self.line.started.append((world.now, self._key))
-        world.note("started", self.line)
-        if world.ill[self._ref.name] > 0:
-            world.ill[self._ref.name] -= 1
-            world.loop.trace.note("died at the start", self._ref.name)
-            self._crashed(None)
-            raise OSError("ill")
-        if world.loop.random.random() < 0.05:
-            await anyio.sleep(world.loop.random.random() * 3)
-        world.note("ready", self.line)
-
-    async def receive(self, message: Job) -> int:
-        world, line = self._world, self.line
-        cell = line.cell
-        if line.active[self._key]:
-            world.broken(f"{self._ref.name}[{self._key}] handles two messages at once", "one handler per key at a time")
-        if cell.suspended or (cell.stopping and not cell.spec.drain):
-            world.broken(f"{self._ref.name} began {message.number} all the same", "control before user mail")
-        if message.deadline is not None and world.now > message.deadline:
-            world.broken(f"{message.number} was begun too late", "nothing is begun after its deadline")
-        line.begun.append(message.number)
-        line.active[self._key] += 1
-        try:
-            return await self._do(message)
-        except ArithmeticError:
-            self._crashed(message.number)
-            raise
-        except anyio.get_cancelled_exc_class():
-            world.loop.trace.note("overran", self._ref.name)
-            raise
-        finally:
-            line.active[self._key] -= 1
-
-    def _crashed(self, number: int | None) -> None:
-        if not self.line.cell.stopping:
-            self.line.crashed.append((self._world.now, self._key, number))
-
-    async def _do(self, job: Job) -> int:
-        world = self._world
-        match job.behaviour:
-            case "slow":
-                await anyio.sleep(world.loop.random.random())
-            case "hang":  # longer than any shutdown
-                await anyio.sleep(20 * SHUTDOWN_S)
-            case "answer":
-                raise LookupError(job.number)
-            case "crash":
-                raise ArithmeticError(job.number)
-            case "crash once" if world.crashed_once(job.number):
-                raise ArithmeticError(job.number)
-            case "ill":
-                world.ill[self._ref.name] = world.loop.random.randint(0, 3)
-                if world.crashed_once(job.number):
-                    raise ArithmeticError(job.number)
-            case "broker":
-                await anyio.lowlevel.checkpoint()
-                if world.broker_down:
-                    raise BrokerDown(job.number)
-            case _:
-                pass
-        return job.number
-
-    async def on_stop(self) -> None:
-        if self.line.cell.stopping:  # and is not just passivated
-            self._world.note("stopped", self.line)
+LATE_S = 3.0
+"""How much later a store may do what it was asked."""
+BEHAVIOURS = {
+    "quick": 10,
+    "slow": 6,
+    "hang": 1,
+    "answer": 2,
+    "crash": 1,
+    "crash once": 1,
+    "stray once": 1,
+    "ill": 1,
+    "broker": 4,
+    "ask": 3,
+    "spawn": 2,
+}
+"""What the messages of the senders do, and how often each comes."""
 
 
 @dataclass
@@ -194,7 +65,13 @@ class World:
     change: Callable[[ChildSpec[Any]], ChildSpec[Any]] = lambda spec: spec
     """An ablation may declare the actors otherwise."""
     lines: list[Line] = field(default_factory=list)
-    refs: list[WatchedRef] = field(default_factory=list)
+    refs: list[WatchedRef | WatchedDurableRef] = field(default_factory=list)
+    """Whom the senders know."""
+    helpers: dict[str, WatchedRef] = field(default_factory=dict)
+    """Whom an actor spawns, by its own name."""
+    supervisors: list[Supervisor] = field(default_factory=list)
+    incarnations: dict[str, tuple[Supervisor, asyncio.Task[Any]]] = field(default_factory=dict)
+    """The last incarnation of each actor and key: its supervisor, and the task that it runs in."""
     life: list[tuple[str, Line, float]] = field(default_factory=list)
     """`started`, `ready` or `stopped`, whose, and when, in the order in which it happened."""
     ill: Counter[str] = field(default_factory=Counter)
@@ -208,13 +85,17 @@ class World:
     ended_at: float | None = None
     found: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     """What broke while it ran, by invariant."""
-    _orders: list[tuple[str, float, float]] = field(default_factory=list)
+    left_behind: list[str] = field(default_factory=list)
+    """Tasks that go on when all is over."""
     _crashed: set[int] = field(default_factory=set)
     _number: int = 0
 
     def __post_init__(self) -> None:
         self.random = self.loop.random
+        self.mail = TreeMail(self.loop)
+        self.interruptions = Interruptions(self.loop, self.random.choice([0.0, 0.2, 0.5]))
         self.root = Supervisor(self._tree("root", 0))
+        self.operator = Operator(self)
 
     @property
     def now(self) -> float:
@@ -224,10 +105,6 @@ class World:
     def broken(self, text: str, invariant: str) -> None:
         """Note that an invariant does not hold."""
         self.found[invariant].append(text)
-
-    def ordered(self, path: str, at: float) -> bool:
-        """Whether a restart by hand was under way then: it comes before that of a crash, which is not counted then."""
-        return any(path == which and began <= at <= ended for which, began, ended in self._orders)
 
     def note(self, what: str, line: Line) -> None:
         """An actor has come so far."""
@@ -243,10 +120,13 @@ class World:
         """Trouble, then peace until all is quiet, then the stop; or less, when the tree gives up."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._live)
+            tasks.start_soon(self._spoil_store)
             async with anyio.create_task_group() as trouble:
                 for _ in range(SENDERS):
                     trouble.start_soon(self._send_all, tasks)
-                trouble.start_soon(self._give_orders)
+                trouble.start_soon(self._rush, tasks)
+                trouble.start_soon(self.operator.give_orders, tasks)
+                trouble.start_soon(self._look_around)
                 await self._until_over(TROUBLE_S)
                 trouble.cancel_scope.cancel()
             await self._make_peace()
@@ -255,7 +135,13 @@ class World:
                 self.root.request_stop()
             await self._until_over(PATIENCE_S)
             await anyio.sleep(1.0)
+            self.left_behind = [
+                task.get_name() for task in self.loop.unfinished() if task is not asyncio.current_task()
+            ]
             tasks.cancel_scope.cancel()
+        # An old owner's late request to own the mailbox would be taken for that of the newest.
+        await anyio.sleep(LATE_S)
+        await self.mail.inherit()
 
     async def _live(self) -> None:
         try:
@@ -274,17 +160,31 @@ class World:
     async def _make_peace(self) -> None:
         self.ill.clear()
         self.broker_down = False
+        self.mail.wire.faults, self.mail.wire.down = Faults(), False
         for cell in cells(self.root):
             cell.resume()
         if self.random.random() < 0.3:
             return  # and some are stopped in the middle of everything
         with anyio.move_on_after(PATIENCE_S):
-            while self.ended_at is None and any(cell.depth for cell in cells(self.root)):  # noqa: ASYNC110 - virtual time
+            while self.ended_at is None and any(self._unsettled()):
                 await anyio.sleep(1.0)
+                here = {cell.path for cell in cells(self.root)}
+                await adopt([ref for ref in self.mail.refs if ref.name in here])
         if self.ended_at is None:
-            for cell in cells(self.root):
-                if cell.depth:
-                    self.broken(f"{cell.path} has {cell.depth} messages left", "in peace everything comes to its end")
+            for what in self._unsettled():
+                self.broken(what, "in peace everything comes to its end")
+
+    def _unsettled(self) -> Iterator[str]:
+        """What has not come to its end, of the actors that are there."""
+        here = list(cells(self.root))
+        for cell in here:
+            pending = 0 if cell.log is None else cell.log.pending
+            if cell.depth or pending:
+                yield f"{cell.path} has {cell.depth} messages left, {pending} pending"
+        paths = {cell.path for cell in here}
+        for mailbox, job in self.mail.left:
+            if mailbox in paths:
+                yield f"{job.number} is in the journal of {mailbox}"
 
     # -- who is around it ---------------------------------------------------------------------------------------
 
@@ -298,62 +198,111 @@ class World:
             job = Job(self._number, self.random.choice("abc"), self._behaviour(), deadline)
             tasks.start_soon(self._send, ref, job, deadline_s)
 
-    def _behaviour(self) -> str:
-        kinds = {"quick": 10, "slow": 6, "hang": 1, "answer": 2, "crash": 1, "crash once": 1, "ill": 1, "broker": 4}
-        return self.random.choices(list(kinds), list(kinds.values()))[0]
+    async def _rush(self, tasks: anyio.abc.TaskGroup) -> None:
+        """Now and then many want the same actor at once."""
+        while True:
+            await anyio.sleep(self.random.random() * 40)
+            ref = self.random.choice(self.refs)
+            for _ in range(self.random.randint(4, 16)):
+                tasks.start_soon(self._send, ref, self.job(["quick", "slow"]), None)
 
-    async def _send(self, ref: WatchedRef, job: Job, deadline_s: float | None) -> None:
-        # What has waited for room is late by that much more: its deadline counts from when it got in.
-        late = Job(job.number, job.key, job.behaviour) if ref.blocks else job
+    async def _look_around(self) -> None:
+        """Between two moments of the clock, when nobody has anything to do just now."""
+        while True:
+            await anyio.sleep(self.random.random())
+            for cell in [] if self.loop.busy else cells(self.root):
+                if not cell.must_wait and any(not waiter.done() for waiter in cell._room or ()):
+                    self.broken(f"somebody waits for room in {cell.path}", "nobody waits for room that is there")
+
+    def _behaviour(self) -> str:
+        return self.random.choices(list(BEHAVIOURS), list(BEHAVIOURS.values()))[0]
+
+    async def _send(self, ref: WatchedRef | WatchedDurableRef, job: Job, deadline_s: float | None) -> None:
         self.sent.add(job.number)
-        timeout_s = self.random.choice([3.0, 10 * PATIENCE_S])
-        try:
-            if job.number % 3:
-                await ref.ask(late, timeout_s=timeout_s, deadline_s=deadline_s)
-                self.loop.trace.note("ask answered", str(job.number))
-            else:
-                await ref.tell(late, deadline_s=deadline_s)
-                self.loop.trace.note("told", str(job.number))
-        except (RuntimeFault, LookupError) as error:
-            self.loop.trace.note(f"ask {type(error).__name__}", str(job.number))
+        if isinstance(ref, WatchedDurableRef):
+            await self._send_durable(ref, job)
+        else:
+            await self._send_in_memory(ref, job, deadline_s)
         self.answers[job.number] += 1
 
-    async def _give_orders(self) -> None:
-        controls = Controls(self.root)
-        while True:
-            await anyio.sleep(self.random.random() * 12)
-            path = self.random.choice([cell.path for cell in cells(self.root)] or ["root"])
-            with suppress(Exception):  # the tree may just end, or lack what is asked for
-                await self._give_order(controls, path)
+    async def _send_durable(self, ref: WatchedDurableRef, job: Job) -> None:
+        """Whoever does not know whether it was taken sends it once more, under another number."""
+        mark, job = str(job.number), replace(job, deadline=None)
+        for _ in range(self.random.choice([1, 1, 2])):
+            await self.interruptions.perhaps("durable tell", partial(self._tell_durable, ref, job, mark))
+            self._number += 1
+            job = replace(job, number=self._number)
 
-    async def _give_order(self, controls: Controls, path: str) -> None:
-        match self.random.randrange(5):
-            case 0:
-                controls.suspend(path)
-                self.loop.trace.note("suspended", path)
-                self.loop.call_later(self.random.random() * 10, partial(_resume, controls, path))
-            case 1:
-                ordered_at = self.now
-                with anyio.move_on_after(10):
-                    await controls.restart(path)
-                    self.loop.trace.note("restarted", path)
-                self._orders.append((path, ordered_at, self.now))
-            case 2:
-                self.broker_down = True
-                self.loop.trace.note("broker down")
-                self.loop.call_later(self.random.random() * 30, self._broker_back)
-            case 3:
-                spec = self._leaf("root", f"late-{self._number}")
-                await self.root.start_child(spec)
-                self.loop.trace.note("child added", spec.id)
-            case _:
-                dynamic = [child.spec.id for child in self.root.children if child.dynamic]
-                if dynamic:
-                    await self.root.stop_child(self.random.choice(dynamic))
-                    self.loop.trace.note("child removed")
+    async def _tell_durable(self, ref: WatchedDurableRef, job: Job, mark: str) -> None:
+        with self._noted("durable tell", job):
+            await self.mail.tell(ref, job, mark)
 
-    def _broker_back(self) -> None:
-        self.broker_down = False
+    async def _send_in_memory(self, ref: WatchedRef, job: Job, deadline_s: float | None) -> None:
+        # What has waited for room is late by that much more: its deadline counts from when it got in.
+        late = Job(job.number, job.key, job.behaviour) if ref.blocks else job
+        timeout_s = self.random.choice([3.0, 10 * PATIENCE_S])
+        if job.number % 3:
+            await self.interruptions.perhaps("ask", lambda: self._ask(ref, late, timeout_s, deadline_s))
+        else:
+            await self.interruptions.when(
+                partial(self._when_let_in, ref), "tell", lambda: self._tell(ref, late, deadline_s)
+            )
+
+    def _when_let_in(self, ref: WatchedRef, cancel: Callable[[], object]) -> None:
+        """Right after the next message has left the mailbox; at once when nobody has to wait for that."""
+        line = next((line for line in reversed(self.lines) if line.cell.path == ref.name), None)
+        if line is None or not line.cell.must_wait:
+            self.loop.call_soon(cancel)
+        else:
+            self.loop.trace.note("cancelled when let in", ref.name)
+            line.impatient.append(cancel)
+
+    async def _ask(self, ref: WatchedRef, job: Job, timeout_s: float, deadline_s: float | None = None) -> None:
+        with self._noted("ask", job):
+            await ref.ask(job, timeout_s=timeout_s, deadline_s=deadline_s)
+
+    async def _tell(self, ref: WatchedRef, job: Job, deadline_s: float | None) -> None:
+        with self._noted("tell", job):
+            if ref.cell.must_wait:
+                self.loop.trace.note("waits for room", ref.name)
+            await ref.tell(job, deadline_s=deadline_s)
+
+    @contextmanager
+    def _noted(self, what: str, job: Job) -> Iterator[None]:
+        try:
+            yield
+        except (RuntimeFault, LookupError) as error:
+            self.loop.trace.note(f"{what} {type(error).__name__}", str(job.number))
+        else:
+            self.loop.trace.note(f"{what} done", str(job.number))
+
+    def job(self, behaviours: Sequence[str]) -> Job:
+        """What a handler sends."""
+        self._number += 1
+        return Job(self._number, self.random.choice("abc"), self.random.choice(behaviours))
+
+    async def ask_another(self) -> None:
+        """What a handler does that needs another actor, and does not wait for it for ever."""
+        ref, job = self.random.choice(self.refs), self.job(["quick", "slow", "crash once"])
+        self.sent.add(job.number)
+        try:
+            if isinstance(ref, WatchedDurableRef):
+                await self.interruptions.within("inner tell", partial(self._tell_durable, ref, job, str(job.number)))
+            else:
+                await self.interruptions.within("inner ask", lambda: self._ask(ref, job, 3.0))
+        finally:
+            self.answers[job.number] += 1
+
+    def helper(self, parent: str) -> WatchedRef:
+        """The address of what an actor spawns: the same for each of its incarnations."""
+        if parent not in self.helpers:
+            self.helpers[parent] = WatchedRef(f"{parent}/helper", self, blocks=True)
+        return self.helpers[parent]
+
+    async def _spoil_store(self) -> None:
+        await self.root.begun.wait()
+        share = self.random.choice([0.0, 0.01, 0.05])
+        self.mail.wire.faults = Faults(reply_lost=share, late=share, refused=share, slow=2 * share, late_s=LATE_S)
 
     # -- the tree -----------------------------------------------------------------------------------------------
 
@@ -363,7 +312,7 @@ class World:
             if depth < 2 and self.random.random() < 0.35:
                 children.append(self._tree(f"{path}/{depth}{number}", depth + 1))
             elif len(self.refs) < LEAVES_MOST:
-                children.append(self._leaf(path, f"actor-{number}"))
+                children.append(self.leaf(path, f"actor-{number}"))
         return SupervisorSpec(
             path.rpartition("/")[2],
             children,
@@ -373,9 +322,16 @@ class World:
             backoff=Backoff(0.05, 2.0),
         )
 
-    def _leaf(self, parent: str, name: str) -> ChildSpec[Job]:
+    def leaf(self, parent: str, name: str) -> ChildSpec[Job]:
+        """An actor below the supervisor at `parent`."""
         keyed, overflow = self.random.random() < 0.4, self.random.choice(list(Overflow))
-        ref = WatchedRef(f"{parent}/{name}", self, blocks=overflow is Overflow.BLOCK)
+        path = f"{parent}/{name}"
+        ref: WatchedRef | WatchedDurableRef
+        if self.random.random() < 0.35:
+            ref, overflow = WatchedDurableRef(path, self, keyed=keyed), Overflow.FAIL
+            self.mail.refs.append(ref)
+        else:
+            ref = WatchedRef(path, self, blocks=overflow is Overflow.BLOCK)
         self.refs.append(ref)
         return self.change(
             ChildSpec(
@@ -394,10 +350,6 @@ class World:
                 ),
                 retry=RetryPolicy(DELAYS_S),
                 breaker=BreakerSpec((BrokerDown,), failures=1, open_s=BREAKER_OPEN_S),
+                durability=self.mail.durability(path) if isinstance(ref, WatchedDurableRef) else None,
             )
         )
-
-
-def _resume(controls: Controls, path: str) -> None:
-    with suppress(RuntimeFault):
-        controls.resume(path)

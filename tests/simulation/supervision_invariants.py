@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 from tests.simulation.invariants import Broken
-from tests.simulation.supervision import DELAYS_S, INTENSITY, PERIOD_S, SHUTDOWN_S, Line, World
+from tests.simulation.supervision import INTENSITY, PERIOD_S, World
+from tests.simulation.workers import DELAYS_S, SHUTDOWN_S, Job, Line
 from trendedge.runtime import ChildSpec, Overflow, Strategy
 
 type Invariant = Callable[[World], Iterator[str]]
@@ -23,8 +24,8 @@ def check(world: World) -> None:
 
 
 def conserved(world: World) -> Iterator[str]:
-    """Accepted = handled + dropped + expired + given up + waiting."""
-    for lines in actors(world):
+    """Accepted = handled + dropped + expired + given up + waiting. A journal counts for itself."""
+    for lines in in_memory(world):
         stats = lines[0].cell.stats
         known = stats.handled + stats.dropped + stats.expired + stats.buried + sum(line.cell.depth for line in lines)
         accepted = sum(len(line.accepted) for line in lines)
@@ -40,8 +41,16 @@ def actors(world: World) -> list[list[Line]]:
     return list(by_stats.values())
 
 
+def in_memory(world: World) -> list[list[Line]]:
+    """The cells of each actor whose mail is in memory alone."""
+    return [lines for lines in actors(world) if not lines[0].durable]
+
+
 def asks_settle(world: World) -> Iterator[str]:
-    """Each ask settles once, however long it would wait; so does each tell that waits for room."""
+    """Each ask settles once, however long it would wait; so does each tell that waits for room, and each order."""
+    for what, waiting in world.operator.waiting.items():
+        if waiting:
+            yield f"{waiting} orders to {what} have not returned"
     for number in sorted(world.sent):
         if world.answers[number] != 1:
             yield f"{number} has {world.answers[number]} answers"
@@ -65,7 +74,7 @@ def in_order(world: World) -> Iterator[str]:
 
 def tried_as_declared(world: World) -> Iterator[str]:
     """What always fails is tried as often as declared and no more; nothing else is given up."""
-    for lines in actors(world):
+    for lines in in_memory(world):  # a journal does not count the attempts of one process, nor does it forget them
         cell = lines[0].cell
         tries = Counter(number for line in lines for number in line.begun)
         hopeless = {job.number for line in lines for job in line.accepted if job.behaviour == "crash"}
@@ -89,7 +98,7 @@ def within_intensity(world: World) -> Iterator[str]:
         keyed = line.cell.spec.key is not None
         if keyed or line.cell.supervisor.spec.strategy is Strategy.ONE_FOR_ONE:
             counted[line if keyed else line.cell.supervisor] += [
-                at for at in restarts(line) if not world.ordered(line.cell.path, at)
+                at for at in restarts(line) if not world.operator.ordered(line.cell.path, at)
             ]
     for times in counted.values():
         ordered = sorted(times)
@@ -152,12 +161,81 @@ def bounded_stop(world: World) -> Iterator[str]:
         yield "the tree has not ended"
         return
     if world.stop_asked_at is not None:
-        took_s, most_s = world.ended_at - world.stop_asked_at, SHUTDOWN_S * len(world.refs)
+        took_s, most_s = world.ended_at - world.stop_asked_at, SHUTDOWN_S * len([*world.refs, *world.helpers])
         if took_s > most_s:
             yield f"the stop took {took_s:.1f} s, and may take {most_s:.1f} s"
     for line in world.lines:
         if line.active.total():
             yield f"{line.cell.path} still works"
+
+
+def nothing_left_behind(world: World) -> Iterator[str]:
+    """When all is over nobody waits for anything, and no room is taken."""
+    for name in world.left_behind:
+        yield f"the task {name} goes on"
+    for line in world.lines:
+        cell = line.cell
+        if cell.depth or cell._room or cell.entities:
+            yield f"{cell.path} has depth {cell.depth}, {len(cell._room or ())} wait for room"
+        log = cell.log
+        if log is not None and (log.underway._asked or any(not counted.done() for _, counted in log._begun)):
+            yield f"somebody waits for the journal of {cell.path}"
+
+
+def journalled_once(world: World) -> Iterator[str]:
+    """Accepted = settled + dead + pending, entry by entry; in the end nothing is pending."""
+    server = world.mail.server
+    held = Counter(stored.origin for stream in server.streams.values() for stored in stream.values())
+    for origin in server.accepted:
+        places = held[origin] + (origin in server.settled) + (origin in server.buried)
+        if places != 1:
+            yield f"entry {origin} is in {places} places"
+    for mailbox, job in world.mail.left:
+        yield f"{job.number} is left in {mailbox}"
+
+
+def vouched_is_handled(world: World) -> Iterator[str]:
+    """What a sender was told to be durable was begun, or is a dead letter."""
+    begun = {number for numbers in world.mail.first.values() for number in numbers}
+    buried = {job.number for job, _ in world.mail.dead}
+    for number in sorted(world.mail.vouched - begun - buried):
+        yield f"{number} was acknowledged and never handled"
+
+
+def durable_in_order(world: World) -> Iterator[str]:
+    """What is told after something else was taken is begun after that, in each mailbox and key. What is given up steps
+    out of the row."""
+    keyed = {line.cell.path: line.cell.spec.key is not None for line in world.lines}
+    by_line = defaultdict(list)
+    for told in world.mail.told:
+        if told.job.number in world.mail.first[told.mailbox] and told.job.number not in world.mail.given_up:
+            by_line[told.mailbox, told.job.key if keyed[told.mailbox] else None].append(told)
+    for (mailbox, _), line in by_line.items():
+        first = world.mail.first[mailbox]
+        for earlier in line:
+            for later in line:
+                if earlier.returned < later.began and first[earlier.job.number] > first[later.job.number]:
+                    yield f"{mailbox} began {later.job.number} before {earlier.job.number}"
+
+
+def handled_once(world: World) -> Iterator[str]:
+    """Whoever knows that a message is done does not have it done again."""
+    for (log, number), times in world.mail.done.items():
+        if times > 1:
+            yield f"{number} was handled {times} times in {log.mailbox}"
+
+
+def only_the_guilty_die(world: World) -> Iterator[str]:
+    """Nobody is given up for the death of a process: none dies. A keyed instance that dies at its start is charged to
+    the message for which it was started."""
+    keyed = {line.cell.path: line.cell.spec.key is not None for line in world.lines}
+    for mailbox, letters in world.mail.server.dead.items():
+        for one in letters.values():
+            job = Job.decode(one.payload)
+            guilty = job.behaviour == "crash" or keyed[mailbox]
+            died = "death of the process" in one.letter.cause and mailbox not in world.mail.brought_back
+            if not guilty or died:
+                yield f"{job.number} ({job.behaviour}) was given up: {one.letter.cause}"
 
 
 INVARIANTS: dict[str, Invariant] = {
@@ -169,4 +247,10 @@ INVARIANTS: dict[str, Invariant] = {
     "started in order": started_in_order,
     "stopped in reverse": stopped_in_reverse,
     "bounded stops": bounded_stop,
+    "nothing is left behind": nothing_left_behind,
+    "entries = settled + dead": journalled_once,
+    "each acknowledged message is handled": vouched_is_handled,
+    "order per durable key": durable_in_order,
+    "each message is handled once": handled_once,
+    "only the guilty are given up": only_the_guilty_die,
 }

@@ -1,6 +1,7 @@
 """The runtime by itself over many seeds: nothing may break, everything must happen, and no safeguard is idle."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -8,16 +9,18 @@ from typing import Any
 import pytest
 
 from tests.simulation.trees import run_tree
-from trendedge.runtime import ChildSpec, RetryPolicy
+from trendedge.runtime import ChildSpec, RetryPolicy, entity
 from trendedge.runtime.breaker import Breakers
 from trendedge.runtime.cell import Cell
 from trendedge.runtime.child import Child
+from trendedge.runtime.delivery import Delivery
+from trendedge.runtime.durable import DurableLog
 from trendedge.runtime.entity import Entity
 from trendedge.runtime.intensity import Intensity
 from trendedge.runtime.simulation.campaign import run_seeds
 from trendedge.runtime.supervisor import Supervisor
 
-SEEDS = range(60)
+SEEDS = range(150)
 MOST_SEEDS = 400
 SOMETIMES = [
     "ready",
@@ -32,13 +35,24 @@ SOMETIMES = [
     "expired",
     "dropped",
     "given up",
-    "ask answered",
+    "ask done",
     "ask ActorStopped",
     "ask AskTimeout",
     "ask DeadlineExceeded",
     "ask LookupError",
     "ask MailboxFull",
     "ask MessageDropped",
+    *(f"store.{fault}" for fault in ("reply_lost", "late", "refused", "slow", "down")),
+    *(f"durable tell {how}" for how in ("done", "JournalUnavailable", "ActorStopped", "MailboxFull")),
+    "duplicate",
+    "inherited",
+    "spawned",
+    "child back",
+    *(f"{what} cancelled" for what in ("ask", "tell", "durable tell", "inner ask", "inner tell", "spawn")),
+    *(f"{what} cancelled" for what in ("restart", "start child", "stop child", "bring back")),
+    "waits for room",
+    "cancelled when let in",
+    "stray cancellation",
 ]
 
 
@@ -87,12 +101,12 @@ def silent(cell: Cell) -> None:
     cell.depth = 0
 
 
-def deaf(entity: Entity) -> Any:
+def deaf(line: Entity) -> Any:
     """A suspension, or a stop, is looked at when there is no mail."""
-    return entity.mail[0] if entity.mail and not entity.mail[0].not_before else None
+    return line.mail[0] if line.mail and not line.mail[0].not_before else None
 
 
-def late(entity: Entity, head: Any, context: Any) -> bool:
+def late(line: Entity, head: Any, context: Any) -> bool:
     """A deadline is not looked at."""
     return False
 
@@ -105,18 +119,18 @@ def newest_first(cell: Cell, envelope: Any, key: str | None, admit: Callable[...
         mail.insert(1, mail.pop())
 
 
-def forgetful(entity: Entity, actor: Any, envelope: Any, serve: Callable[..., Any] = Entity._serve) -> Any:
+def forgetful(line: Entity, actor: Any, envelope: Any, serve: Callable[..., Any] = Entity._serve) -> Any:
     """A message is taken out before it is handled, and is gone when the handler crashes."""
 
     async def taken_first() -> None:
-        entity.mail.popleft()
-        entity.mail.appendleft(envelope)
+        line.mail.popleft()
+        line.mail.appendleft(envelope)
         try:
-            await serve(entity, actor, envelope)
+            await serve(line, actor, envelope)
         except ArithmeticError:
-            if entity.mail and entity.mail[0] is envelope:
-                entity.mail.popleft()
-                entity.cell.depth -= 1
+            if line.mail and line.mail[0] is envelope:
+                line.mail.popleft()
+                line.cell.depth -= 1
             raise
 
     return taken_first()
@@ -125,6 +139,35 @@ def forgetful(entity: Entity, actor: Any, envelope: Any, serve: Callable[..., An
 def burning(breakers: Breakers, key: Any, name: str, error: Exception, now: float) -> bool:
     """A breaker that never opens."""
     return False
+
+
+async def selfish(cell: Cell) -> None:
+    """Who is cancelled after it was let in keeps its turn to itself."""
+    while cell.must_wait and not cell.ending:
+        waiter = asyncio.get_running_loop().create_future()
+        cell._room = cell._room or deque()
+        cell._room.append(waiter)
+        await waiter
+
+
+def keeping(delivery: Delivery, closings: int) -> None:
+    """The room of an append that is cut off stays taken."""
+
+
+async def unattended(child: Child, on_exit: Any, start: Callable[..., Any] = Child.start) -> Any:
+    """A start goes on when nobody waits for it any more."""
+    return await asyncio.shield(asyncio.get_running_loop().create_task(start(child, on_exit)))
+
+
+async def counting(log: DurableLog, envelope: Any, begin: Callable[..., Any] = DurableLog.begin) -> None:
+    """Each attempt at a recovered message counts, though the process lives."""
+    log._outlived.pop(envelope.entry_id, None)
+    await begin(log, envelope)
+
+
+def wanted() -> bool:
+    """Each cancellation is taken for one's own end."""
+    return True
 
 
 ABLATIONS: dict[str, tuple[Any, str, Any, str]] = {
@@ -142,6 +185,11 @@ ABLATIONS: dict[str, tuple[Any, str, Any, str]] = {
         forgetful,
         "accepted = settled + dead + pending + counted drops",
     ),
+    "handing on the turn of who gives up": (Cell, "wait_for_room", selfish, "nobody waits for room that is there"),
+    "giving back the room of who gives up": (Delivery, "_give_back", keeping, "in peace everything comes to its end"),
+    "giving up a start that nobody waits for": (Child, "start", unattended, "nothing is left behind"),
+    "counting one attempt for each process": (DurableLog, "begin", counting, "only the guilty are given up"),
+    "telling a stray cancellation": (entity, "_is_cancelled", wanted, "in peace everything comes to its end"),
     "the breaker": (Breakers, "tripped", burning, "an open breaker uses up no attempts"),
 }
 

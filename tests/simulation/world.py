@@ -9,6 +9,7 @@ from uuid import UUID
 import anyio
 
 from tests.simulation.bank import Bank, BankExecutions
+from tests.simulation.interruptions import Interruptions
 from tests.simulation.node import KILLER, POISON, Handlings, Node, Stores
 from trendedge.actors.journal_keeper import Bell
 from trendedge.actors.keyring import AccountName, KeyOwner
@@ -102,6 +103,7 @@ class World:
         self.bank = self.parts.bank()
         self.registry = self.bank.registry
         self.handlings = Handlings()
+        self.interruptions = Interruptions(self.loop, self.random.choice([0.0, 0.05, 0.2]))
         self.redis_wire = FaultyWire(self.loop, "redis", Faults(), JournalUnavailable)
         self.speaker_wire = FaultyWire(self.loop, "speaker", Faults(), StoreUnavailable)
         self.tables_wire = FaultyWire(self.loop, "tables", Faults(), JournalUnavailable)
@@ -193,7 +195,13 @@ class World:
         asked = Asked(number, process.name, signal.meaning(owner.user_id), body, self.now())
         self.asked.append(asked)
         patience_s = self.random.random() * 0.02 if self.random.random() < 0.1 else None
-        process.start(lambda: self._ask(node, alert, asked, patience_s), name=f"ask-{number}")
+        process.start(lambda: self._client(node, alert, asked, patience_s), name=f"ask-{number}")
+
+    async def _client(self, node: Node, alert: ReceiveAlert, asked: Asked, patience_s: float | None) -> None:
+        """Waits for its answer, or goes away: the server cancels the request then, wherever it is."""
+        await self.interruptions.perhaps("client", lambda: self._ask(node, alert, asked, patience_s))
+        if asked.answer is None:
+            asked.settle("cancelled")
 
     async def _ask(self, node: Node, alert: ReceiveAlert, asked: Asked, patience_s: float | None) -> None:
         try:
@@ -325,6 +333,7 @@ class World:
             open_stores=self._open_stores,
             look_every_s=LOOK_EVERY_S,
             handlings=self.handlings,
+            interruptions=self.interruptions,
             clock=self.now,
             change_tree=self.parts.tree,
         )

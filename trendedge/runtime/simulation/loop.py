@@ -7,6 +7,7 @@ import threading
 from asyncio import events
 from collections.abc import Callable
 from contextvars import Context, copy_context
+from itertools import count
 from typing import Any, NoReturn
 
 from trendedge.runtime.simulation.errors import Deadlocked, Livelocked, NotSimulated
@@ -63,6 +64,9 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._callbacks: list[events.Handle] = []
         self._turns: dict[int, events.Handle] = {}
         self._generators: list[Any] = []
+        self._at_steps: list[tuple[int, int, Callable[[], object], Context]] = []
+        """A heap: at which step, and which of those that are to come then."""
+        self._numbers = count()
 
     # -- time and choice ----------------------------------------------------------------------------------------
 
@@ -80,7 +84,17 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.tasks.append(task)
         return task
 
+    def call_at_step(self, steps: int, callback: Callable[[], object]) -> None:
+        """Call it among what is ready at the `steps`-th step from now (from 1).
+
+        A moment of the clock lies between two bursts of work; a step lies within one, between any two awaits.
+        """
+        heapq.heappush(self._at_steps, (self.steps + steps, next(self._numbers), callback, copy_context()))
+
     def _run_once(self) -> None:
+        while self._at_steps and self._at_steps[0][0] <= self.steps + 1:
+            *_, callback, context = heapq.heappop(self._at_steps)
+            self.call_soon(callback, context=context)
         self._sort_ready()
         while not (self._callbacks or self._turns):
             if self._stopping:  # type: ignore[attr-defined]  # of BaseEventLoop
