@@ -74,9 +74,6 @@ class Speaker:
     def __init__(self, wire: FaultyWire, bells: list[Bell]) -> None:
         self._wire, self._bells = wire, bells
 
-    async def ping(self) -> float:
-        return await self._wire.call("ping", lambda: 0.0)
-
     async def publish(self, channel: str, payload: bytes) -> int:
         return await self._wire.call("publish", self._ring if channel == LEFT else lambda: 0)
 

@@ -4,7 +4,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
+from redis.asyncio import Redis
 
 from tests.system import servers
 from tests.system.conftest import stopping
@@ -13,6 +15,7 @@ from tests.system.load import Load, loading
 from tests.system.person import Person
 from tests.system.product import Product
 from tests.system.servers import Server
+from tests.system.trading import trades
 from tests.system.waiting import eventually
 
 SOME = 30
@@ -42,6 +45,28 @@ class Scene:
         alive = await self.product.get_or_none("/health")
         assert alive is not None
         assert alive.status_code == 200
+
+    async def memory(self, limit: int) -> None:
+        """Let Redis have so many bytes; 0 is all there are. Over the limit it answers, and writes nothing."""
+        async with Redis.from_url(self.redis.url) as operator:
+            await operator.config_set("maxmemory", limit)
+
+    async def journal_is(self, status: str) -> None:
+        """Wait for the readiness probe to say so of the journal."""
+
+        async def says_so() -> bool:
+            answer = await self.product.get_or_none("/health/ready")
+            return (
+                answer is not None
+                and answer.json()["checks"]["journal"]["status"] == status
+                and (answer.status_code == 200) == (status == "ok")
+            )
+
+        await eventually(says_so, f"the journal is {status}")
+
+    async def trades(self, client: httpx.AsyncClient) -> None:
+        """An alert is accepted and filled."""
+        await trades(self.product, client, self.person)
 
     async def proved(self, load: Load) -> None:
         """What was acknowledged is there exactly once, and the process is the one that was started."""
@@ -145,3 +170,30 @@ async def test_one_outage_after_the_other_trades_nothing_twice(scene: Scene) -> 
         await scene.product.until_ready()
         await load.acknowledges(5)
     await scene.proved(load)
+
+
+async def test_while_redis_answers_and_has_no_memory_alerts_trade_through_postgresql(scene: Scene) -> None:
+    async with scene.product.client() as client:
+        await scene.trades(client)
+        await scene.memory(1)
+        for _ in range(3):
+            await scene.trades(client)
+        await scene.journal_is("degraded")
+        await scene.memory(0)
+        await scene.journal_is("ok")
+        await scene.trades(client)
+    assert scene.product.running
+
+
+async def test_it_starts_on_a_redis_that_has_no_memory(scene: Scene) -> None:
+    async with scene.product.client() as client:
+        await scene.trades(client)
+        scene.product.kill()
+        await scene.product.ended()
+        await scene.memory(1)
+        scene.product.spawn()
+        await scene.journal_is("degraded")
+        await scene.trades(client)
+        await scene.memory(0)
+        await scene.journal_is("ok")
+        await scene.trades(client)

@@ -42,11 +42,14 @@ async def listen(subscribe: Subscribe, pattern: str, take: Callable[[Received], 
     """
     pauses = chain(PAUSES_S, repeat(PAUSES_S[-1]))
     while True:
+        begun = anyio.current_time()
         try:
             async with subscribe(pattern) as messages:
-                pauses = chain(PAUSES_S, repeat(PAUSES_S[-1]))
                 async for message in messages:
                     await take(message)
         except StoreUnavailable as error:
+            # Not as soon as it is subscribed: whether the server allows it is told with the first message.
+            if anyio.current_time() - begun > PAUSES_S[-1]:
+                pauses = chain(PAUSES_S, repeat(PAUSES_S[-1]))
             log.warning("subscription lost", pattern=pattern, error=str(error))
             await anyio.sleep(next(pauses))

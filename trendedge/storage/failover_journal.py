@@ -46,12 +46,16 @@ class LeasedJournal(Journal, Protocol):
         ...
 
 
+class ProbedJournal(LeasedJournal, Protocol):
+    """A journal that can be asked whether its store is back."""
+
+    async def probe(self) -> None:
+        """Write something that is nobody's: a store may answer and not be able to. As cheap as that can be."""
+        ...
+
+
 class Speaker(Protocol):
     """The first store itself, as far as it is more than a journal."""
-
-    async def ping(self) -> float:
-        """Raises `StoreUnavailable` while it is down."""
-        ...
 
     async def publish(self, channel: str, payload: bytes) -> int:
         """Tell whoever listens."""
@@ -78,7 +82,7 @@ class FailoverJournal:
 
     def __init__(
         self,
-        first: LeasedJournal,
+        first: ProbedJournal,
         second: LeasedJournal,
         *,
         speaker: Speaker,
@@ -87,6 +91,7 @@ class FailoverJournal:
     ) -> None:
         self._first = _Side("1:", first)
         self._second = _Side("2:", second)
+        self._probe = first.probe
         self._speaker = speaker
         self._ownership = ownership
         self._on_change = on_change
@@ -251,8 +256,8 @@ class FailoverJournal:
             await self._work.wait()
             await asyncio.sleep(PROBE_S)
             if self._degraded:
-                with suppress(StoreUnavailable):
-                    await self._speaker.ping()
+                with suppress(JournalUnavailable):
+                    await self._probe()
                     self._learn(self._first, down=False)
             if not self._degraded:
                 await self._pay(self._first)

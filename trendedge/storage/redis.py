@@ -16,7 +16,15 @@ from redis.asyncio import ConnectionPool, Redis, SSLConnection
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import (
+    ClusterDownError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 
 from trendedge.storage.errors import InvalidStoreUrl, StoreUnavailable
 from trendedge.storage.redis_pipe import Endpoint, Pipe
@@ -25,8 +33,15 @@ STORE = "Redis"
 
 type Argument = str | bytes | int | float
 
-_TRANSIENT = ("LOADING", "READONLY", "OOM", "MISCONF", "MASTERDOWN", "NOREPLICAS", "BUSY")
-"""Answers of a server that speaks but cannot work: still loading, a replica or without its own, memory or disk full."""
+_UNABLE = (
+    *("LOADING", "READONLY", "OOM", "MISCONF", "MASTERDOWN", "NOREPLICAS", "BUSY", "CLUSTERDOWN", "TRYAGAIN"),
+    *("NOPERM", "ACL failure in script"),
+    *("max daily request limit", "max requests limit", "max concurrent connections", "DB capacity quota"),
+)
+"""Answers of a server that speaks but cannot work, within a script or without: still loading, a replica or without its
+own, memory or disk full, a cluster that is being mended; we may not; what was paid for is used up (Upstash)."""
+_UNABLE_AS_THE_DRIVER_SAYS = (ClusterDownError, NoPermissionError, OutOfMemoryError, ReadOnlyError, TryAgainError)
+"""What redis-py, by which is listened, makes of some of these: their text is without the code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +142,7 @@ def unavailable_as_such() -> Generator[None]:
     try:
         yield
     except ResponseError as error:
-        if not str(error).startswith(_TRANSIENT):
+        if not (str(error).startswith(_UNABLE) or isinstance(error, _UNABLE_AS_THE_DRIVER_SAYS)):
             raise
         raise StoreUnavailable(STORE, str(error)) from error
     except (RedisError, OSError) as error:

@@ -22,6 +22,7 @@ from trendedge.storage.redis import Argument, RedisStore, Script
 log = structlog.get_logger("trendedge.journal")
 
 _ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
+_PROBED = "mailbox:probe"
 _PAGE = 500
 """Entries a script touches at most: Redis serves nobody else while one runs."""
 
@@ -168,6 +169,13 @@ class RedisJournal:
             return False
         with journal_unavailable():
             return bool(await self._redis.command("XDEL", _dead(mailbox), dead_id))
+
+    async def probe(self) -> None:
+        """Show that the server can write, which a PING does not. One command.
+
+        :raises JournalUnavailable: it does not answer, or cannot
+        """
+        await self._run(scripts.PROBE, [_PROBED], [])
 
     async def keep_lease(self) -> None:
         """Renew the lease while there is unsettled mail, until cancelled. Costs nothing while there is none."""

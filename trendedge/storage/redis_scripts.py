@@ -190,3 +190,10 @@ COUNT = Script("""
 -- KEYS: stream, dead
 return {redis.call('XLEN', KEYS[1]), redis.call('XLEN', KEYS[2])}
 """)
+
+PROBE = Script("""
+-- KEYS: one that is nobody's   Fails as an append would: memory is full, this is a replica, we may not.
+redis.call('XADD', KEYS[1], '*', 'p', '')
+redis.call('DEL', KEYS[1])
+return 1
+""")

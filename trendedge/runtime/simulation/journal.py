@@ -303,6 +303,10 @@ class MemoryJournal:
         gone = await self._wire.call("discard", lambda: self.server.dead[mailbox].pop(dead_id, None))
         return gone is not None
 
+    async def probe(self) -> None:
+        """Raises what the wire raises while the server cannot be reached."""
+        await self._wire.call("probe", lambda: None)
+
     async def keep_lease(self) -> None:
         """Say that the node is alive while it has unsettled mail, until cancelled."""
         while True:
