@@ -55,20 +55,35 @@ class Database:
     Connections are opened when they are first needed: a `ping` after `open_database` tells whether the server is there.
     """
 
-    def __init__(self, pool: Pool, address: str, limits: Limits) -> None:
+    def __init__(self, pool: Pool, address: str, limits: Limits, *, cut_off: bool = False) -> None:
+        """:param cut_off: as `cutting_off` says"""
         self._pool = pool
         self._limits = limits
+        self._cut_off = cut_off
         self.address = address
         """`host:port/database`, for people; never with credentials."""
         self.version: str | None = None
         """The server's version, known after the first `ping`."""
+
+    def cutting_off(self) -> "Database":
+        """The same pool, for who must not wait: with a statement that is cancelled goes its connection.
+
+        asyncpg would keep the connection, and not return before the server has heard of the cancellation. A statement
+        that is cut off is not called back: it may still be executed, late.
+        """
+        return Database(self._pool, self.address, self._limits, cut_off=True)
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[Connection]:
         """A connection for as long as the block runs. Statements outside of a transaction commit one by one."""
         with unavailable_as_such():
             async with self._pool.acquire(timeout=self._limits.acquire_s) as connection:
-                yield connection
+                try:
+                    yield connection
+                except asyncio.CancelledError:
+                    if self._cut_off:
+                        connection.terminate()
+                    raise
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Connection]:

@@ -36,7 +36,7 @@ class PostgresJournal:
         ownership: PostgresOwnership,
         doubt_s: float = DOUBT_S,
     ) -> None:
-        self._database = database
+        self._database = database.cutting_off()
         self._ownership = ownership
         self._pending = Pending(doubt_s=doubt_s, times=ownership.times)
         self._lease_s = ownership.times.lease_s
