@@ -1,4 +1,4 @@
-"""PostgreSQL as a journal, behind a network that stands still."""
+"""PostgreSQL as a journal, behind a network that stands still or a lock that is held."""
 
 import asyncio
 
@@ -8,8 +8,8 @@ from tests.storage.network import network
 from tests.storage.support import own
 from tests.storage.test_journals import BOX, append
 from trendedge.runtime.errors import JournalUnavailable
-from trendedge.runtime.journal import Settlement
-from trendedge.storage.postgres import open_database
+from trendedge.runtime.journal import Entry, Journal, Settlement
+from trendedge.storage.postgres import Database, open_database
 from trendedge.storage.redis import RedisStore
 
 WEBHOOK_S = 3.0
@@ -29,3 +29,44 @@ async def test_a_silent_network_holds_up_nobody_for_longer_than_a_webhook_has(
                     await act
         between.let_go()
         await append(journal, b"y")
+
+
+async def delivered(journal: Journal) -> list[Entry]:
+    """What a look brings that brings anything."""
+    async with asyncio.timeout(30):
+        while not (found := await journal.adopt(BOX)):  # noqa: ASYNC110 - a look is the only way to know
+            await asyncio.sleep(0.05)
+    return found
+
+
+async def test_an_append_that_arrives_long_after_it_was_given_up_is_delivered(
+    database_url: str, redis_store: RedisStore
+) -> None:
+    async with network(database_url) as between, open_database(between.url, pool_size=1) as database:
+        journal = (await own(database, redis_store, BOX, doubt_s=1)).postgres
+        await append(journal, b"known")
+        between.hold()
+        with pytest.raises(JournalUnavailable):
+            await journal.append(BOX, b"late")
+        await asyncio.sleep(1)  # until the doubt is older than what is about to be stored
+        between.let_go()
+        async with asyncio.timeout(10):
+            while await journal.count(BOX) != (2, 0):  # noqa: ASYNC110 - the state of a server, which tells nobody
+                await asyncio.sleep(0.01)
+        assert [entry.payload for entry in await delivered(journal)] == [b"late"]
+        assert await journal.adopt(BOX) == []
+
+
+async def test_an_append_that_is_stored_after_a_look_is_delivered_by_the_next(
+    database_url: str, database: Database, redis_store: RedisStore
+) -> None:
+    async with open_database(database_url, pool_size=1) as its:
+        journal = (await own(its, redis_store, BOX, doubt_s=0)).postgres
+        await append(journal, b"known")  # from here on its connection knows the statement
+        async with database.transaction() as somebody:
+            await somebody.execute("lock table mailbox_entries in share mode")
+            with pytest.raises(JournalUnavailable):
+                await journal.append(BOX, b"late")
+            assert await journal.adopt(BOX) == []
+        assert [entry.payload for entry in await delivered(journal)] == [b"late"]
+        assert await journal.adopt(BOX) == []

@@ -17,8 +17,10 @@ DOUBT_S = 5.0
 class Pending:
     """The unsettled entries of one process in one store, by mailbox."""
 
-    def __init__(self, *, doubt_s: float = DOUBT_S, times: LeaseTimes = DEFAULT_TIMES) -> None:
+    def __init__(self, *, doubt_s: float = DOUBT_S, late_s: float = 0.0, times: LeaseTimes = DEFAULT_TIMES) -> None:
+        """:param late_s: how long after it was given up the store may still do what it was asked, if for longer"""
         self.doubt_s = doubt_s
+        self._late_s = max(late_s, doubt_s)
         self.times = times
         self._entries: defaultdict[str, set[str]] = defaultdict(set)
         self._in_doubt: dict[str, float] = {}
@@ -66,7 +68,7 @@ class Pending:
 
     def settle_doubt(self, mailbox: str) -> None:
         """The store was searched. A doubt that is too young stays: the append may still be on its way."""
-        if time.monotonic() - self._in_doubt.get(mailbox, 0.0) >= self.doubt_s:
+        if time.monotonic() - self._in_doubt.get(mailbox, 0.0) >= self._late_s:
             self._in_doubt.pop(mailbox, None)
 
     def lease_due(self, mailbox: str) -> bool:

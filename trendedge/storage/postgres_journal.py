@@ -17,6 +17,8 @@ from trendedge.storage.postgres import STORE, Database, Row
 from trendedge.storage.values import storable
 
 _ANSWER_S = 2.0
+_LATE_S = 60.0
+"""How long a statement that nobody waits for any more may wait for a lock, with all its time-outs."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST_NUMBER = 19
 _LARGEST_NUMBER = 2**63 - 1
@@ -38,7 +40,7 @@ class PostgresJournal:
     ) -> None:
         self._database = database.cutting_off()
         self._ownership = ownership
-        self._pending = Pending(doubt_s=doubt_s, times=ownership.times)
+        self._pending = Pending(doubt_s=doubt_s, late_s=_LATE_S, times=ownership.times)
         self._lease_s = ownership.times.lease_s
 
     async def append(self, mailbox: str, payload: bytes, *, unique: Unique | None = None) -> Appended | Duplicate:
@@ -92,18 +94,22 @@ class PostgresJournal:
 
         One statement when there are none. To be called about once a minute.
         """
-        known = [_row_id(entry_id) for entry_id in self._pending.entries(mailbox)]
         with self._pending.doubting(mailbox):
-            return await self._adopt(mailbox, known)
+            return await self._adopt(mailbox, self._known(mailbox))
 
     async def _adopt(self, mailbox: str, known: list[int]) -> list[Entry]:
         async with _answered():
             moved = await self._adopt_from_the_dead(mailbox)
             if not moved and not self._pending.in_doubt(mailbox):
                 return []
-            rows = await self._database.fetch(_NEW, mailbox, self._ownership.node, known, moved, self._pending.doubt_s)
-        self._pending.settle_doubt(mailbox)
-        return self._delivered(mailbox, rows)
+            found = await self._database.fetch(_NEW, mailbox, self._ownership.node, known)
+        known = self._known(mailbox)  # with what was appended while it was read
+        unknown = [row for row in found if row["id"] not in known]
+        # A young one may be an append whose answer is just coming in: that delivers itself.
+        ours = [row for row in unknown if row["id"] in moved or row["age_s"] >= self._pending.doubt_s]
+        if len(ours) == len(unknown):
+            self._pending.settle_doubt(mailbox)
+        return self._delivered(mailbox, ours)
 
     async def count(self, mailbox: str) -> tuple[int, int]:
         """(unsettled of this node, dead of all nodes)."""
@@ -199,6 +205,9 @@ class PostgresJournal:
             owned = await self._database.fetchval(statement, *_key(owner), *args)
         if not owned:
             raise self._ownership.lost(owner)
+
+    def _known(self, mailbox: str) -> list[int]:
+        return [_row_id(entry_id) for entry_id in self._pending.entries(mailbox)]
 
     def _delivered(self, mailbox: str, rows: list[Row]) -> list[Entry]:
         entries = [
@@ -313,9 +322,7 @@ _ALL = """
 """
 _NEW = """
     select id, payload, attempts, created_at, extract(epoch from now() - created_at)::float as age_s
-    from mailbox_entries
-    where mailbox = $1 and node = $2 and id <> all($3::bigint[])
-        and (id = any($4::bigint[]) or created_at <= now() - make_interval(secs => $5::float))
+    from mailbox_entries where mailbox = $1 and node = $2 and id <> all($3::bigint[])
 """
 _COUNT = """
     select (select count(*) from mailbox_entries where mailbox = $1 and node = $2) as pending,
