@@ -9,7 +9,7 @@ import pytest
 from tests.storage.conftest import Breakable
 from tests.storage.support import end_lease, own
 from tests.storage.test_journals import BOX, LETTER, append
-from trendedge.runtime.errors import JournalUnavailable
+from trendedge.runtime.errors import Fenced, JournalUnavailable
 from trendedge.runtime.journal import Announcement, Appended, Duplicate, Settlement, Unique
 from trendedge.storage.failover_journal import LEFT, FailoverJournal
 from trendedge.storage.postgres import Database, open_database
@@ -320,3 +320,51 @@ async def test_appending_leaves_a_lease_and_a_mark_with_their_times(
     assert epoch == b"1"
     assert 0 < int(ends_ms) / 1000 - int(now_s) <= 31
     assert 0 < await redis_store.command("TTL", "dedup:webhook:digest") <= 60
+
+
+async def test_who_has_started_while_redis_was_down_says_so_before_it_looks_for_its_mail(
+    own_redis: Breakable, database: Database
+) -> None:
+    """Else another process would adopt what it has in hand, and neither would be refused anything."""
+    async with open_redis(own_redis.url, timeout_s=5, connect_timeout_s=5) as redis:
+        await append((await own(database, redis, BOX, "a")).both, b"x")  # and is killed
+        await own_redis.stop()
+        again = await own(database, redis, BOX, "a", doubt_s=0)
+        assert await again.both.recover(BOX) == []
+        await own_redis.start()
+        await end_lease(redis, database, BOX, "a")
+        [entry] = await again.both.adopt(BOX)
+        other = (await own(database, redis, BOX, "b")).both
+        assert await other.adopt(BOX) == []
+        await again.redis.settle(BOX, [Settlement(entry.entry_id.partition(":")[2])])
+        assert await again.redis.count(BOX) == (0, 0)
+
+
+async def test_who_has_started_while_redis_was_down_keeps_the_mail_of_its_node_as_long_as_it_lives(
+    own_redis: Breakable, database: Database
+) -> None:
+    async with open_redis(own_redis.url, timeout_s=5, connect_timeout_s=5) as redis:
+        await append((await own(database, redis, BOX, "a")).both, b"x")  # and is killed
+        await own_redis.stop()
+        again = (await own(database, redis, BOX, "a", doubt_s=0)).both
+        assert await again.recover(BOX) == []
+        await own_redis.start()
+        await redis.command("HSET", f"owners:{BOX}", "a", "1:0")
+        other = (await own(database, redis, BOX, "b")).both
+        assert await other.adopt(BOX) == []
+        await end_lease(redis, database, BOX, "a")
+        assert [entry.payload for entry in await other.adopt(BOX)] == [b"x"]
+        assert await again.adopt(BOX) == []
+
+
+async def test_who_was_fenced_before_redis_has_heard_of_it_is_refused(own_redis: Breakable, database: Database) -> None:
+    async with open_redis(own_redis.url, timeout_s=5, connect_timeout_s=5) as redis:
+        await own_redis.stop()
+        again = (await own(database, redis, BOX, "a")).both
+        assert await again.recover(BOX) == []
+        await own_redis.start()
+        await append(again, b"x")
+        await end_lease(redis, database, BOX, "a")
+        assert len(await (await own(database, redis, BOX, "b")).both.adopt(BOX)) == 1
+        with pytest.raises(Fenced):
+            await again.adopt(BOX)

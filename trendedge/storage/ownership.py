@@ -23,6 +23,11 @@ class PostgresOwnership(Ownership):
         row = await self._database.fetchrow(_FENCE, owner.mailbox, owner.node, owner.epoch)
         return row is not None
 
+    async def lives_on(self, owner: Owner) -> bool:
+        """Whether a newer owner of the node holds a lease here. Who was fenced holds none."""
+        held: bool = await self._database.fetchval(_LIVES_ON, owner.mailbox, owner.node, owner.epoch)
+        return held
+
 
 _TAKE = """
     insert into mailbox_owners as owner (mailbox, node, epoch) values ($1, $2, 1)
@@ -35,4 +40,9 @@ _FENCE = """
     update mailbox_owners set epoch = $3::bigint + 1, lease_until = null
     where mailbox = $1 and node = $2 and epoch <= $3
     returning epoch
+"""
+_LIVES_ON = """
+    select exists (
+        select from mailbox_owners where mailbox = $1 and node = $2 and epoch > $3 and lease_until > now()
+    )
 """

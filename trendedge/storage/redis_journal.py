@@ -47,6 +47,8 @@ class RedisJournal:
         self._pending = Pending(doubt_s=doubt_s, times=ownership.times)
         self._lease_ms = round(ownership.times.lease_s * 1000)
         self._counted: set[str] = set()
+        self._joined: dict[str, int] = {}
+        """The epoch that the server has heard of, by mailbox."""
 
     async def append(self, mailbox: str, payload: bytes, *, unique: Unique | None = None) -> Appended | Duplicate:
         """Remember a message; with `unique`, only if nobody else holds the mark. One command."""
@@ -102,7 +104,10 @@ class RedisJournal:
     async def recover(self, mailbox: str) -> list[Entry]:
         """All unsettled entries of this node and of nodes whose lease ran out, oldest first."""
         with self._pending.doubting(mailbox):
-            await self._join(mailbox)
+            with journal_unavailable():
+                await self._ownership.take(mailbox)
+            self._pending.forget_all(mailbox)
+            await self._join(mailbox, scripts.JOIN)
             await self._adopt_from_the_dead(mailbox)
             found, now_ms = await self._read(mailbox)
             return await self._deliver(mailbox, found, now_ms)
@@ -114,6 +119,8 @@ class RedisJournal:
         """
         with self._pending.doubting(mailbox):  # what was moved and not given to anybody is found by the next look
             known = set(self._pending.entries(mailbox))
+            if self._joined.get(mailbox) != self._ownership.of(mailbox).epoch:
+                await self._join(mailbox, scripts.JOIN_LATE)  # it was down when we took the mailbox
             moved = await self._adopt_from_the_dead(mailbox)
             if not moved and not self._pending.in_doubt(mailbox):
                 return []
@@ -194,14 +201,12 @@ class RedisJournal:
         await self._act(scripts.RENEW, owner, [_stream(owner), _owners(mailbox)], [owner.node, self._lease_ms])
         self._pending.renewed(mailbox, begun)
 
-    async def _join(self, mailbox: str) -> None:
-        """Own the mailbox, and let the store know with which epoch."""
-        with journal_unavailable():
-            await self._ownership.take(mailbox)
-        self._pending.forget_all(mailbox)
+    async def _join(self, mailbox: str, script: Script) -> None:
+        """Let the store know with which epoch the mailbox is owned."""
         begun, owner = time.monotonic(), self._ownership.of(mailbox)
         args: list[Argument] = [owner.node, self._lease_ms, scripts.FENCE_TTL_S]
-        await self._act(scripts.JOIN, owner, [_stream(owner), _owners(mailbox)], args)
+        await self._act(script, owner, [_stream(owner), _owners(mailbox)], args)
+        self._joined[mailbox] = owner.epoch
         self._pending.renewed(mailbox, begun)
 
     async def _adopt_from_the_dead(self, mailbox: str) -> int:
@@ -222,6 +227,8 @@ class RedisJournal:
         :raises StoreUnavailable: they could not be fenced, so their mail is not touched
         """
         if not await self._ownership.fence(them):
+            if await self._ownership.lives_on(them):
+                return 0  # its next process takes this mail as its own, as soon as it has heard of it
             log.info("fenced before", mailbox=them.mailbox, node=them.node, epoch=them.epoch)
         theirs = [_fence(them), _owners(us.mailbox), _stream(them), _attempts(them)]
         args: list[Argument] = [us.node, self._lease_ms, them.node, them.epoch, scripts.FENCE_TTL_S, _PAGE]

@@ -87,6 +87,11 @@ class MemoryServer:
         self.fences[owner.mailbox, owner.node] = owner.epoch
         self.renew(owner)
 
+    def join_late(self, owner: Owner) -> None:
+        """Who owned the node a while ago, unless it was fenced meanwhile."""
+        self.owned(owner)
+        self.join(owner)
+
     def append(self, owner: Owner, payload: bytes, unique: Unique | None) -> tuple[bool, str]:
         """(True, entry id), or (False, the first value) when the mark is taken."""
         self.owned(owner)
@@ -231,6 +236,8 @@ class MemoryJournal:
         self.ownership = ownership or MemoryOwnership(self.server.registry, node=node, wire=self._wire)
         self._doubt_s = doubt_s
         self._known: defaultdict[str, set[str]] = defaultdict(set)
+        self._joined: dict[str, int] = {}
+        """The epoch that the server has heard of, by mailbox."""
 
     async def append(self, mailbox: str, payload: bytes, *, unique: Unique | None = None) -> Appended | Duplicate:
         """As `Journal.append`."""
@@ -262,12 +269,16 @@ class MemoryJournal:
         self._known[mailbox].clear()
         owner = self.ownership.of(mailbox)
         await self._act(owner, "join", lambda: self.server.join(owner))
+        self._joined[mailbox] = owner.epoch
         await self._adopt_from_the_dead(owner)
         return self._deliver(mailbox, await self._act(owner, "read", lambda: self.server.read(owner)))
 
     async def adopt(self, mailbox: str) -> list[Entry]:
         """As `Journal.adopt`. A young entry that nobody here knows may be an append whose answer is just coming in."""
         owner, known = self.ownership.of(mailbox), set(self._known[mailbox])
+        if self._joined.get(mailbox) != owner.epoch:  # it was down when we took the mailbox
+            await self._act(owner, "join late", lambda: self.server.join_late(owner))
+            self._joined[mailbox] = owner.epoch
         await self._adopt_from_the_dead(owner)
         found = await self._act(owner, "read", lambda: self.server.read(owner))
         now = self.server.clock()
