@@ -261,6 +261,14 @@ async def test_of_two_adopters_at_once_exactly_one_gets_each_entry(stores: Store
     assert got == list(range(30))
 
 
+async def test_of_two_looks_of_one_process_at_once_one_gives_what_there_is(stores: Stores) -> None:
+    await append(await stores.journal("a"), b"x")
+    await stores.end_lease("a")
+    heir = await stores.journal("b")
+    shares = await asyncio.gather(heir.adopt(BOX), heir.adopt(BOX))
+    assert [entry.payload for share in shares for entry in share] == [b"x"]
+
+
 async def test_what_was_adopted_can_be_adopted_again_when_the_heir_dies_too(stores: Stores) -> None:
     await append(await stores.journal("a"), b"x")
     await stores.end_lease("a")

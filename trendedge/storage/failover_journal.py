@@ -1,7 +1,7 @@
 """The journal that goes on: Redis normally, PostgreSQL while Redis is down, and back again by itself."""
 
 import asyncio
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -97,6 +97,7 @@ class FailoverJournal:
         self._on_change = on_change
         self._work = asyncio.Event()
         self._degraded = False
+        self._adopting: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._adopted: dict[str, list[tuple[float, Entry]]] = {}
         """What one store has given when `adopt` was cut off before the other had answered: it gives nothing twice."""
 
@@ -183,9 +184,10 @@ class FailoverJournal:
 
         :raises JournalUnavailable: both are down
         """
-        found = self._adopted.setdefault(mailbox, [])
-        await self._gather(lambda side: side.journal.adopt(mailbox), found)
-        self._adopted.pop(mailbox, None)
+        async with self._adopting[mailbox]:  # two looks at once would both give what the stores give once
+            found = self._adopted.setdefault(mailbox, [])
+            await self._gather(lambda side: side.journal.adopt(mailbox), found)
+            self._adopted.pop(mailbox, None)
         return _by_age(found)
 
     async def count(self, mailbox: str) -> tuple[int, int]:
