@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.storage.conftest import Breakable
+from tests.storage.network import network
 from tests.storage.support import end_lease, own
 from tests.storage.test_journals import BOX, LETTER, append
 from trendedge.runtime.errors import Fenced, JournalUnavailable
@@ -368,3 +369,19 @@ async def test_who_was_fenced_before_redis_has_heard_of_it_is_refused(own_redis:
         assert len(await (await own(database, redis, BOX, "b")).both.adopt(BOX)) == 1
         with pytest.raises(Fenced):
             await again.adopt(BOX)
+
+
+async def test_a_backlog_that_takes_longer_than_an_answer_may_is_read_in_pages(
+    own_redis: Breakable, database: Database
+) -> None:
+    """Behind 8 Mbit/s: one and a half seconds for all of it, of half a second for an answer."""
+    async with open_redis(own_redis.url, timeout_s=5) as direct:
+        before = (await own(database, direct, BOX)).redis
+        for number in range(360):
+            await append(before, b"%d " % number + b"x" * 4096)
+        await append(before, b"360 " + b"x" * 200_000)
+    async with network(own_redis.url, bytes_a_second=1_000_000) as slow, open_redis(slow.url) as redis:
+        watched = await Watched.open(redis, database)
+        found = await watched.journal.recover(BOX)
+        assert [int(one.payload.partition(b" ")[0]) for one in found] == list(range(361))
+        assert watched.told == []

@@ -177,13 +177,23 @@ return {{id, fields['p']}}
 """)
 
 READ = Script(f"""
--- KEYS: stream   ARGV: first id, most entries   Answers {{server's ms, {{id, first id, payload}}...}}
+-- KEYS: stream   ARGV: first id, most entries, bytes after which it is enough
+-- Answers {{server's ms, 1 when there is more, {{id, first id, payload}}...}}; one entry at least, if there is any.
 {_CLOCK}
-local found = {{now_ms()}}
-for _, entry in ipairs(redis.call('XRANGE', KEYS[1], ARGV[1], '+', 'COUNT', ARGV[2])) do
-    local fields = {{}}
-    for i = 1, #entry[2], 2 do fields[entry[2][i]] = entry[2][i + 1] end
-    found[#found + 1] = {{entry[1], fields['o'] or entry[1], fields['p']}}
+local found, bytes, start, more = {{now_ms(), 0}}, 0, ARGV[1], true
+while more do
+    local some = redis.call('XRANGE', KEYS[1], start, '+', 'COUNT', 16)
+    for _, entry in ipairs(some) do
+        if #found >= ARGV[2] + 2 or bytes >= tonumber(ARGV[3]) then
+            found[2] = 1
+            return found
+        end
+        local fields = {{}}
+        for i = 1, #entry[2], 2 do fields[entry[2][i]] = entry[2][i + 1] end
+        found[#found + 1] = {{entry[1], fields['o'] or entry[1], fields['p']}}
+        bytes, start = bytes + #fields['p'], '(' .. entry[1]
+    end
+    more = #some > 0
 end
 return found
 """)
