@@ -13,6 +13,7 @@ from trendedge.domain.symbols import Symbol
 from trendedge.runtime.ownership import Owner
 from trendedge.storage.executions import Outcome, Trace, commit_execution, load_book
 from trendedge.storage.failover_journal import FailoverJournal
+from trendedge.storage.node import DEFAULT_TIMES, LeaseTimes
 from trendedge.storage.ownership import PostgresOwnership
 from trendedge.storage.pending import DOUBT_S
 from trendedge.storage.postgres import Database
@@ -57,10 +58,11 @@ async def own(
     node: str = "a",
     *,
     doubt_s: float = DOUBT_S,
+    times: LeaseTimes = DEFAULT_TIMES,
     on_change: Callable[[bool], None] = lambda degraded: None,
 ) -> Journals:
     """Open the journals as a process with this node id does, and own the mailbox."""
-    ownership = PostgresOwnership(database, node=node)
+    ownership = PostgresOwnership(database, node=node, times=times)
     await ownership.take(mailbox)
     in_redis = RedisJournal(redis, ownership=ownership, doubt_s=doubt_s)
     in_postgres = PostgresJournal(database, ownership=ownership, doubt_s=doubt_s)

@@ -32,10 +32,12 @@ class Watched:
         self._changed = asyncio.Event()
 
     @classmethod
-    async def open(cls, redis: RedisStore, database: Database, *, down: Database | None = None) -> "Watched":
+    async def open(
+        cls, redis: RedisStore, database: Database, node: str = "a", *, down: Database | None = None
+    ) -> "Watched":
         """:param down: a PostgreSQL that the journal cannot reach, while the node was given its epoch by `database`"""
         watched = cls()
-        own_ = await own(database, redis, BOX, doubt_s=0, on_change=watched._on_change)
+        own_ = await own(database, redis, BOX, node, doubt_s=0, on_change=watched._on_change)
         watched.redis, watched.journal = own_.redis, own_.both
         if down is not None:
             watched.journal = FailoverJournal(

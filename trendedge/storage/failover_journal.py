@@ -50,7 +50,10 @@ class ProbedJournal(LeasedJournal, Protocol):
     """A journal that can be asked whether its store is back."""
 
     async def probe(self) -> None:
-        """Write something that is nobody's: a store may answer and not be able to. As cheap as that can be."""
+        """Write something that is nobody's: a store may answer and not be able to. As cheap as that can be.
+
+        When it can, the leases are renewed before anybody may take them for run out.
+        """
         ...
 
 

@@ -45,9 +45,13 @@ class Pending:
         """Ids of the unsettled entries."""
         return self._entries[mailbox]
 
+    def busy(self) -> list[str]:
+        """The mailboxes that have unsettled mail."""
+        return [mailbox for mailbox, entries in self._entries.items() if entries]
+
     def left(self) -> list[str]:
         """The mailboxes that have unsettled mail, or may have some."""
-        return sorted({mailbox for mailbox, entries in self._entries.items() if entries} | self._in_doubt.keys())
+        return sorted({*self.busy(), *self._in_doubt})
 
     @contextmanager
     def doubting(self, mailbox: str) -> Generator[None]:
@@ -84,7 +88,7 @@ class Pending:
         while True:
             await self._mail.wait()
             await asyncio.sleep(self.times.heartbeat_s)
-            busy = [mailbox for mailbox, entries in self._entries.items() if entries]
+            busy = self.busy()
             if not busy:
                 self._mail.clear()
             for mailbox in filter(self.lease_due, busy):

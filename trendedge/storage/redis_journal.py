@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import batched
 from typing import Any
@@ -11,6 +12,7 @@ import orjson
 import structlog
 from redis.exceptions import ResponseError
 
+from trendedge.runtime.errors import Fenced, JournalUnavailable
 from trendedge.runtime.journal import Appended, Buried, DeadLetter, Duplicate, Entry, Settlement, Unique
 from trendedge.runtime.ownership import Owner
 from trendedge.storage import redis_scripts as scripts
@@ -52,6 +54,9 @@ class RedisJournal:
         self._counted: set[str] = set()
         self._joined: dict[str, int] = {}
         """The epoch that the server has heard of, by mailbox."""
+        self._away = False
+        self._back_at = float("-inf")
+        """When the server was found to work again, in monotonic seconds."""
 
     async def append(self, mailbox: str, payload: bytes, *, unique: Unique | None = None) -> Appended | Duplicate:
         """Remember a message; with `unique`, only if nobody else holds the mark. One command."""
@@ -181,11 +186,15 @@ class RedisJournal:
             return bool(await self._redis.command("XDEL", _dead(mailbox), dead_id))
 
     async def probe(self) -> None:
-        """Show that the server can write, which a PING does not. One command.
+        """Show that the server can write, which a PING does not: one command. If it can, renew the leases, which may
+        have run out meanwhile.
 
         :raises JournalUnavailable: it does not answer, or cannot
         """
         await self._run(scripts.PROBE, [_PROBED], [])
+        for mailbox in self._pending.busy():
+            with suppress(Fenced):  # whoever does something for the mailbox is told so
+                await self._renew_lease(mailbox)
 
     async def keep_lease(self) -> None:
         """Renew the lease while there is unsettled mail, until cancelled. Costs nothing while there is none."""
@@ -215,9 +224,10 @@ class RedisJournal:
     async def _adopt_from_the_dead(self, mailbox: str) -> int:
         """Move the entries of nodes without a lease to this node's stream; how many there were."""
         us = self._ownership.of(mailbox)
-        dead = await self._act(scripts.LOOK, us, [_owners(mailbox)], [us.node])
+        found = await self._act(scripts.LOOK, us, [_owners(mailbox)], [us.node])
+        dead = [Owner(mailbox, node.decode(), epoch) for node, epoch, left in found if left or not self._just_back]
         try:
-            return sum([await self._adopt_from(Owner(mailbox, node.decode(), epoch), us) for node, epoch in dead])
+            return sum([await self._adopt_from(them, us) for them in dead])
         except StoreUnavailable as error:
             # What was moved already is found when the mail is read next, as an append in doubt is.
             self._pending.doubt(mailbox)
@@ -287,8 +297,20 @@ class RedisJournal:
             raise self._ownership.lost(owner) from error
 
     async def _run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
-        with journal_unavailable():
-            return await self._redis.run(script, keys, args)
+        try:
+            with journal_unavailable():
+                answer = await self._redis.run(script, keys, args)
+        except JournalUnavailable:
+            self._away = True
+            raise
+        if self._away:
+            self._away, self._back_at = False, time.monotonic()
+        return answer
+
+    @property
+    def _just_back(self) -> bool:
+        """Nobody could renew a lease until a moment ago, and not all who live have had the time for it since."""
+        return time.monotonic() - self._back_at < 1.5 * self._ownership.times.heartbeat_s
 
 
 @dataclass(frozen=True, slots=True)

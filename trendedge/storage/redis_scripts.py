@@ -121,12 +121,15 @@ return 1
 """)
 
 LOOK = Script(f"""
--- KEYS: fence, owners   ARGV: epoch, node   Answers {{node, epoch}} of the others whose lease has run out.
+-- KEYS: fence, owners   ARGV: epoch, node
+-- Answers {{node, epoch, 1 when it has ended it by itself}} of the others whose lease has run out.
 {_OWNED}{_CLOCK}
 local found, now, all = {{}}, now_ms(), redis.call('HGETALL', KEYS[2])
 for i = 1, #all, 2 do
     local epoch, ends = string.match(all[i + 1], '^(%d+):(%d+)$')
-    if all[i] ~= ARGV[2] and tonumber(ends) <= now then found[#found + 1] = {{all[i], tonumber(epoch)}} end
+    if all[i] ~= ARGV[2] and tonumber(ends) <= now then
+        found[#found + 1] = {{all[i], tonumber(epoch), ends == '0' and 1 or 0}}
+    end
 end
 return found
 """)

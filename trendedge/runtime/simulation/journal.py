@@ -315,8 +315,11 @@ class MemoryJournal:
         return gone is not None
 
     async def probe(self) -> None:
-        """Raises what the wire raises while the server cannot be reached."""
+        """Raises what the wire raises while the server cannot be reached; when it can, the leases are renewed."""
         await self._wire.call("probe", lambda: None)
+        for mailbox in [mailbox for mailbox, known in self._known.items() if known]:
+            with suppress(Fenced):
+                await self._renew(self.ownership.of(mailbox))
 
     async def keep_lease(self) -> None:
         """Say that the node is alive while it has unsettled mail, until cancelled."""

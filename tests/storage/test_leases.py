@@ -1,0 +1,81 @@
+"""Nobody could renew a lease while Redis was down: those who live get the time for it when it is back."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.storage.conftest import Breakable
+from tests.storage.support import Journals, own
+from tests.storage.test_failover_journal import Watched, until
+from tests.storage.test_journals import BOX, append
+from trendedge.runtime.errors import JournalUnavailable
+from trendedge.runtime.journal import Settlement
+from trendedge.storage.node import DEFAULT_TIMES, LeaseTimes
+from trendedge.storage.postgres import Database
+from trendedge.storage.redis import RedisStore, open_redis
+
+
+@pytest.fixture
+async def redis(own_redis: Breakable) -> AsyncIterator[RedisStore]:
+    async with open_redis(own_redis.url, timeout_s=5, connect_timeout_s=5) as store:
+        yield store
+
+
+async def run_out(redis: RedisStore, *nodes: str) -> None:
+    """What has happened when they could say nothing for the length of their leases."""
+    for node in nodes:
+        await redis.command("HSET", f"owners:{BOX}", node, "1:1")
+
+
+async def test_who_lives_through_a_long_outage_of_redis_keeps_its_mail(
+    own_redis: Breakable, redis: RedisStore, database: Database
+) -> None:
+    both = [await Watched.open(redis, database, node) for node in "ab"]
+    ids = [await append(one.journal, b"in redis") for one in both]
+    await own_redis.stop()
+    for one in both:
+        await append(one.journal, b"in postgresql")
+    await own_redis.start()
+    await run_out(redis, "a", "b")
+    for one in both:
+        async with one.running():
+            await one.wait_told(False)
+    # What nobody could have known: they have not seen the outage.
+    for one, node in zip(both, "ab", strict=True):
+        heir = await own(database, redis, BOX, f"heir of {node}")
+        assert await heir.both.adopt(BOX) == await one.journal.adopt(BOX) == []
+    for one, entry_id in zip(both, ids, strict=True):
+        await one.journal.settle(BOX, [Settlement(entry_id)])
+
+
+async def after_an_outage(own_redis: Breakable, redis: RedisStore, database: Database, times: LeaseTimes) -> Journals:
+    """The journals of a process that has seen Redis go and come back, beside the mail of a silent one."""
+    await append((await own(database, redis, BOX, "silent")).redis, b"x")
+    journals = await own(database, redis, BOX, times=times)
+    await own_redis.stop()
+    with pytest.raises(JournalUnavailable):
+        await journals.redis.append(BOX, b"y")
+    await own_redis.start()
+    await run_out(redis, "silent")
+    return journals
+
+
+async def test_after_an_outage_only_who_has_said_so_counts_as_gone(
+    own_redis: Breakable, redis: RedisStore, database: Database
+) -> None:
+    journals = await after_an_outage(own_redis, redis, database, DEFAULT_TIMES)
+    assert await journals.redis.adopt(BOX) == []
+    await (await own(database, redis, BOX, "leaver")).redis.append(BOX, b"left")
+    await redis.command("HSET", f"owners:{BOX}", "leaver", "1:0")
+    assert [entry.payload for entry in await journals.redis.adopt(BOX)] == [b"left"]
+
+
+async def test_who_is_still_silent_when_all_have_had_their_time_is_adopted_from(
+    own_redis: Breakable, redis: RedisStore, database: Database
+) -> None:
+    journals = await after_an_outage(own_redis, redis, database, LeaseTimes(0.5))
+
+    async def adopted() -> list[bytes]:
+        return [entry.payload for entry in await journals.redis.adopt(BOX)]
+
+    await until([b"x"], adopted)
