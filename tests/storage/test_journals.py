@@ -179,6 +179,14 @@ async def test_an_append_repeated_after_a_lost_reply_is_the_same_entry(stores: S
     assert await journal.count(BOX) == (1, 0)
 
 
+async def test_one_value_under_two_marks_is_two_entries(stores: Stores) -> None:
+    journal = await stores.journal()
+    ids = [await append(journal, mark.encode(), Unique(mark, "signal-1", 60)) for mark in ("one", "two")]
+    assert len(set(ids)) == 2
+    assert [await append(journal, b"again", Unique(mark, "signal-1", 60)) for mark in ("one", "two")] == ids
+    assert [entry.payload for entry in await (await stores.journal()).recover(BOX)] == [b"one", b"two"]
+
+
 async def test_of_many_appends_at_once_with_one_mark_one_wins_and_all_learn_who(stores: Stores) -> None:
     journal = await stores.journal()
     outcomes = await asyncio.gather(

@@ -263,6 +263,7 @@ def _row_id(entry_id: str) -> int:
 # Each statement on behalf of an owner begins with its mailbox, node and epoch, and answers whether it (still) is one.
 _OWNER = "owner as (select from mailbox_owners where mailbox = $1 and node = $2 and epoch = $3)"
 _OWNED = "select exists (select from owner) as owned"
+# What is unique is a mark with its value: the same once more is an append whose answer was lost.
 _APPEND = f"""
     with {_OWNER}, taken as (
         insert into signal_marks as held (mark, signal_id, marked_at)
@@ -278,7 +279,7 @@ _APPEND = f"""
         where mailbox = $1 and node = $2 and epoch = $3 and $8 > 0
     ), entry as (
         insert into mailbox_entries (mailbox, node, payload, unique_value)
-        select $1, $2, $4, $6 from owner where $5 is null or exists (select from taken)
+        select $1, $2, $4, $5 || chr(10) || $6 from owner where $5 is null or exists (select from taken)
         on conflict (mailbox, unique_value) do update set node = excluded.node
         returning id, created_at
     )
