@@ -64,7 +64,7 @@ class Cell:
         self.now: Callable[[], float] = lambda: clock_of(asyncio.get_running_loop())()
         """The event loop's clock, seconds."""
         self.closed = False
-        self.log = DurableLog(durability, self.place) if durability is not None else None
+        self.log = DurableLog(durability, self._checked_place) if durability is not None else None
         self._delivery = None if self.log is None else Delivery(self, self.log)
         self._instances = None if spec.key is None else Instances(self)
         self.entities: dict[str | None, Entity] = {}
@@ -268,6 +268,11 @@ class Cell:
         if key is None:
             raise MessageWithoutKey(self.path, describe(message))
         return key
+
+    def _checked_place(self, message: Any) -> str | None:
+        """As `place`, of what no sender was here to be refused: raises `MessageRefused`, too."""
+        self.check(message)
+        return self.place(message)
 
     # -- the entity's side --------------------------------------------------------------------------------------
 

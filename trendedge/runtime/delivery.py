@@ -88,6 +88,8 @@ class Delivery:
     async def append(self, message: Any, unique: Unique | None) -> Appended | Duplicate:
         """Journal and deliver. Room is reserved before the journal is asked, so that what is durable is also taken."""
         cell = self._cell
+        if not self._recovered:
+            cell.know_accepted()
         cell.check(message)
         while self._recovery is not None:  # it is not to be read twice
             await self._recovery.wait()
@@ -126,6 +128,7 @@ class Delivery:
         if self._recovered:
             return
         cell, recovery = self._cell, Latch()
+        cell.know_accepted()  # what earlier releases have left may be of a type that this one does not handle
         self._recovery = recovery
         try:
             await self.log.underway.over()  # lest the store does it after it was read: nobody would deliver that

@@ -82,7 +82,7 @@ class DurableLog:
     """One mailbox's journal, and what this process knows of it."""
 
     def __init__(self, durability: Durability, place: Callable[[Any], object]) -> None:
-        """:param place: of a message in the mailbox; raises for one that has none"""
+        """:param place: of a message in the mailbox; raises for one that has none, or that the actor does not handle"""
         self._at = durability
         self._place = place
         self._settlements: deque[Settlement] = deque()
@@ -177,7 +177,7 @@ class DurableLog:
         deadly = entry.attempts - self._outlived.get(entry.entry_id, 0)
         try:
             message = self._at.decode(entry.payload)
-            self._place(message)  # a message without a place cannot be delivered either
+            self._place(message)  # nor can one be delivered that has no place, or that the actor does not handle
         except Exception as error:
             facts = self._facts(entry.entry_id)
             letter = DeadLetter(f"unreadable: {error}", traceback.format_exc(), entry.attempts, facts)
@@ -199,12 +199,14 @@ class DurableLog:
     def read(self, buried: Buried) -> Any:
         """The message of a dead letter.
 
-        :raises UnreadableDeadLetter: this release cannot read it
+        :raises UnreadableDeadLetter: this release cannot read it, or does not handle it
         """
         try:
-            return self._at.decode(buried.payload)
+            message = self._at.decode(buried.payload)
+            self._place(message)
         except Exception as error:
             raise UnreadableDeadLetter(buried.dead_id, str(error)) from error
+        return message
 
     async def replay(self, dead_id: str, *, now: float) -> Envelope:
         """Take a dead letter back into the mailbox, with all its attempts before it.
