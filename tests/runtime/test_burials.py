@@ -1,7 +1,7 @@
 """Durable mail that is given up: it ends in the dead letters, whatever fails over that."""
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,14 @@ from tests.runtime.support import MemoryJournal, running, until
 from trendedge.runtime import (
     Actor,
     ChildSpec,
+    DeadLetter,
     Durability,
     DurableRef,
     Entry,
+    Fenced,
     MailboxSpec,
     MessageRefused,
+    RetryPolicy,
     Supervisor,
     SupervisorSpec,
     UnreadableDeadLetter,
@@ -32,6 +35,10 @@ class Retired:
     """What the actor of an earlier release handled."""
 
     text: str
+
+
+class StoreDown(Exception):
+    """An outage: it says nothing about the message."""
 
 
 OLD = pickle.dumps(Retired("old"))
@@ -55,6 +62,7 @@ def tree(
     *,
     keyed: bool = True,
     encode: Callable[[Any], bytes] = pickle.dumps,
+    on_bury: Callable[[Any, DeadLetter], Awaitable[None]] | None = None,
     **more: Any,
 ) -> tuple[DurableRef[Any], SupervisorSpec]:
     ref = DurableRef[Any]("worker")
@@ -63,7 +71,8 @@ def tree(
         lambda: Worker(done),
         ref,
         mailbox=MailboxSpec(10, key=(lambda job: job.text) if keyed else None),
-        durability=Durability(journal, "box", encode, pickle.loads),
+        retry=RetryPolicy(outage=(StoreDown,)),
+        durability=Durability(journal, "box", encode, pickle.loads, on_bury),
         **more,
     )
     return ref, SupervisorSpec("root", [child])
@@ -109,3 +118,64 @@ async def test_what_is_of_a_wrong_type_is_refused_before_the_first_start_too_and
     assert (journal.entries, ref.cell.depth) == ({}, 0)
     await ref.tell(Job("early"))
     assert len(journal.entries) == 1
+
+
+# -- whose outcome cannot be told -------------------------------------------------------------------------------------
+
+
+async def test_what_is_given_up_is_buried_when_its_outcome_can_be_told() -> None:
+    journal, done, told, down = MemoryJournal(), list[str](), list[str](), [True]
+
+    async def on_bury(job: Job, letter: DeadLetter) -> None:
+        if down:
+            down.append(True)
+            raise StoreDown
+        told.append(job.text)
+
+    ref, spec = tree(journal, done, on_bury=on_bury)
+    async with running(spec):
+        log = ref.cell.log
+        assert log is not None
+        await ref.tell(Job("bad"))
+        await until(lambda: len(down) == 2)
+        await ref.tell(Job("good"))
+        await until(lambda: done == ["good"])
+        await ref.adopt()
+        assert (len(down), journal.letters) == (3, {})
+        assert next(iter(journal.entries.values())) == pickle.dumps(Job("bad"))
+        down.clear()
+        await ref.adopt()
+        assert (told, len(journal.letters), log.pending, ref.cell.depth) == (["bad"], 1, 0, 0)
+
+
+async def test_over_an_error_that_is_no_outage_it_is_buried_untold() -> None:
+    journal = MemoryJournal()
+
+    async def on_bury(job: Job, letter: DeadLetter) -> None:
+        raise LookupError(job.text)
+
+    ref, spec = tree(journal, [], on_bury=on_bury)
+    async with running(spec):
+        await ref.tell(Job("bad"))
+        await until(lambda: bool(journal.letters))
+
+
+async def test_what_is_given_up_when_it_is_anothers_by_now_is_left_to_that_one() -> None:
+    journal, recoveries = MemoryJournal(), list[str]()
+
+    async def on_bury(job: Job, letter: DeadLetter) -> None:
+        journal.entries.clear()  # adopted
+        raise Fenced("box", 1)
+
+    async def recover(mailbox: str) -> list[Entry]:
+        recoveries.append(mailbox)
+        return []
+
+    journal.recover = recover  # type: ignore[method-assign]
+    ref, spec = tree(journal, [], on_bury=on_bury)
+    async with running(spec):
+        await ref.tell(Job("bad"))
+        await until(lambda: len(recoveries) == 2)
+        log = ref.cell.log
+        assert log is not None
+        assert (log.pending, journal.letters) == (0, {})

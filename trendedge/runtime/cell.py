@@ -64,7 +64,7 @@ class Cell:
         self.now: Callable[[], float] = lambda: clock_of(asyncio.get_running_loop())()
         """The event loop's clock, seconds."""
         self.closed = False
-        self.log = DurableLog(durability, self._checked_place) if durability is not None else None
+        self.log = None if durability is None else DurableLog(durability, self._checked_place, outage=retry.outage)
         self._delivery = None if self.log is None else Delivery(self, self.log)
         self._instances = None if spec.key is None else Instances(self)
         self.entities: dict[str | None, Entity] = {}

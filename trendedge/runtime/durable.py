@@ -47,7 +47,8 @@ class Durability:
     """Raises on bytes that it cannot read; such an entry goes to the dead letters."""
     on_bury: Callable[[Any, DeadLetter], Awaitable[None]] | None = None
     """Called with a message that is given up, before it is buried: to tell whoever waits for its outcome. Again when
-    its dead letter is discarded: it must do nothing where it was told."""
+    its dead letter is discarded: it must do nothing where it was told. While it raises an outage of the retry policy,
+    the message is not buried; over any other error it is, untold."""
     on_replay: Callable[[Any], Awaitable[None]] | None = None
     """Called with a message before its dead letter is replayed: to take back what `on_bury` told. What it raises ends
     the replay; doing it twice must be harmless."""
@@ -81,10 +82,19 @@ class Underway:
 class DurableLog:
     """One mailbox's journal, and what this process knows of it."""
 
-    def __init__(self, durability: Durability, place: Callable[[Any], object]) -> None:
-        """:param place: of a message in the mailbox; raises for one that has none, or that the actor does not handle"""
+    def __init__(
+        self,
+        durability: Durability,
+        place: Callable[[Any], object],
+        *,
+        outage: tuple[type[Exception], ...] = (),
+    ) -> None:
+        """:param place: of a message in the mailbox; raises for one that has none, or that the actor does not handle
+        :param outage: what `on_bury` raises when it cannot tell an outcome now
+        """
         self._at = durability
         self._place = place
+        self._away: tuple[type[Exception], ...] = (JournalUnavailable, *outage)
         self._settlements: deque[Settlement] = deque()
         self._begun: deque[tuple[str, asyncio.Future[None]]] = deque()
         """Entries whose attempt is to be counted, and who waits for that."""
@@ -326,10 +336,13 @@ class DurableLog:
         )
 
     async def _tell_outcome(self, message: Any, letter: DeadLetter) -> None:
+        """Raises `Fenced` and what is an outage: then nobody can be told now."""
         if self._at.on_bury is None:
             return
         try:
             await self._at.on_bury(message, letter)
+        except self._away:
+            raise
         except Exception as error:
             # The dead letter still says what happened; a message that cannot be given up would block its key forever.
             log.error("outcome of a buried message not told", mailbox=self._at.mailbox, exc_info=error)
@@ -343,13 +356,13 @@ class DurableLog:
         if doomed is None:
             return  # another look was faster
         payload, letter = doomed.payload, doomed.letter
-        if doomed.message is not None:
-            await self._tell_outcome(doomed.message, letter)
         try:
+            if doomed.message is not None:
+                await self._tell_outcome(doomed.message, letter)
             await self._at.journal.bury(self._at.mailbox, entry_id, payload, letter)
         except Fenced:
             raise
-        except JournalUnavailable as error:
+        except self._away as error:
             log.error("dead letter not stored yet", mailbox=self._at.mailbox, entry_id=entry_id, error=str(error))
             return
         if self._doomed.pop(entry_id, None) is None:

@@ -1,0 +1,71 @@
+"""What the owner of a signal can read of it when it was given up, or an operator has decided on its letter."""
+
+import pytest
+
+from tests.actors.support import make_owner
+from tests.actors.test_executor import command_for
+from tests.storage.support import Journals, own
+from trendedge.actors.codec import decode_execute, encode_execute
+from trendedge.actors.executor import burial
+from trendedge.actors.messages import ExecuteSignal
+from trendedge.actors.policies import WEBHOOK_PROCESSING
+from trendedge.actors.replay import revival
+from trendedge.actors.tree import EXECUTOR_MAILBOX as BOX
+from trendedge.runtime import Appended, Durability
+from trendedge.runtime.durable import DurableLog
+from trendedge.runtime.mailbox import Envelope
+from trendedge.storage.execution_store import PostgresExecutions
+from trendedge.storage.postgres import Database, open_database
+from trendedge.storage.redis import RedisStore
+
+NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
+
+
+@pytest.fixture
+async def command(database: Database) -> ExecuteSignal:
+    return command_for(await make_owner(database))
+
+
+def log_of(journals: Journals, database: Database) -> DurableLog:
+    """The executor's mail as the process with these journals knows it."""
+    store = PostgresExecutions(database, journals.ownership, mailbox=BOX)
+    durability = Durability(journals.both, BOX, encode_execute, decode_execute, burial(store), revival(database))
+    return DurableLog(durability, lambda message: message.account_id, outage=WEBHOOK_PROCESSING.outage)
+
+
+async def given_up(log: DurableLog, command: ExecuteSignal) -> None:
+    """It was accepted, and has failed for good."""
+    appended = await log.append(command, None)
+    assert isinstance(appended, Appended)
+    envelope = Envelope(command, enqueued_at=0.0)
+    envelope.entry_id = appended.entry_id
+    await log.bury(envelope, ValueError("no"))
+
+
+async def status_of(database: Database, command: ExecuteSignal) -> str | None:
+    status: str | None = await database.fetchval("select status from signals where id::text = $1", command.signal_id)
+    return status
+
+
+async def test_while_postgresql_is_away_a_signal_is_not_buried(
+    command: ExecuteSignal, database: Database, redis_store: RedisStore
+) -> None:
+    journals = await own(database, redis_store, BOX)
+    async with open_database(NOWHERE) as down:
+        log = log_of(journals, down)
+        await given_up(log, command)
+        assert (log.pending, await journals.both.count(BOX)) == (1, (1, 0))
+        await log.bury_doomed()
+        assert await journals.both.count(BOX) == (1, 0)
+
+
+async def test_a_fenced_process_leaves_what_it_gives_up_to_the_one_that_adopts_it(
+    command: ExecuteSignal, database: Database, redis_store: RedisStore
+) -> None:
+    journals = await own(database, redis_store, BOX)
+    log = log_of(journals, database)
+    other = await own(database, redis_store, BOX, "b")
+    await other.ownership.fence(journals.ownership.of(BOX))  # and Redis has not heard of it yet
+    await given_up(log, command)
+    assert log.lost
+    assert (await journals.both.count(BOX), await status_of(database, command)) == ((1, 0), None)
