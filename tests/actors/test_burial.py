@@ -1,5 +1,7 @@
 """What the owner of a signal can read of it when it was given up, or an operator has decided on its letter."""
 
+import asyncio
+
 import pytest
 
 from tests.actors.support import make_owner
@@ -11,9 +13,10 @@ from trendedge.actors.messages import ExecuteSignal
 from trendedge.actors.policies import WEBHOOK_PROCESSING
 from trendedge.actors.replay import revival
 from trendedge.actors.tree import EXECUTOR_MAILBOX as BOX
-from trendedge.runtime import Appended, Durability
+from trendedge.runtime import Appended, Durability, UnknownDeadLetter
 from trendedge.runtime.durable import DurableLog
 from trendedge.runtime.mailbox import Envelope
+from trendedge.storage.errors import StoreUnavailable
 from trendedge.storage.execution_store import PostgresExecutions
 from trendedge.storage.postgres import Database, open_database
 from trendedge.storage.redis import RedisStore
@@ -69,3 +72,39 @@ async def test_a_fenced_process_leaves_what_it_gives_up_to_the_one_that_adopts_i
     await given_up(log, command)
     assert log.lost
     assert (await journals.both.count(BOX), await status_of(database, command)) == ((1, 0), None)
+
+
+async def test_of_two_processes_of_which_one_replays_a_letter_and_one_discards_it_one_decides(
+    command: ExecuteSignal, database: Database, redis_store: RedisStore
+) -> None:
+    here, there = await own(database, redis_store, BOX, "a"), await own(database, redis_store, BOX, "b")
+    ours, theirs = log_of(here, database), log_of(there, database)
+    await given_up(ours, command)
+    for _ in range(20):
+        [letter] = await here.both.dead_letters(BOX)
+        assert await status_of(database, command) == "dead"
+        discarded, replayed = await asyncio.gather(
+            ours.discard(letter.dead_id), theirs.replay(letter.dead_id, now=0.0), return_exceptions=True
+        )
+        left = await there.both.count(BOX)
+        if isinstance(replayed, Envelope):
+            assert isinstance(discarded, UnknownDeadLetter)
+            assert (await status_of(database, command), left) == ("accepted", (1, 0))
+            await theirs.bury(replayed, ValueError("no"))
+        else:
+            assert (discarded, type(replayed)) == (None, UnknownDeadLetter)
+            assert (await status_of(database, command), left) == ("dead", (0, 0))
+            await given_up(ours, command)
+
+
+async def test_while_postgresql_is_away_a_letter_is_not_replayed(
+    command: ExecuteSignal, database: Database, redis_store: RedisStore
+) -> None:
+    journals = await own(database, redis_store, BOX)
+    await given_up(log_of(journals, database), command)
+    [letter] = await journals.both.dead_letters(BOX)
+    async with open_database(NOWHERE) as down:
+        away = log_of(journals, down)
+        with pytest.raises(StoreUnavailable):
+            await away.replay(letter.dead_id, now=0.0)
+        assert (await journals.both.count(BOX), await status_of(database, command)) == ((1, 0), "dead")

@@ -101,12 +101,25 @@ async def test_without_a_replay_what_is_dead_stays_dead(
     assert (await at_the_desk.status_of(command.signal_id), await orders(at_the_desk.database)) == ("dead", 0)
 
 
-async def test_a_replay_that_ended_halfway_can_be_made_again_or_taken_back(
+async def test_a_replay_that_its_process_did_not_survive_is_made_by_the_one_that_adopts_it(
+    at_the_desk: Desk, command: ExecuteSignal, redis_store: RedisStore
+) -> None:
+    assert await at_the_desk.status_of(command.signal_id) == "dead"
+    journal = (await own(at_the_desk.database, redis_store, EXECUTOR_MAILBOX, node="another")).both
+    [_, dead_id] = (await ids(at_the_desk))[0].split(":", 1)
+    assert await journal.replay(EXECUTOR_MAILBOX, dead_id) is not None  # and then the process died
+    await journal.release()
+    assert await at_the_desk.at.executor.adopt() == 1
+    await settled(at_the_desk)
+    assert (await at_the_desk.status_of(command.signal_id), await orders(at_the_desk.database)) == ("filled", 1)
+
+
+async def test_a_letter_whose_outcome_was_taken_back_can_be_discarded_or_replayed(
     at_the_desk: Desk, command: ExecuteSignal
 ) -> None:
     letters = DeadLetters(at_the_desk.root)
     first, second = await ids(at_the_desk)
-    await revival(at_the_desk.database)(command)  # and then the process died
+    await revival(at_the_desk.database)(command)
     assert await at_the_desk.status_of(command.signal_id) == "accepted"
     await letters.discard(first)
     assert (await at_the_desk.status_of(command.signal_id), await orders(at_the_desk.database)) == ("dead", 0)

@@ -51,6 +51,7 @@ class MemoryJournal:
     announced: list[Announcement] = field(default_factory=list)
     settled: list[str] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1000))
+    replayed: set[str] = field(default_factory=set)
     orphans: list[Entry] = field(default_factory=list)
     """What dead processes left: the next `adopt` gives it away."""
 
@@ -86,7 +87,8 @@ class MemoryJournal:
     async def recover(self, mailbox: str) -> list[Entry]:
         found = []
         for entry_id, payload in sorted(self.entries.items()):
-            found.append(Entry(entry_id, payload, self.attempts.get(entry_id, 0)))
+            attempts, replayed = self.attempts.get(entry_id, 0), entry_id in self.replayed
+            found.append(Entry(entry_id, payload, attempts, replayed=replayed))
         return found
 
     async def adopt(self, mailbox: str) -> list[Entry]:
@@ -109,7 +111,11 @@ class MemoryJournal:
 
     async def replay(self, mailbox: str, dead_id: str) -> Entry | None:
         letter = self.letters.pop(dead_id, None)
-        return None if letter is None else Entry(self._remember(letter.payload), letter.payload)
+        if letter is None:
+            return None
+        entry_id = self._remember(letter.payload)
+        self.replayed.add(entry_id)
+        return Entry(entry_id, letter.payload, replayed=True)
 
     async def discard(self, mailbox: str, dead_id: str) -> bool:
         return self.letters.pop(dead_id, None) is not None

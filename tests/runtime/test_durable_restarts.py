@@ -204,11 +204,9 @@ async def test_what_is_cut_off_while_it_is_buried_is_buried_by_the_next_look(cut
         await ref.tell(Order("a", "poison"))
         await until(lambda: bool(told) and (cut_off != "buried" or bool(journal.letters)))
         assert list(ref.waiting()) == [Order("a", "poison")]  # nobody may miss it meanwhile
-        await Controls(root).restart("root/executor")
         journal.hangs = False
-        await ref.adopt()
-        await anyio.wait_all_tasks_blocked()
-        assert (ref.cell.depth, log.pending, list(journal.entries)) == (0, 0, [])
+        await Controls(root).restart("root/executor")
+        await until(lambda: (ref.cell.depth, log.pending, list(journal.entries)) == (0, 0, []))
         assert log.dead == 1
     assert len(journal.dead) == 1
 

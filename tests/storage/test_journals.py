@@ -348,6 +348,22 @@ async def test_a_replayed_letter_is_an_entry_of_whoever_replays_it_without_its_a
     assert await journal.count(BOX) == (0, 0)
 
 
+async def test_an_entry_that_was_a_dead_letter_says_so_to_whoever_recovers_or_adopts_it(stores: Stores) -> None:
+    first = await stores.journal("a")
+    await bury(first, b"x")
+    [letter] = await letters(first)
+    replayed = await first.replay(BOX, letter.dead_id)
+    assert replayed is not None
+    await append(first, b"y")
+    known = {b"x": True, b"y": False}
+    recovered = await (await stores.journal("a")).recover(BOX)
+    assert (replayed.replayed, {one.payload: one.replayed for one in recovered}) == (True, known)
+    for heir, dead in (("b", "a"), ("c", "b")):
+        await stores.end_lease(dead)
+        adopted = await (await stores.journal(heir)).adopt(BOX)
+        assert {one.payload: one.replayed for one in adopted} == known
+
+
 async def test_what_was_replayed_is_adopted_when_whoever_replayed_it_dies(stores: Stores) -> None:
     await bury(await stores.journal("a"), b"x")
     [letter] = await letters(await stores.journal("a"))

@@ -66,7 +66,10 @@ class DeadLetters:
         return log.read(letter)
 
     async def replay(self, id: str) -> None:
-        """Take a letter back into its mailbox, to be handled by this process now. As `DurableRef.redeliver`."""
+        """Take a letter back into its mailbox, to be handled by this process now. As `DurableRef.redeliver`.
+
+        Of several who replay or discard one letter, one does it. The others get `UnknownDeadLetter`.
+        """
         cell, _, dead_id = self._cell(id)
         await cell.durable.redeliver(dead_id)
 

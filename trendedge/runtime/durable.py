@@ -50,8 +50,9 @@ class Durability:
     its dead letter is discarded: it must do nothing where it was told. While it raises an outage of the retry policy,
     the message is not buried; over any other error it is, untold."""
     on_replay: Callable[[Any], Awaitable[None]] | None = None
-    """Called with a message before its dead letter is replayed: to take back what `on_bury` told. What it raises ends
-    the replay; doing it twice must be harmless."""
+    """Called with a message whose dead letter is replayed, before it is delivered: to take back what `on_bury` told.
+    What it raises ends the replay, and there is a letter again. When the process dies meanwhile it is called by whoever
+    recovers the message, before that is handled, so doing it twice must be harmless."""
 
 
 class Underway:
@@ -113,6 +114,8 @@ class DurableLog:
         others with it to the dead letters."""
         self._tried: str | None = None
         """The suspect whose turn it is, as long as it is known."""
+        self._replayed: set[str] = set()
+        """Recovered entries that are replays: `on_replay` is to be called before they are handled, perhaps again."""
         self._outlived: dict[str, int] = {}
         """Attempts of this process that are counted in the journal, by entry: one, or none at what it has appended
         or replayed itself. It lives, so none of them was deadly, however many ordered restarts have ended them."""
@@ -201,6 +204,8 @@ class DurableLog:
             return None
         if deadly > 0:
             self._suspects.add(entry.entry_id)
+        if entry.replayed:
+            self._replayed.add(entry.entry_id)
         envelope = Envelope(message, enqueued_at=now)
         envelope.entry_id = entry.entry_id
         envelope.recovered = True
@@ -229,19 +234,34 @@ class DurableLog:
         if buried is None:
             raise UnknownDeadLetter(dead_id)
         message = self.read(buried)
-        if self._at.on_replay is not None:
-            await self._at.on_replay(message)
         await self._count_dead()
+        # First: who takes the letter decides what becomes of the message, and of several operators one takes it.
         entry = await self._at.journal.replay(self._at.mailbox, dead_id)
         if entry is None:
             raise UnknownDeadLetter(dead_id)
         self.dead = max(0, self.dead - 1)
-        log.warning("dead letter replayed", mailbox=self._at.mailbox, dead_id=dead_id, entry_id=entry.entry_id)
         self.known[entry.entry_id] = now - entry.age_s
         self._outlived.setdefault(entry.entry_id, 0)
+        await self._take_back(entry.entry_id, _Doomed(buried.payload, buried.letter, message, in_hand=True))
+        log.warning("dead letter replayed", mailbox=self._at.mailbox, dead_id=dead_id, entry_id=entry.entry_id)
         envelope = Envelope(message, enqueued_at=now)
         envelope.entry_id = entry.entry_id
         return envelope
+
+    async def _take_back(self, entry_id: str, letter: "_Doomed") -> None:
+        """Take back the outcome that was told of a letter. Whatever comes in between, it is one again."""
+        if self._at.on_replay is None:
+            return
+        self._doomed[entry_id] = letter
+        try:
+            await self._at.on_replay(letter.message)
+        except Exception:
+            letter.in_hand = False
+            await self._bury(entry_id)
+            raise
+        finally:
+            letter.in_hand = False  # cancelled: the next look buries it
+        self._doomed.pop(entry_id, None)
 
     async def discard(self, dead_id: str) -> None:
         """Remove a dead letter for good.
@@ -252,14 +272,18 @@ class DurableLog:
         buried = await self._at.journal.dead_letter(self._at.mailbox, dead_id)
         if buried is None:
             raise UnknownDeadLetter(dead_id)
-        # A replay that ended halfway has taken the outcome back.
-        with suppress(UnreadableDeadLetter):
-            await self._tell_outcome(self.read(buried), buried.letter)
         await self._count_dead()
         if not await self._at.journal.discard(self._at.mailbox, dead_id):
             raise UnknownDeadLetter(dead_id)
         self.dead = max(0, self.dead - 1)
         log.warning("dead letter discarded", mailbox=self._at.mailbox, dead_id=dead_id)
+        # It was told at the burial, and nothing has taken it back: but of what could not be read or told then, it was
+        # not. Never before the letter is gone: who replays it meanwhile has taken the outcome back.
+        try:
+            with suppress(UnreadableDeadLetter):
+                await self._tell_outcome(self.read(buried), buried.letter)
+        except self._away as error:
+            log.error("outcome of a discarded message not told", mailbox=self._at.mailbox, error=str(error))
 
     async def _count_dead(self) -> None:
         """Anew: other processes bury and replay too."""
@@ -273,6 +297,10 @@ class DurableLog:
         if envelope.entry_id in self._suspects:
             self._tried = envelope.entry_id
             self._suspects.discard(envelope.entry_id)
+        if envelope.entry_id in self._replayed:
+            if self._at.on_replay is not None:
+                await self._at.on_replay(envelope.message)
+            self._replayed.discard(envelope.entry_id)
         envelope.recovered = False  # further attempts of this process are counted in memory
         if envelope.entry_id in self._outlived:
             return  # a process counts once: whoever comes after it would take each further one for another death
@@ -353,20 +381,25 @@ class DurableLog:
         :raises Fenced: it is another process's by now
         """
         doomed = self._doomed.get(entry_id)
-        if doomed is None:
+        if doomed is None or doomed.in_hand:
             return  # another look was faster
         payload, letter = doomed.payload, doomed.letter
+        doomed.in_hand = True
         try:
-            if doomed.message is not None:
+            # Once: when the journal's answer was lost there is a letter, and somebody may have replayed it by now.
+            if doomed.message is not None and not doomed.told:
                 await self._tell_outcome(doomed.message, letter)
+                doomed.told = True
             await self._at.journal.bury(self._at.mailbox, entry_id, payload, letter)
         except Fenced:
             raise
         except self._away as error:
             log.error("dead letter not stored yet", mailbox=self._at.mailbox, entry_id=entry_id, error=str(error))
             return
+        finally:
+            doomed.in_hand = False
         if self._doomed.pop(entry_id, None) is None:
-            return  # likewise
+            return  # it was forgotten
         self.known.pop(entry_id, None)
         self._outlived.pop(entry_id, None)
         log.error("message buried", mailbox=self._at.mailbox, entry_id=entry_id, cause=letter.cause)
@@ -435,6 +468,7 @@ class DurableLog:
         """Know of nothing any more. What is committed and not settled comes again, here or elsewhere: harmless."""
         self.known.clear()
         self._suspects.clear()
+        self._replayed.clear()
         self._tried = None
         self._doomed.clear()
         self._settlements.clear()
@@ -443,7 +477,7 @@ class DurableLog:
         self._wake.clear()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Doomed:
     """An entry that is given up, and why."""
 
@@ -451,6 +485,9 @@ class _Doomed:
     letter: DeadLetter
     message: Any = None
     """Whose outcome is to be told first; None for one that nobody can read."""
+    told: bool = False
+    in_hand: bool = False
+    """Somebody is at it."""
 
 
 def _let_begin(begun: Sequence[tuple[str, asyncio.Future[None]]]) -> None:

@@ -44,6 +44,8 @@ class Entry:
     """Attempts that `settle(begin=...)` has counted: by the journal, so that they survive a crash."""
     age_s: float = 0.0
     """Seconds between its append and its being read, by the store's clock."""
+    replayed: bool = False
+    """It was a dead letter, which `replay` has taken back. The entry keeps that, whoever recovers or adopts it."""
 
 
 @dataclass(frozen=True, slots=True)

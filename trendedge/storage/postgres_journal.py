@@ -150,7 +150,7 @@ class PostgresJournal:
         if row["id"] is None:
             return None
         self._pending.renewed(mailbox, begun)
-        entry = Entry(_entry_id(row), row["payload"])
+        entry = Entry(_entry_id(row), row["payload"], replayed=True)
         self._pending.remember(mailbox, entry.entry_id)
         return entry
 
@@ -211,7 +211,7 @@ class PostgresJournal:
 
     def _delivered(self, mailbox: str, rows: list[Row]) -> list[Entry]:
         entries = [
-            Entry(_entry_id(row), row["payload"], attempts=row["attempts"], age_s=row["age_s"])
+            Entry(_entry_id(row), row["payload"], row["attempts"], age_s=row["age_s"], replayed=row["replayed"])
             for row in sorted(rows, key=lambda row: (row["created_at"], row["id"]))
         ]
         for entry in entries:
@@ -318,11 +318,11 @@ _ADOPT = """
     returning id
 """
 _ALL = """
-    select id, payload, attempts, created_at, extract(epoch from now() - created_at)::float as age_s
+    select id, payload, attempts, replayed, created_at, extract(epoch from now() - created_at)::float as age_s
     from mailbox_entries where mailbox = $1 and node = $2
 """
 _NEW = """
-    select id, payload, attempts, created_at, extract(epoch from now() - created_at)::float as age_s
+    select id, payload, attempts, replayed, created_at, extract(epoch from now() - created_at)::float as age_s
     from mailbox_entries where mailbox = $1 and node = $2 and id <> all($3::bigint[])
 """
 _COUNT = """
@@ -348,7 +348,7 @@ _REPLAY = f"""
         update mailbox_owners set lease_until = now() + make_interval(secs => $6::float)
         from taken where mailbox_owners.mailbox = $1 and node = $2 and epoch = $3
     ), entry as (
-        insert into mailbox_entries (mailbox, node, payload) select $1, $2, payload from taken
+        insert into mailbox_entries (mailbox, node, payload, replayed) select $1, $2, payload, true from taken
         returning id, payload, created_at
     )
     {_OWNED}, entry.id, entry.payload, entry.created_at from (values (1)) as one left join entry on true

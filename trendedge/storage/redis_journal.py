@@ -174,7 +174,7 @@ class RedisJournal:
         if moved is None:
             return None
         self._pending.renewed(mailbox, begun)
-        entry = Entry(moved[0].decode(), moved[1])
+        entry = Entry(moved[0].decode(), moved[1], replayed=True)
         self._pending.remember(mailbox, entry.entry_id)
         return entry
 
@@ -258,7 +258,7 @@ class RedisJournal:
         start = "-"
         while True:
             now_ms, more, *page = await self._run(scripts.READ, [_stream(owner)], [start, _PAGE, _PAGE_BYTES])
-            found += [_Found(id.decode(), first.decode(), payload) for id, first, payload in page]
+            found += [_Found(id.decode(), first.decode(), payload, bool(again)) for id, first, payload, again in page]
             if not more:
                 return found, now_ms
             start = f"({found[-1].id}"
@@ -272,7 +272,7 @@ class RedisJournal:
             ids = [entry.id for entry in page]
             attempts = await self._run(scripts.ATTEMPTS, [_attempts(owner)], ids)
             entries += [
-                Entry(one.id, one.payload, attempts=count, age_s=(now_ms - one.age[0]) / 1000)
+                Entry(one.id, one.payload, count, age_s=(now_ms - one.age[0]) / 1000, replayed=one.replayed)
                 for one, count in zip(page, attempts, strict=True)
             ]
         for entry in entries:
@@ -321,6 +321,7 @@ class _Found:
     first_id: str
     """The id on the stream where it was appended."""
     payload: bytes
+    replayed: bool
 
     @property
     def moved(self) -> bool:

@@ -148,7 +148,9 @@ local entries = redis.call('XRANGE', KEYS[4], '-', '+', 'COUNT', ARGV[7])
 for _, entry in ipairs(entries) do
     local fields = {{}}
     for i = 1, #entry[2], 2 do fields[entry[2][i]] = entry[2][i + 1] end
-    local id = redis.call('XADD', KEYS[6], '*', 'p', fields['p'], 'o', fields['o'] or entry[1])
+    local words = {{'p', fields['p'], 'o', fields['o'] or entry[1]}}
+    if fields['r'] then words[5], words[6] = 'r', fields['r'] end
+    local id = redis.call('XADD', KEYS[6], '*', unpack(words))
     local attempts = redis.call('HGET', KEYS[5], entry[1])
     if attempts then
         redis.call('HSET', KEYS[7], id, attempts)
@@ -173,7 +175,7 @@ local found = redis.call('XRANGE', KEYS[4], ARGV[4], ARGV[4])
 if #found == 0 then return false end
 local fields = {{}}
 for i = 1, #found[1][2], 2 do fields[found[1][2][i]] = found[1][2][i + 1] end
-local id = redis.call('XADD', KEYS[2], '*', 'p', fields['p'])
+local id = redis.call('XADD', KEYS[2], '*', 'p', fields['p'], 'r', 1)
 redis.call('XDEL', KEYS[4], ARGV[4])
 renew(KEYS[3], ARGV[2], ARGV[1], ARGV[3])
 return {{id, fields['p']}}
@@ -181,7 +183,7 @@ return {{id, fields['p']}}
 
 READ = Script(f"""
 -- KEYS: stream   ARGV: first id, most entries, bytes after which it is enough
--- Answers {{server's ms, 1 when there is more, {{id, first id, payload}}...}}; one entry at least, if there is any.
+-- Answers {{server's ms, 1 when there is more, {{id, first id, payload, replayed}}...}}; one entry at least, if any.
 {_CLOCK}
 local found, bytes, start, more = {{now_ms(), 0}}, 0, ARGV[1], true
 while more do
@@ -193,7 +195,7 @@ while more do
         end
         local fields = {{}}
         for i = 1, #entry[2], 2 do fields[entry[2][i]] = entry[2][i + 1] end
-        found[#found + 1] = {{entry[1], fields['o'] or entry[1], fields['p']}}
+        found[#found + 1] = {{entry[1], fields['o'] or entry[1], fields['p'], fields['r'] and 1 or 0}}
         bytes, start = bytes + #fields['p'], '(' .. entry[1]
     end
     more = #some > 0

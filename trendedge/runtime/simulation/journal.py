@@ -36,6 +36,7 @@ class Stored:
     way: tuple[str, ...]
     """The nodes whose it was, one after the other; the first has appended it."""
     attempts: int = 0
+    replayed: bool = False
 
     @property
     def moved(self) -> bool:
@@ -197,11 +198,11 @@ class MemoryServer:
         """Make an entry of a dead letter."""
         self.owned(owner)
         letter = self.dead[owner.mailbox].pop(dead_id, None)
-        return None if letter is None else self._add(owner, letter.payload)
+        return None if letter is None else self._add(owner, letter.payload, replayed=True)
 
-    def _add(self, owner: Owner, payload: bytes) -> Stored:
+    def _add(self, owner: Owner, payload: bytes, *, replayed: bool = False) -> Stored:
         entry_id = self._new_id()
-        stored = Stored(entry_id, payload, entry_id, self.clock(), (owner.node,))
+        stored = Stored(entry_id, payload, entry_id, self.clock(), (owner.node,), replayed=replayed)
         self.streams[owner.mailbox, owner.node][entry_id] = self.accepted[entry_id] = stored
         self.renew(owner)
         return stored
@@ -352,4 +353,4 @@ class MemoryJournal:
     def _deliver(self, mailbox: str, found: list[Stored]) -> list[Entry]:
         self._known[mailbox].update(stored.entry_id for stored in found)
         now = self.server.clock()
-        return [Entry(one.entry_id, one.payload, one.attempts, now - one.appended_at) for one in found]
+        return [Entry(one.entry_id, one.payload, one.attempts, now - one.appended_at, one.replayed) for one in found]
