@@ -1,16 +1,18 @@
 """Durable mail that is given up: it ends in the dead letters, whatever fails over that."""
 
 import pickle
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import structlog
 
 from tests.runtime.support import MemoryJournal, running, until
 from trendedge.runtime import (
     Actor,
     ChildSpec,
+    Controls,
     DeadLetter,
     Durability,
     DurableRef,
@@ -63,7 +65,7 @@ def tree(
     keyed: bool = True,
     encode: Callable[[Any], bytes] = pickle.dumps,
     on_bury: Callable[[Any, DeadLetter], Awaitable[None]] | None = None,
-    **more: Any,
+    retry: RetryPolicy | None = None,
 ) -> tuple[DurableRef[Any], SupervisorSpec]:
     ref = DurableRef[Any]("worker")
     child = ChildSpec(
@@ -71,9 +73,8 @@ def tree(
         lambda: Worker(done),
         ref,
         mailbox=MailboxSpec(10, key=(lambda job: job.text) if keyed else None),
-        retry=RetryPolicy(outage=(StoreDown,)),
+        retry=retry or RetryPolicy(outage=(StoreDown,)),
         durability=Durability(journal, "box", encode, pickle.loads, on_bury),
-        **more,
     )
     return ref, SupervisorSpec("root", [child])
 
@@ -179,3 +180,78 @@ async def test_what_is_given_up_when_it_is_anothers_by_now_is_left_to_that_one()
         log = ref.cell.log
         assert log is not None
         assert (log.pending, journal.letters) == (0, {})
+
+
+# -- over whose end something unforeseen fails ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def speechless() -> Iterator[None]:
+    """The log fails over a failed handler."""
+
+    def refuse(_: Any, __: str, event: Any) -> Any:
+        if event["event"] == "handler failed":
+            raise TypeError("str is not valid UTF-8")
+        raise structlog.DropEvent
+
+    structlog.configure(processors=[refuse])
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.mark.usefixtures("speechless")
+@pytest.mark.parametrize("keyed", [True, False], ids=["keyed", "one instance"])
+async def test_a_message_is_given_up_though_its_failure_cannot_be_logged(keyed: bool) -> None:
+    journal, done = MemoryJournal(), list[str]()
+    ref, spec = tree(journal, done, keyed=keyed, retry=RetryPolicy(delays_s=(0.01,)))
+    async with running(spec):
+        await ref.tell(Job("bad"))
+        await until(lambda: bool(journal.letters))
+        await ref.tell(Job("good"))
+        await until(lambda: done == ["good"])
+        assert ref.cell.stats.failed == 2
+    assert journal.dead[0][1].attempts == 2
+
+
+async def test_what_cannot_be_encoded_at_its_burial_is_buried_by_the_next_look() -> None:
+    journal, done, able = MemoryJournal(), list[str](), [True]
+
+    def encode(job: Job) -> bytes:
+        if not able:
+            raise TypeError("cannot be encoded")
+        return pickle.dumps(job)
+
+    ref, spec = tree(journal, done, encode=encode)
+    async with running(spec):
+        log = ref.cell.log
+        assert log is not None
+        await ref.tell(Job("bad"))
+        able.clear()
+        await until(lambda: ref.cell.stats.buried == 1)
+        await ref.adopt()
+        assert (log.pending, journal.letters) == (1, {})
+        able.append(True)
+        await ref.adopt()
+        assert (log.pending, len(journal.letters)) == (0, 1)
+
+
+async def test_an_unforeseen_error_of_one_burial_keeps_no_other_entry_from_its_own_and_ends_nobody() -> None:
+    class Picky(MemoryJournal):
+        picky = True
+
+        async def bury(self, mailbox: str, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
+            if self.picky and entry_id == "1":
+                raise TypeError("str is not valid UTF-8: surrogates not allowed")
+            await super().bury(mailbox, entry_id, payload, letter)
+
+    journal, done = Picky({"1": OLD, "2": OLD}), list[str]()
+    ref, spec = tree(journal, done)
+    async with running(spec) as root:
+        await until(lambda: len(journal.letters) == 1)
+        await Controls(root).restart("root/worker")
+        await ref.tell(Job("good"))
+        await until(lambda: done == ["good"])
+        assert (list(journal.entries), ref.cell.stats.restarts) == (["1"], 0)
+        journal.picky = False
+        await ref.adopt()
+        assert journal.entries == {}

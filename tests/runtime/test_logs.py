@@ -76,6 +76,23 @@ def test_lines_of_libraries_have_the_same_form(lines: io.BytesIO) -> None:
     assert "OSError: gone" in second["exception"]
 
 
+class Unspeakable:
+    def __repr__(self) -> str:
+        raise ValueError
+
+
+def test_no_line_fails_for_what_it_is_about(lines: io.BytesIO) -> None:
+    odd: dict[str, Any] = {"text": "a\ud83d", "nested": {"k": ["\ud83d"]}, "big": 2**70, "nothing": Unspeakable()}
+    structlog.get_logger("x").error("odd \ud83d", user_id="u", number=1, **odd)
+    bridge = logging.getLogger().handlers[0]  # not by a logger: pytest would capture what it cannot report
+    for text, argument in (("theirs \ud83d %s", "1"), ("%d of them", "not a number")):
+        bridge.emit(logging.LogRecord("library", logging.WARNING, __file__, 1, text, (argument,), None))
+    ours, theirs, unfit = read(lines)
+    assert (ours["message"], ours["text"], ours["user_id"], ours["number"]) == ("odd \\ud83d", "a\\ud83d", "u", 1)
+    assert (ours["nested"], ours["big"], ours["nothing"]) == ("{'k': ['\\ud83d']}", str(2**70), "<Unspeakable>")
+    assert (theirs["message"], unfit["message"]) == ("theirs \\ud83d 1", "%d of them ('not a number',)")
+
+
 def test_what_json_cannot_say_is_written_all_the_same(lines: io.BytesIO) -> None:
     structlog.get_logger("x").info("odd", value=object(), keys={1: "a"})
     assert read(lines)[0]["keys"] == {"1": "a"}

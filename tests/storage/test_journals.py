@@ -28,6 +28,8 @@ from trendedge.storage.redis_journal import RedisJournal
 
 BOX = "executor"
 LETTER = DeadLetter("ValueError: no", "Traceback ...", 3, {"key": "a\x00b"})
+ODD = DeadLetter("ValueError: \ud83d", "Traceback \ud83d", 3, {"key": "\ud83d", "\ud83d": "x"})
+"""Python has a text for each half of a pair of surrogates; no store can hold it."""
 
 
 @dataclass(frozen=True)
@@ -205,6 +207,14 @@ async def test_burying_moves_an_entry_to_the_dead_letters_once(stores: Stores) -
     await journal.bury(BOX, entry_id, b"x", LETTER)
     assert await journal.count(BOX) == (0, 1)
     assert await (await stores.journal()).recover(BOX) == []
+
+
+async def test_a_text_that_no_store_can_hold_keeps_no_entry_from_being_buried(stores: Stores) -> None:
+    journal = await stores.journal()
+    await bury(journal, b"x", ODD)
+    [found] = await letters(journal)
+    assert found.letter.cause.startswith("ValueError: ")
+    assert set(found.letter.facts) > {"key"}
 
 
 async def test_the_mail_of_a_living_node_is_left_alone(stores: Stores) -> None:

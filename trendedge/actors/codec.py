@@ -12,7 +12,10 @@ FORMAT = 1
 
 
 def encode_execute(message: ExecuteSignal) -> bytes:
-    """JSON of an `ExecuteSignal`; the raw text may hold lone surrogates, which JSON escapes."""
+    """JSON of an `ExecuteSignal`. No text of it holds a lone surrogate, which is in no UTF-8: as such alerts are read.
+
+    :raises TypeError: one does all the same
+    """
     return orjson.dumps(
         {
             "v": FORMAT,

@@ -401,10 +401,15 @@ class Cell:
         envelope.failed_once = True
         envelope.attempts += 1
         delay_s = None if isinstance(error, self._retry.hopeless) else self._retry.delay_s(envelope.attempts)
-        self._log_failure(entity, envelope, error, delay_s)
         if delay_s is not None:
             envelope.not_before = self.now() + delay_s
-            return
+        try:
+            self._log_failure(entity, envelope, error, delay_s)
+        finally:  # whatever becomes of the line in the log
+            if delay_s is None:
+                await self._give_up(entity, envelope, error)
+
+    async def _give_up(self, entity: Entity, envelope: Envelope, error: Exception) -> None:
         try:
             if self.log is not None:
                 await self.log.bury(envelope, error)  # it stays in its place meanwhile: nobody may miss it

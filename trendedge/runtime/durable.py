@@ -338,7 +338,7 @@ class DurableLog:
         if envelope.tried_at is not None:
             facts["tried_for_s"] = f"{asyncio.get_running_loop().time() - envelope.tried_at:.3f}"
         letter = DeadLetter(f"{type(error).__name__}: {error}", text, envelope.attempts, facts)
-        self._doomed[envelope.entry_id] = _Doomed(self._at.encode(envelope.message), letter, envelope.message)
+        self._doomed[envelope.entry_id] = _Doomed(None, letter, envelope.message)
         try:
             await self._bury(envelope.entry_id)
         except Fenced as fenced:
@@ -358,10 +358,11 @@ class DurableLog:
         facts = {"entry": entry_id, "pending_s": f"{now - self.known.get(entry_id, now):.3f}"}
         if message is None:
             return facts
-        known = {"key": self._place(message), "request_id": getattr(message, "request_id", None)}
-        return (
-            facts | {"message": describe(message)} | {name: str(one) for name, one in known.items() if one is not None}
-        )
+        facts["message"] = describe(message)
+        with suppress(Exception):  # a letter that says less is better than none
+            known = {"key": self._place(message), "request_id": getattr(message, "request_id", None)}
+            facts |= {name: str(one) for name, one in known.items() if one is not None}
+        return facts
 
     async def _tell_outcome(self, message: Any, letter: DeadLetter) -> None:
         """Raises `Fenced` and what is an outage: then nobody can be told now."""
@@ -383,9 +384,10 @@ class DurableLog:
         doomed = self._doomed.get(entry_id)
         if doomed is None or doomed.in_hand:
             return  # another look was faster
-        payload, letter = doomed.payload, doomed.letter
+        letter = doomed.letter
         doomed.in_hand = True
         try:
+            payload = self._at.encode(doomed.message) if doomed.payload is None else doomed.payload
             # Once: when the journal's answer was lost there is a letter, and somebody may have replayed it by now.
             if doomed.message is not None and not doomed.told:
                 await self._tell_outcome(doomed.message, letter)
@@ -393,8 +395,10 @@ class DurableLog:
             await self._at.journal.bury(self._at.mailbox, entry_id, payload, letter)
         except Fenced:
             raise
-        except self._away as error:
-            log.error("dead letter not stored yet", mailbox=self._at.mailbox, entry_id=entry_id, error=str(error))
+        except Exception as error:  # of whatever kind: the other entries are to be buried all the same
+            trace = None if isinstance(error, self._away) else error
+            names = {"mailbox": self._at.mailbox, "entry_id": entry_id}
+            log.error("dead letter not stored yet", **names, error=str(error), exc_info=trace)
             return
         finally:
             doomed.in_hand = False
@@ -481,7 +485,8 @@ class DurableLog:
 class _Doomed:
     """An entry that is given up, and why."""
 
-    payload: bytes
+    payload: bytes | None
+    """None when it is to be encoded anew."""
     letter: DeadLetter
     message: Any = None
     """Whose outcome is to be told first; None for one that nobody can read."""

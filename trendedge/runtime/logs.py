@@ -67,7 +67,7 @@ class _Bridge(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record as a line."""
-        event: Event = {"event": record.getMessage(), "logger": record.name}
+        event: Event = {"event": _text(record), "logger": record.name}
         if record.exc_info:
             event["exc_info"] = record.exc_info
             event = structlog.processors.format_exc_info(None, record.levelname.lower(), event)
@@ -101,5 +101,37 @@ def _is_secret(name: str) -> bool:
     return any(secret in name.lower() for secret in SECRET_NAMES)
 
 
+def _text(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception:  # its arguments do not fit: that is no reason to fail for whoever logs
+        return f"{record.msg} {record.args}"
+
+
 def _render(_: Any, __: str, event: Event) -> bytes:
-    return orjson.dumps(event, default=repr, option=orjson.OPT_NON_STR_KEYS)
+    """One line, whatever the event holds: whoever logs an error is in no position to deal with another one."""
+    try:
+        return _json(event)
+    except Exception:
+        return _json({_clean(str(name)): _writable(value) for name, value in event.items()})
+
+
+def _json(value: Any) -> bytes:
+    return orjson.dumps(value, default=repr, option=orjson.OPT_NON_STR_KEYS)
+
+
+def _writable(value: Any) -> Any:
+    """The value, or what can be said of it in JSON."""
+    try:
+        _json(value)
+    except Exception:
+        try:
+            return _clean(value if isinstance(value, str) else repr(value))
+        except Exception:
+            return f"<{type(value).__name__}>"
+    return value
+
+
+def _clean(text: str) -> str:
+    """Without lone surrogates, which are in no UTF-8: they are written as Python does."""
+    return text.encode("utf-8", "backslashreplace").decode()

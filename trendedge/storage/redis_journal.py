@@ -98,10 +98,10 @@ class RedisJournal:
         """Move an entry to the stream of dead letters."""
         fields: dict[str, Argument] = {
             "p": payload,
-            "cause": letter.cause.encode("utf-8", "replace"),
-            "traceback": letter.traceback.encode("utf-8", "replace"),
+            "cause": _utf8(letter.cause),
+            "traceback": _utf8(letter.traceback),
             "attempts": letter.attempts,
-            "facts": orjson.dumps(letter.facts),
+            "facts": orjson.dumps({_utf8(name).decode(): _utf8(fact).decode() for name, fact in letter.facts.items()}),
         }
         owner = self._ownership.of(mailbox)
         keys = [_stream(owner), _owners(mailbox), _attempts(owner), _dead(mailbox)]
@@ -333,6 +333,11 @@ class _Found:
         """When it was appended: milliseconds of the server's clock, and a running number within one."""
         ms, _, number = self.first_id.partition("-")
         return int(ms), int(number)
+
+
+def _utf8(text: str) -> bytes:
+    """Lone surrogates, as an error or a key may hold, are replaced."""
+    return text.encode("utf-8", "replace")
 
 
 def _buried(id: bytes, words: Sequence[bytes]) -> Buried:
