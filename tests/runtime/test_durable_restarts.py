@@ -13,11 +13,13 @@ from trendedge.runtime import (
     Appended,
     Backoff,
     Buried,
+    ChildSpec,
     Controls,
     DeadLetter,
     Duplicate,
     Entry,
     JournalUnavailable,
+    RetryPolicy,
     Settlement,
     Supervisor,
     SupervisorSpec,
@@ -140,7 +142,7 @@ async def test_what_was_sent_before_a_recovery_that_fails_is_found_by_the_next()
         await Controls(root).restart("root/executor")
         log = ref.cell.log
         assert log is not None
-        assert (journal.recoveries, ref.cell.depth, log.pending) == (3, 1, 1)
+        await until(lambda: (journal.recoveries, ref.cell.depth, log.pending) == (3, 1, 1))
         ref.cell.resume()
         await until(lambda: log.pending == 0)
     assert (done, len(journal.settled)) == (["buy"], 1)
@@ -253,3 +255,51 @@ async def test_what_could_not_be_settled_is_settled_when_the_store_is_back() -> 
         assert log.pending == 1
         await until(lambda: log.pending == 0)
     assert (done, journal.entries, len(journal.settled)) == (["buy"], {}, 1)
+
+
+class Outage(MemoryJournal):
+    """Is not there when it is `away`."""
+
+    away = False
+    refusals = 0
+
+    async def recover(self, mailbox: str) -> list[Entry]:
+        if self.away:
+            self.refusals += 1
+            raise JournalUnavailable("memory", "down")
+        return await super().recover(mailbox)
+
+
+@pytest.mark.parametrize("of", ["root/executor", "root"], ids=["the actor's", "its supervisor's"])
+async def test_an_outage_of_the_journal_at_a_restart_is_waited_for_and_ends_nobody(of: str) -> None:
+    journal, done = Outage(), list[str]()
+    ref, spec = tree(journal, done)
+    async with running(SupervisorSpec("all", [spec], intensity=1)) as root:
+        await ref.tell(Order("a", "buy"))
+        await until(lambda: done == ["buy"])
+        journal.away = True
+        await Controls(root).restart(f"all/{of}")  # which waits for no store
+        await until(lambda: journal.refusals > 20)
+        await ref.tell(Order("a", "sell"))
+        assert done == ["buy"]
+        journal.away = False
+        await until(lambda: done == ["buy", "sell"])
+        assert ref.cell.depth == 0
+
+
+@pytest.mark.parametrize("by", ["a stop", "a restart"])
+async def test_neither_a_stop_nor_a_restart_waits_for_a_journal_that_is_away(by: str) -> None:
+    journal, done = Outage(), list[str]()
+    ref, spec = tree(journal, done)
+    [child] = spec.children
+    assert isinstance(child, ChildSpec)
+    patient = replace(child, retry=RetryPolicy(outage_delays_s=(3600.0,)), shutdown_s=3600.0)
+    async with running(SupervisorSpec("root", [patient])) as root:
+        journal.away = True
+        await Controls(root).restart("root/executor")
+        await until(lambda: journal.refusals == 1)
+        if by == "a restart":
+            journal.away = False
+            await Controls(root).restart("root/executor")
+            await ref.tell(Order("a", "buy"))
+            await until(lambda: done == ["buy"])

@@ -89,11 +89,13 @@ class Cell:
         self._on_ready = on_ready
         self.now = clock_of(asyncio.get_running_loop())
         serve = self._run_single if self._instances is None else self._instances.run
-        return serve() if self._delivery is None else self._delivery.host(serve, self._retry.max_deliveries)
+        return serve() if self._delivery is None else self._delivery.host(serve, self._retry)
 
     def request_stop(self) -> None:
         """Finish the message in hand (with `drain`, all that wait), then end. Overtakes all mail."""
         self.stopping = True
+        if self._delivery is not None:
+            self._delivery.request_stop()
         if self._instances is not None:
             self._instances.request_stop()
         for entity in list(self.entities.values()):

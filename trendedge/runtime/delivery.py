@@ -8,10 +8,11 @@ import anyio
 import structlog
 
 from trendedge.runtime.durable import DurableLog
-from trendedge.runtime.errors import ActorStopped, Fenced, MailboxFull
+from trendedge.runtime.errors import ActorStopped, Fenced, JournalUnavailable, MailboxFull
 from trendedge.runtime.journal import Appended, Duplicate, Unique
 from trendedge.runtime.latch import Latch
 from trendedge.runtime.mailbox import Envelope
+from trendedge.runtime.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from trendedge.runtime.cell import Cell
@@ -34,24 +35,62 @@ class Delivery:
         self._recovered = False
         self._recovery: Latch | None = None
         """Set when the recovery that is under way has ended; None while none is."""
+        self._pause: Latch | None = None
+        """Set to end the pause before another recovery; None while there is none."""
         self._early: list[Envelope] = []
         """Messages that were sent before the first recovery: what it finds is older."""
 
-    async def host(self, serve: Callable[[], Awaitable[None]], max_deliveries: int) -> None:
+    async def host(self, serve: Callable[[], Awaitable[None]], retry: RetryPolicy) -> None:
         """Recover, then serve, and write to the journal beside that, until stopped.
 
-        :raises JournalUnavailable: the store cannot be read
+        :raises JournalUnavailable: the store cannot be read, and never could
         :raises Fenced: the mail is another process's by now
         """
         try:
-            await self.recover(max_deliveries)
-            await self._serve(serve)
+            if await self._recover_when_possible(retry):
+                await self._serve(serve)
         except Fenced as error:
             if self._cell.is_fenced(error):
                 self._disown()
             raise
         if self.log.lost:
             self._disown()
+
+    def request_stop(self) -> None:
+        """A stop waits for no store."""
+        if self._pause is not None:
+            self._pause.set()
+
+    async def _recover_when_possible(self, retry: RetryPolicy) -> bool:
+        """Wait out an outage, unless it is the first start, which fails of it; False when a stop came first."""
+        outages = 0
+        while True:
+            try:
+                await self.recover(retry.max_deliveries)
+            except Fenced:
+                raise
+            except JournalUnavailable as error:
+                if not self.log.recovered:
+                    raise
+                outages += 1
+                delay_s = retry.outage_delay_s(outages)
+                log.warning("mail not recovered yet", actor=self._cell.path, retry_in_s=delay_s, error=str(error))
+                self._cell.mark_ready()  # to wait is what it is there for now: nobody else's start waits with it
+                await self._wait(delay_s)
+            else:
+                return True
+            if self._cell.stopping:
+                return False
+
+    async def _wait(self, delay_s: float) -> None:
+        if self._cell.stopping:
+            return
+        self._pause = Latch()
+        try:
+            with anyio.move_on_after(delay_s):
+                await self._pause.wait()
+        finally:
+            self._pause = None
 
     async def _serve(self, serve: Callable[[], Awaitable[None]]) -> None:
         scope = anyio.CancelScope()

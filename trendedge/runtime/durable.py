@@ -109,6 +109,8 @@ class DurableLog:
         """Entries that are in memory or being settled: recovery must not deliver them a second time. With the loop's
         time of their append."""
         self.dead = 0
+        self.recovered = False
+        """The journal was read once by this process: it was there, and so it will be again."""
         self._suspects: set[str] = set()
         """Entries that were in hand when a process died: one of them is tried at a time, lest one that kills take the
         others with it to the dead letters."""
@@ -173,6 +175,7 @@ class DurableLog:
         self._lost = None  # whatever was refused before says nothing about the new epoch
         there = {entry.entry_id for entry in entries}
         self._outlived = {entry_id: counted for entry_id, counted in self._outlived.items() if entry_id in there}
+        self.recovered = True
         return self._read(entries, max_deliveries, now)
 
     async def adopt(self, max_deliveries: int, *, now: float) -> list[Envelope]:
