@@ -2,8 +2,7 @@
 
 import asyncio
 import traceback
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,6 @@ import structlog
 
 from trendedge.runtime.errors import Fenced, JournalUnavailable, UnknownDeadLetter, UnreadableDeadLetter
 from trendedge.runtime.journal import (
-    SETTLED_AT_ONCE,
     Announcement,
     Appended,
     Buried,
@@ -26,11 +24,10 @@ from trendedge.runtime.journal import (
 from trendedge.runtime.latch import Latch
 from trendedge.runtime.mailbox import Envelope
 from trendedge.runtime.stats import describe
+from trendedge.runtime.writing import Writing
 
 log = structlog.get_logger("trendedge.runtime")
 
-AGAIN_S = 1.0
-"""How long after a store was away it is tried again."""
 LOOK_S = 0.02
 """How often a suspect looks whether it is its turn."""
 
@@ -96,12 +93,9 @@ class DurableLog:
         self._at = durability
         self._place = place
         self._away: tuple[type[Exception], ...] = (JournalUnavailable, *outage)
-        self._settlements: deque[Settlement] = deque()
-        self._begun: deque[tuple[str, asyncio.Future[None]]] = deque()
-        """Entries whose attempt is to be counted, and who waits for that."""
-        self._wake = asyncio.Event()
-        self._lost: Fenced | None = None
-        self._flushing = asyncio.Lock()
+        self._writing = Writing(
+            durability.journal, durability.mailbox, on_settled=self._forget, on_withdrawn=self._withdrawn
+        )
         self._doomed: dict[str, _Doomed] = {}
         """Entries that are given up and not buried yet: their turn has come, or burying them was cut off."""
         self.underway = Underway()
@@ -139,7 +133,7 @@ class DurableLog:
     @property
     def lost(self) -> bool:
         """Another process owns the mailbox by now."""
-        return self._lost is not None
+        return self._writing.lost is not None
 
     @property
     def pending(self) -> int:
@@ -172,7 +166,7 @@ class DurableLog:
         self._tried = None  # none is in hand: whoever was may be behind another one now
         _, self.dead = await self._at.journal.count(self._at.mailbox)
         entries = await self._at.journal.recover(self._at.mailbox)
-        self._lost = None  # whatever was refused before says nothing about the new epoch
+        self._writing.lost = None  # whatever was refused before says nothing about the new epoch
         there = {entry.entry_id for entry in entries}
         self._outlived = {entry_id: counted for entry_id, counted in self._outlived.items() if entry_id in there}
         self.recovered = True
@@ -309,17 +303,7 @@ class DurableLog:
             return  # a process counts once: whoever comes after it would take each further one for another death
         # Before it is known to be counted: an answer may be lost, and to take it for a death would bury the innocent.
         self._outlived[envelope.entry_id] = 1
-        counted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        begun = (envelope.entry_id, counted)
-        self._begun.append(begun)
-        self._wake.set()
-        try:
-            await counted
-        except asyncio.CancelledError:
-            if begun in self._begun:  # nobody has asked the journal: the next attempt is the first
-                self._begun.remove(begun)
-                self._outlived.pop(envelope.entry_id, None)
-            raise
+        await self._writing.begin(envelope.entry_id)
 
     def must_wait(self, envelope: Envelope) -> bool:
         """Whether it is another suspect's turn."""
@@ -407,69 +391,28 @@ class DurableLog:
             doomed.in_hand = False
         if self._doomed.pop(entry_id, None) is None:
             return  # it was forgotten
-        self.known.pop(entry_id, None)
-        self._outlived.pop(entry_id, None)
+        self._forget(entry_id)
         log.error("message buried", mailbox=self._at.mailbox, entry_id=entry_id, cause=letter.cause)
         await self._count_dead()
 
     def settle_soon(self, entry_id: str, announce: tuple[Announcement, ...]) -> None:
         """Settle in the background: the effect is committed, so nobody needs to wait for the journal to forget it."""
-        self._settlements.append(Settlement(entry_id, announce))
-        self._wake.set()
+        self._writing.settle_soon(Settlement(entry_id, announce))
 
     async def run_settlements(self) -> None:
         """Work off settlements in order, together what came together, until cancelled.
 
         :raises Fenced: the mailbox is another process's by now
         """
-        while True:
-            await self._wake.wait()
-            written = await self.flush()
-            if self._lost is not None:
-                raise self._lost
-            if not written:
-                await asyncio.sleep(AGAIN_S)
+        await self._writing.run()
 
     async def flush(self) -> bool:
         """Settle all that is due; False when the store was away, and some of it is still to be done."""
-        async with self._flushing:
-            return await self._flush()
-
-    async def _flush(self) -> bool:
-        # One at a time, and what is interrupted goes back: at a stop a settlement may be under way beside this one.
-        self._wake.clear()
-        while self._settlements or self._begun:
-            due = _first(self._settlements)
-            begun = [(entry_id, counted) for entry_id, counted in _first(self._begun) if not counted.done()]
-            if not (due or begun):
-                continue  # whoever wanted to begin has been cancelled
-            try:
-                await self._at.journal.settle(self._at.mailbox, due, begin=[entry_id for entry_id, _ in begun])
-            except Fenced as fenced:
-                self.lose(fenced)
-                return False
-            except JournalUnavailable as error:
-                what = {"settlements": len(due), "attempts": len(begun)}
-                log.warning("not written to the journal yet", mailbox=self._at.mailbox, error=str(error), **what)
-                self._settlements.extendleft(reversed(due))
-                self._wake.set()  # here: this incarnation may end before it tries again
-                _let_begin(begun)  # an attempt that cannot be counted is made all the same
-                return False
-            except BaseException:
-                self._settlements.extendleft(reversed(due))
-                self._begun.extendleft(reversed(begun))
-                self._wake.set()
-                raise
-            for settlement in due:
-                self.known.pop(settlement.entry_id, None)
-                self._outlived.pop(settlement.entry_id, None)
-            _let_begin(begun)
-        return True
+        return await self._writing.flush()
 
     def lose(self, error: Fenced) -> None:
         """Another process owns the mailbox by now: the incarnation is to end, which `run_settlements` sees to."""
-        self._lost = error
-        self._wake.set()
+        self._writing.lose(error)
 
     def forget(self) -> None:
         """Know of nothing any more. What is committed and not settled comes again, here or elsewhere: harmless."""
@@ -478,10 +421,14 @@ class DurableLog:
         self._replayed.clear()
         self._tried = None
         self._doomed.clear()
-        self._settlements.clear()
-        self._begun.clear()
-        self._lost = None
-        self._wake.clear()
+        self._writing.forget()
+
+    def _withdrawn(self, entry_id: str) -> None:
+        self._outlived.pop(entry_id, None)  # the next attempt is the first
+
+    def _forget(self, entry_id: str) -> None:
+        self.known.pop(entry_id, None)
+        self._outlived.pop(entry_id, None)
 
 
 @dataclass(slots=True)
@@ -496,14 +443,3 @@ class _Doomed:
     told: bool = False
     in_hand: bool = False
     """Somebody is at it."""
-
-
-def _let_begin(begun: Sequence[tuple[str, asyncio.Future[None]]]) -> None:
-    for _, counted in begun:
-        if not counted.done():
-            counted.set_result(None)
-
-
-def _first[T](queue: deque[T]) -> list[T]:
-    """Take out as many as a journal takes at once."""
-    return [queue.popleft() for _ in range(min(len(queue), SETTLED_AT_ONCE))]
