@@ -178,7 +178,7 @@ def nothing_left_behind(world: World) -> Iterator[str]:
         if cell.depth or cell._room or cell.entities:
             yield f"{cell.path} has depth {cell.depth}, {len(cell._room or ())} wait for room"
         log = cell.log
-        if log is not None and (log.underway._asked or any(not counted.done() for _, counted in log._begun)):
+        if log is not None and (log.underway._asked or any(not counted.done() for _, counted in log._writing._begun)):
             yield f"somebody waits for the journal of {cell.path}"
 
 
