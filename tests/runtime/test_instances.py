@@ -198,3 +198,22 @@ async def test_an_outage_in_piped_work_is_a_crash_like_any_other(
     assert all(isinstance(entry["exc_info"], ConnectionError) for entry in crashes)
     assert len(runs) - len(crashes) in (0, 1), "the last one may have been cancelled"
     assert restarts in (len(crashes), len(crashes) - 1)
+
+
+async def test_a_restarted_keyed_actor_counts_its_crashes_anew() -> None:
+    ref = ActorRef[Say]("a")
+
+    class Crashes(Actor[Say]):
+        async def receive(self, message: Say) -> str:
+            raise ValueError(message.text)
+
+    with anyio.fail_after(20):
+        async with running(specs(ChildSpec("a", Crashes, ref, mailbox=KEYED), intensity=2)) as root:
+            child = root.children[0]
+            for key in "abc":  # one too many
+                await ref.tell(Say("bad", key))
+            await until(lambda: (child.restarts, child.status) == (1, "running"))
+            for key in "de":
+                await ref.tell(Say("bad", key))
+            await until(lambda: ref.cell.stats.restarts == 5 and not ref.cell.entities)
+            assert (child.restarts, ref.cell.intensity.recent(anyio.current_time())) == (1, 2)

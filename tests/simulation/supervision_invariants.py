@@ -88,7 +88,7 @@ def tried_as_declared(world: World) -> Iterator[str]:
 
 
 def within_intensity(world: World) -> Iterator[str]:
-    """No more restarts in a period than allowed.
+    """No more restarts in a period than allowed. A keyed actor counts anew with each of its own restarts.
 
     The supervisor counts when it takes notice, which is later than the crash while it restarts somebody else: a
     quarter of the period leaves time for that.
@@ -97,14 +97,19 @@ def within_intensity(world: World) -> Iterator[str]:
     for line in world.lines:
         keyed = line.cell.spec.key is not None
         if keyed or line.cell.supervisor.spec.strategy is Strategy.ONE_FOR_ONE:
-            counted[line if keyed else line.cell.supervisor] += [
-                at for at in restarts(line) if not world.operator.ordered(line.cell.path, at)
-            ]
+            for at in restarts(line):
+                if not world.operator.ordered(line.cell.path, at):
+                    counted[(line, hosting(line, at)) if keyed else line.cell.supervisor].append(at)
     for times in counted.values():
         ordered = sorted(times)
         for first, last in zip(ordered, ordered[INTENSITY:], strict=False):
             if last - first < PERIOD_S / 4:
                 yield f"{INTENSITY + 1} restarts between {first:.1f} s and {last:.1f} s"
+
+
+def hosting(line: Line, at: float) -> int:
+    """Which run of the line's cell that was."""
+    return sum(hosted <= at for hosted in line.hosted)
 
 
 def restarts(line: Line) -> Iterator[float]:

@@ -87,6 +87,7 @@ class Cell:
     def run(self, on_ready: Callable[[], None]) -> Coroutine[Any, Any, None]:
         """Host one incarnation (of a keyed cell: the instances) until stopped. Raises what it crashed of."""
         self._on_ready = on_ready
+        self.intensity.begin_anew()
         self.now = clock_of(asyncio.get_running_loop())
         serve = self._run_single if self._instances is None else self._instances.run
         return serve() if self._delivery is None else self._delivery.host(serve, self._retry)

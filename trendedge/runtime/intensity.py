@@ -24,6 +24,10 @@ class Intensity:
             raise IntensityExceeded(supervisor, child, len(self._times), self.period_s)
         return len(self._times)
 
+    def begin_anew(self) -> None:
+        """Whoever counts has been restarted, which his own supervisor has counted."""
+        self._times.clear()
+
     def recent(self, now: float) -> int:
         """Restarts within the period that ends at `now`."""
         return sum(1 for time in self._times if time > now - self.period_s)
