@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 import structlog
 
@@ -12,6 +13,7 @@ from trendedge.runtime import (
     Actor,
     ActorRef,
     Backoff,
+    BreakerSpec,
     ChildSpec,
     Controls,
     ForeignError,
@@ -84,6 +86,55 @@ async def test_a_crash_of_an_actor_is_told_once_with_its_traceback(where: str, t
     assert [type(entry["exc_info"]).__name__ for entry in found][: len(told)] == told
     assert all(entry["exc_info"].__traceback__ is not None for entry in found)
     assert len({id(entry["exc_info"]) for entry in found}) == len(found)
+
+
+class Several(Actor[str]):
+    """Crashes beside its mailbox twice while it handles a message, and over it, or at its stop."""
+
+    async def receive(self, message: str) -> None:
+        if message == "well":
+            return
+        for number in (1, 2):
+            self.context.pipe_to_self(self._fail(number), str)
+        while self.context.expects_mail:
+            await anyio.lowlevel.checkpoint()
+        if message == "handler":
+            raise ValueError("handler")
+
+    async def on_stop(self) -> None:
+        self.context.pipe_to_self(self._fail(3), str)
+        while self.context.expects_mail:
+            await anyio.lowlevel.checkpoint()
+
+    @staticmethod
+    async def _fail(number: int) -> str:
+        raise ValueError(f"pipe {number}")
+
+
+@pytest.mark.parametrize("key", [None, lambda message: "k"], ids=["one instance", "keyed"])
+@pytest.mark.parametrize(
+    ("text", "told"), [("pipes", ["pipe 1", "pipe 2"]), ("handler", ["handler", "pipe 1", "pipe 2"]), ("well", [])]
+)
+async def test_of_several_crashes_of_one_incarnation_each_is_told(text: str, told: list[str], key: Any) -> None:
+    ref = ActorRef[str]("a")
+    spec = SupervisorSpec("root", [ChildSpec("a", Several, ref, mailbox=MailboxSpec(key=key))], backoff=Backoff(0.0))
+
+    async def act() -> None:
+        await ref.tell(text)
+        await until(lambda: ref.cell.stats.buried + ref.cell.stats.handled == 1)
+        await ref.tell("well")
+
+    found = await crashes(spec, act, lambda: ref.cell.stats.handled >= 1 and not ref.cell.depth)
+    assert sorted(str(entry["exc_info"]) for entry in found) == [*told, "pipe 3"]
+
+
+@pytest.mark.parametrize("key", [None, lambda message: "k"], ids=["one instance", "keyed"])
+async def test_the_crash_that_opens_a_breaker_is_told_with_its_traceback(key: Any) -> None:
+    ref, mailbox = ActorRef[str]("a"), MailboxSpec(key=key)
+    child = ChildSpec("a", lambda: Fragile([]), ref, mailbox=mailbox, breaker=BreakerSpec((ValueError,), failures=1))
+    spec = SupervisorSpec("root", [child], backoff=Backoff(0.0, jitter=0.0))
+    found = await crashes(spec, lambda: ref.tell("handler"), lambda: ref.cell.stats.failed == 1)
+    assert told(found) == [("handler failed", "root/a", "ValueError")]
 
 
 class Panic(BaseException):

@@ -399,6 +399,7 @@ class Cell:
             return
         if self.breakers.tripped(entity.key, entity.name, error, self.now()):
             entity.crash_counts = False  # behind an open breaker neither attempts nor restarts are used up
+            self._log_failure(entity, envelope, error, self.breakers.delay_s(entity.key, self.now()))
             return
         entity.crash_counts = not envelope.failed_once
         envelope.failed_once = True
@@ -423,6 +424,11 @@ class Cell:
             self.taken(envelope)  # also when its instance died before it could begin: nothing may take its place now
             self.stats.buried += 1
             envelope.abandon(self.path)
+
+    def tell_crash(self, key: str | None, error: Exception) -> None:
+        """Log a crash that was over no message."""
+        told = isinstance(error, IntensityExceeded)  # each crash of its children was
+        log.error("crashed", actor=self.path, key=key, cause=repr(error), exc_info=None if told else error)
 
     def _log_failure(self, entity: Entity, envelope: Envelope, error: Exception, delay_s: float | None) -> None:
         log.error(
@@ -459,7 +465,7 @@ class Cell:
             except IntensityExceeded:
                 return False
         if entity.culprit is None:
-            log.error("crashed", actor=self.path, cause=repr(error), exc_info=error)
+            self.tell_crash(None, error)
         return True
 
     # -- room ---------------------------------------------------------------------------------------------------

@@ -143,6 +143,7 @@ class Entity:
             await actor.on_stop()
         finally:
             context.close()
+            self._tell_escalated()
             self._unstash()
             await self._stop_children()
 
@@ -198,7 +199,8 @@ class Entity:
         cell = self.cell
         while True:
             if self._escalated is not None:
-                raise self._escalated
+                error, self._escalated = self._escalated, None
+                raise error
             if cell.stopping and (not cell.spec.drain or not self.mail or cell.suspended):
                 return None
             if self.mail and not cell.suspended:
@@ -372,10 +374,17 @@ class Entity:
         self.cell.supervisor.beside(run, name=f"{self.name} pipe")
 
     def _escalate(self, error: Exception) -> None:
-        """Crash the incarnation as soon as the message in hand is done."""
-        self.crash_counts, self.culprit = True, None
+        """Crash the incarnation as soon as the message in hand is done. It crashes once, and all of it is told."""
+        if self._escalated is not None:
+            self.cell.tell_crash(self.key, error)
+            return
         self._escalated = error
         self.wake()
+
+    def _tell_escalated(self) -> None:
+        """The incarnation has ended: of something else, if there is still a crash that it was to end of."""
+        if self._escalated is not None:
+            self.cell.tell_crash(self.key, self._escalated)
 
     async def spawn(self, spec: "Spec") -> None:
         """Start a child of this incarnation; see `Context.spawn`."""

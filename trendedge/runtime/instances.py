@@ -4,7 +4,6 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import anyio
-import structlog
 
 from trendedge.runtime.entity import Entity
 from trendedge.runtime.errors import IntensityExceeded, first_error
@@ -13,8 +12,6 @@ from trendedge.runtime.latch import Latch
 
 if TYPE_CHECKING:
     from trendedge.runtime.cell import Cell
-
-log = structlog.get_logger("trendedge.runtime")
 
 
 class Instances:
@@ -109,8 +106,7 @@ class Instances:
             return
         cell = self._cell
         if entity.culprit is None:
-            told = isinstance(error, IntensityExceeded)  # each crash of its children was
-            log.error("crashed", actor=cell.path, key=entity.key, cause=repr(error), exc_info=None if told else error)
+            cell.tell_crash(entity.key, error)
         if cell.stopping and not (cell.spec.drain and entity.mail):
             return  # of its `on_stop`: it is not restarted
         cell.stats.restarts += 1
