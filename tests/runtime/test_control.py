@@ -23,6 +23,7 @@ from trendedge.runtime import (
     NotSuspendable,
     Request,
     Restart,
+    RetryPolicy,
     Service,
     ServiceContext,
     ServiceSpec,
@@ -32,6 +33,7 @@ from trendedge.runtime import (
     SupervisorSpec,
     UnknownActor,
 )
+from trendedge.runtime.simulation import Actors
 
 
 class Collector(Actor[str]):
@@ -140,6 +142,23 @@ async def test_a_suspended_actor_takes_nothing_until_it_is_resumed(drain: bool) 
         await anyio.wait_all_tasks_blocked()
         assert seen == ["1"]
         assert status_of(inspector, "root/a") == "running"
+
+
+@pytest.mark.parametrize("keyed", [False, True], ids=["one instance", "keyed"])
+def test_a_drain_waits_for_no_retry_of_a_suspended_actor(keyed: bool, actors: Actors) -> None:
+    class Fails(Actor[str]):
+        async def receive(self, message: str) -> None:
+            raise ValueError(message)
+
+    mailbox = MailboxSpec(key=(lambda message: message) if keyed else None, drain=True)
+    ref = ActorRef[str]("fails")
+    fails = actors.start(Fails, ref=ref, mailbox=mailbox, retry=RetryPolicy((3.0,)))
+    fails.tell("1")
+    actors.advance(1.0)
+    ref.cell.suspend()
+    stop_asked_at = actors.now
+    actors.stop()
+    assert actors.now == stop_asked_at
 
 
 async def test_a_suspension_holds_through_restarts_of_the_actor_and_of_its_supervisor() -> None:

@@ -182,10 +182,10 @@ class Entity:
 
     def _leaves_what_is_delayed(self) -> bool:
         # What is journalled waits for the next process: trying it at once would burn its attempts within a moment. And
-        # no stop is as long as a breaker is open.
+        # no stop is as long as a breaker is open, or as a suspension.
         cell = self.cell
-        left = cell.log is not None or not cell.spec.drain or cell.breakers.delay_s(self.key, cell.now()) > 0
-        return cell.stopping and left
+        left = cell.log is not None or not cell.spec.drain or cell.suspended
+        return cell.stopping and (left or cell.breakers.delay_s(self.key, cell.now()) > 0)
 
     def _at_hand(self) -> Envelope | None:
         """The head of the line, if nothing at all stands against handling it now: the short way of `_next`."""
