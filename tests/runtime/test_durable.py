@@ -105,7 +105,7 @@ async def test_what_is_done_while_the_journal_is_busy_is_settled_together_and_in
 
     journal, done = Busy(), list[str]()
     ref, spec = tree(journal, done, capacity=1000)
-    most = [str(number) for number in range(SETTLED_AT_ONCE + 2)]
+    most = [str(number) for number in range(2 * SETTLED_AT_ONCE)]  # the loop turns in between
     async with running(spec):
         for what in most:
             await ref.tell(Order("a", what))

@@ -411,3 +411,27 @@ async def test_mail_that_comes_while_a_keyed_actor_gives_up_is_handled_by_its_ne
         await until(lambda: len(handled) == 31)
         assert root.children[0].restarts == 1
     assert handled[1:] == [f"turn {turn}" for turn in range(30)]
+
+
+@pytest.mark.parametrize("keyed", [False, True], ids=["one instance", "keyed"])
+@pytest.mark.parametrize("deadline_s", [None, 60.0], ids=["the short way", "the long way"])
+async def test_an_actor_that_tells_itself_its_next_step_lets_the_event_loop_turn(
+    keyed: bool, deadline_s: float | None
+) -> None:
+    ref, steps, over = ActorRef[Work]("steps"), 0, False
+
+    class Steps(Actor[Work]):
+        async def receive(self, message: Work) -> int:
+            nonlocal steps
+            steps += 1
+            if not over and steps < 100_000:
+                await ref.tell(message, deadline_s=deadline_s)
+            return steps
+
+    mailbox = MailboxSpec(key=(lambda message: message.key) if keyed else None)
+    async with running(SupervisorSpec("root", [ChildSpec("steps", Steps, ref, mailbox=mailbox)])):
+        await ref.tell(Work())
+        for _ in range(100):
+            await anyio.lowlevel.checkpoint()
+        over = True
+    assert 100 < steps < 10_000

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("trendedge.runtime")
 
+THROUGHPUT = 64
+"""After so many messages the event loop turns once, though more are at hand and no handler has waited (Akka's
+`throughput`): an actor that tells itself its next step would keep it from everybody else."""
+
 NO_MAIL: deque[Envelope] = deque(maxlen=0)
 """Stands for an empty line until there is mail: an empty deque takes 760 bytes, a tenth of an idle actor."""
 
@@ -136,8 +140,13 @@ class Entity:
                 raise
             self._put_aside(context)
             self.cell.mark_ready()
+            served = 0
             while (envelope := self._at_hand() or await self._next(context)) is not None:
                 await self._serve(actor, envelope)
+                served += 1
+                if served == THROUGHPUT:
+                    served = 0
+                    await asyncio.sleep(0)
             await self._stop_children()
             self.over = True
             await actor.on_stop()
