@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from tests.runtime.support import running, until
-from tests.runtime.test_supervisor import tree
+from tests.runtime.test_supervisor import probes, tree
 from trendedge.runtime import Service, ServiceContext, ServiceSpec, Strategy, Supervisor, SupervisorSpec
 from trendedge.runtime.simulation import simulate
 
@@ -104,3 +104,12 @@ def test_a_cancellation_leaves_nobody_behind_in_the_simulation_either(how: Calla
         await how()
 
     simulate(main)
+
+
+async def test_a_stop_that_is_asked_for_before_the_run_starts_nobody() -> None:
+    life: list[str] = []
+    root = Supervisor(tree(list(probes("ab", life).values()), Strategy.ONE_FOR_ONE))
+    root.request_stop()
+    with anyio.fail_after(20):
+        await root.run(lambda: life.append("ready"))
+    assert life == []

@@ -261,6 +261,8 @@ class Supervisor:
 
     async def _start_all(self) -> bool:
         for child in tuple(self.children):
+            if self._stop.is_set():
+                break
             if child not in self.children:
                 continue
             with self._given_up_at_the_stop():
@@ -269,9 +271,7 @@ class Supervisor:
                 error = await child.start(self._exits.put_nowait)
                 if error is not None:
                     raise StartFailed(child.path, error) from error
-            if self._stop.is_set():
-                return False
-        return True
+        return not self._stop.is_set()
 
     async def _watch(self) -> None:
         """Return at the stop, or when a significant child has ended. Who gives up gives up the restarts of all."""
