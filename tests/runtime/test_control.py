@@ -13,6 +13,7 @@ from trendedge.runtime import (
     Actor,
     ActorRef,
     ActorStopped,
+    Backoff,
     ChildSpec,
     Controls,
     Durability,
@@ -330,6 +331,75 @@ async def test_an_order_to_restart_a_child_that_was_removed_names_the_child() ->
         await root.stop_child("a")
         with pytest.raises(ActorStopped, match="root/a: stopped"):
             await root.restart(child)
+
+
+class HangsOnce(Probe):
+    """Is not ready at its second start."""
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        if self.life.count(f"{self.name} started") == 2:
+            await anyio.sleep_forever()
+
+
+async def test_an_order_ends_the_pause_before_a_restart() -> None:
+    life: list[str] = []
+    a, b = probes("ab", life).values()
+    pause = Backoff(first_s=60.0, longest_s=60.0)
+    async with running(SupervisorSpec("root", [b, a], strategy=Strategy.REST_FOR_ONE, backoff=pause)) as root:
+        await a.ref.tell("crash")
+        await until(lambda: root.children[1].status == "crashed")
+        with anyio.fail_after(20):
+            await Controls(root).restart("root/a")
+        assert root.children[1].status == "running"
+    assert life == ["b started", "a started", "a started", "a stopped", "b stopped"]
+
+
+@pytest.mark.parametrize("first", ["crash", "order"])
+async def test_an_order_gives_up_a_restart_that_hangs_and_starts_anew(first: str) -> None:
+    life: list[str] = []
+    spec = ChildSpec("a", lambda: HangsOnce("a", life), ActorRef[str]("a"))
+    with anyio.fail_after(20):
+        async with running(tree([spec], Strategy.ONE_FOR_ONE)) as root, anyio.create_task_group() as tasks:
+            if first == "crash":
+                await spec.ref.tell("crash")
+            else:
+                tasks.start_soon(Controls(root).restart, "root/a")
+            await until(lambda: life.count("a started") == 2)
+            await Controls(root).restart("root/a")
+            assert (root.children[0].status, life.count("a started")) == ("running", 3)
+
+
+async def test_who_orders_a_restart_that_is_ordered_already_waits_for_that() -> None:
+    life: list[str] = []
+    async with running(tree(list(probes("a", life).values()), Strategy.ONE_FOR_ONE)) as root:
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(3):
+                    tasks.start_soon(Controls(root).restart, "root/a")
+        assert life == ["a started", "a stopped", "a started"]
+
+
+async def test_all_who_have_ordered_a_restart_have_it_when_one_of_them_gives_up_a_start_that_hangs() -> None:
+    life: list[str] = []
+    stopping, go_on = anyio.Event(), anyio.Event()
+
+    class Lingering(HangsOnce):
+        async def on_stop(self) -> None:
+            stopping.set()
+            await go_on.wait()
+
+    spec = ChildSpec("a", lambda: Lingering("a", life), ActorRef[str]("a"), shutdown_s=60)
+    with anyio.fail_after(20):
+        async with running(tree([spec], Strategy.ONE_FOR_ONE)) as root, anyio.create_task_group() as tasks:
+            tasks.start_soon(Controls(root).restart, "root/a")
+            await stopping.wait()
+            tasks.start_soon(Controls(root).restart, "root/a")
+            await anyio.wait_all_tasks_blocked()
+            go_on.set()
+            await until(lambda: life.count("a started") == 2)
+            await Controls(root).restart("root/a")
+            assert (root.children[0].status, life.count("a started")) == ("running", 3)
 
 
 async def test_a_supervisor_that_ends_refuses_what_it_was_still_asked() -> None:

@@ -67,7 +67,7 @@ class Controls:
         """Have the supervisor stop the actor in good order and start it again, with whom its strategy takes along.
 
         Returns when they are ready. Not counted towards the intensity. Mail in memory is lost, as in any stop; what
-        is durable comes back.
+        is durable comes back. Ends the pause before a restart of it alone, and gives up one that hangs.
 
         :raises NotRestartable: it is the root
         :raises ActorStopped: its supervisor is ending, and starts nothing any more

@@ -38,6 +38,8 @@ class RestartOrder:
     refusal: RuntimeFault | None
     """What its giver is told; until it is obeyed, that nobody will."""
     settled: anyio.Event = field(default_factory=anyio.Event)
+    replaced_by: "RestartOrder | None" = None
+    """A later one, for which what it had begun was given up."""
 
 
 class Supervisor:
@@ -82,6 +84,10 @@ class Supervisor:
         """What runs beside the children."""
         self._starting: set[anyio.CancelScope] = set()
         """Around the starts that are under way, but those of `start_child`."""
+        self._orders: dict[Child, RestartOrder] = {}
+        """Those whose starts have not begun yet."""
+        self._restarting: dict[Child, anyio.CancelScope] = {}
+        """Around the pauses and starts of those who are restarted alone."""
         self._turns: dict[Child, deque[Exit | RestartOrder]] = {}
         """What each child has still to come to, while it is restarted by itself."""
         self._stop = anyio.Event()
@@ -152,22 +158,31 @@ class Supervisor:
         """Stop a child in good order and start it again, with those whom the strategy says.
 
         Not counted towards the intensity. Returns when all of them are ready; a start that fails is a crash, and
-        goes on as one.
+        goes on as one. A restart of the child alone that pauses, or has begun to start it, is given up for this one; an
+        order that has not come so far is the same one.
 
         :raises ActorStopped: this supervisor is about to end, or has ended; or the child was removed
         :raises StartFailed: the child did not become ready, and is none that is started again after a crash
         """
-        order = RestartOrder(child, ActorStopped(self.path))
         if self.status == "stopping":
             raise ActorStopped(self.path)
-        self._exits.put_nowait(order)
+        order = self._orders.get(child)
+        if order is None:
+            order = self._orders[child] = RestartOrder(child, ActorStopped(self.path))
+            self._exits.put_nowait(order)
+        if child in self._restarting:
+            self._restarting[child].cancel()
         await order.settled.wait()
+        while order.replaced_by is not None:
+            order = order.replaced_by
+            await order.settled.wait()
         if order.refusal is not None:
             raise order.refusal
 
     def _refuse_orders(self) -> None:
         """Those that wait and those that are still to come."""
         self.status = "stopping"
+        self._orders.clear()
         while not self._exits.empty():
             _refuse([self._exits.get_nowait()])
 
@@ -259,6 +274,22 @@ class Supervisor:
             finally:
                 self._starting.remove(scope)
 
+    @contextmanager
+    def _given_up_for_an_order(self, children: Sequence[Child]) -> Iterator[anyio.CancelScope]:
+        """Around a pause and starts: who orders the restart of the same child wants it now, and not after them."""
+        with anyio.CancelScope() as scope:
+            if len(children) > 1:  # with others: those are not left half started for one of them
+                yield scope
+                return
+            (child,) = children
+            if child in self._orders:
+                scope.cancel()
+            self._restarting[child] = scope
+            try:
+                yield scope
+            finally:
+                del self._restarting[child]
+
     async def _start_all(self) -> bool:
         for child in tuple(self.children):
             if self._stop.is_set():
@@ -326,8 +357,11 @@ class Supervisor:
             case Restart.TEMPORARY:
                 return False
 
-    async def _restart(self, child: Child, error: BaseException | None) -> None:
-        """Restart what the strategy says; a start that fails counts like a crash and is tried again."""
+    async def _restart(self, child: Child, error: BaseException | None) -> RestartOrder | None:
+        """Restart what the strategy says; a start that fails counts like a crash and is tried again.
+
+        Answers the order for which that was given up, if it was.
+        """
         while True:
             recent = 1
             if child.crash_counts:
@@ -342,13 +376,16 @@ class Supervisor:
             )
             affected = self._affected(child)
             await self._stop_all([other for other in affected if other is not child], for_good=False)
-            with anyio.move_on_after(delay_s):
-                await self._stop.wait()
-            if self._stop.is_set():
-                return
-            failed = await self._start_again(affected, child, _cause(error))
+            with self._given_up_for_an_order(affected) as scope:
+                with anyio.move_on_after(delay_s):
+                    await self._stop.wait()
+                if self._stop.is_set():
+                    return None
+                failed = await self._start_again(affected, child, _cause(error))
+            if scope.cancel_called:
+                return self._orders[child]
             if failed is None:
-                return
+                return None
             child, error = failed
 
     def _count(self, child: Child) -> int:
@@ -388,22 +425,28 @@ class Supervisor:
             affected = self._affected(order.child)
             log.warning("restarting", actor=order.child.path, cause="ordered", restarted=[one.path for one in affected])
             await self._stop_all(affected, for_good=False)
+            del self._orders[order.child]
             order.refusal = await self._start_as_ordered(affected, order)
         finally:
+            if self._orders.get(order.child) is order:
+                del self._orders[order.child]
             order.settled.set()
 
     async def _start_as_ordered(self, children: Sequence[Child], order: RestartOrder) -> RuntimeFault | None:
         """Answers why the child that was to be restarted does not run then."""
         refusal: RuntimeFault | None = None
-        while (failed := await self._start_again(children, order.child, "ordered")) is not None:
-            child, error = failed
-            if self._restarts(child, error):
-                await self._restart(child, error)
-                break
-            self._lose(child, error)
-            refusal = StartFailed(child.path, error)
-            refusal.__cause__ = error
-            children = children[children.index(child) + 1 :]
+        with self._given_up_for_an_order(children) as scope:
+            failed = await self._start_again(children, order.child, "ordered")
+            while failed is not None and not self._restarts(*failed):
+                child, error = failed
+                self._lose(child, error)
+                refusal = StartFailed(child.path, error)
+                refusal.__cause__ = error
+                failed = await self._start_again(children[children.index(child) + 1 :], order.child, "ordered")
+        if scope.cancel_called:
+            order.replaced_by = self._orders[order.child]
+        elif failed is not None:
+            order.replaced_by = await self._restart(*failed)
         return ActorStopped(self.path) if refusal is None and self._stop.is_set() else refusal
 
     def _affected(self, child: Child) -> list[Child]:
