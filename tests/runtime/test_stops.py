@@ -2,13 +2,24 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import anyio
 import pytest
+import structlog
 
 from tests.runtime.support import running, until
 from tests.runtime.test_supervisor import probes, tree
-from trendedge.runtime import Service, ServiceContext, ServiceSpec, Strategy, Supervisor, SupervisorSpec
+from trendedge.runtime import (
+    ActorStopped,
+    IntensityExceeded,
+    Service,
+    ServiceContext,
+    ServiceSpec,
+    Strategy,
+    Supervisor,
+    SupervisorSpec,
+)
 from trendedge.runtime.simulation import simulate
 
 
@@ -113,3 +124,36 @@ async def test_a_stop_that_is_asked_for_before_the_run_starts_nobody() -> None:
     with anyio.fail_after(20):
         await root.run(lambda: life.append("ready"))
     assert life == []
+
+
+@pytest.mark.parametrize("gives_up", [False, True], ids=["stopped", "gave up"])
+async def test_a_stop_gives_up_the_start_of_who_is_being_added(gives_up: bool) -> None:
+    life: list[str] = []
+    crasher = probes("a", life)["a"]
+
+    class NeverReady(Service):
+        async def run(self, context: ServiceContext) -> None:
+            life.append("never ready")
+            await anyio.sleep_forever()
+
+    async def add() -> None:
+        with pytest.raises(ActorStopped, match="root: stopped"):
+            await root.start_child(ServiceSpec("s", NeverReady, shutdown_s=600))
+
+    async def run() -> None:
+        with suppress(IntensityExceeded):
+            await root.run(lambda: None)
+
+    root = Supervisor(tree([crasher], Strategy.ONE_FOR_ONE, intensity=0))
+    with structlog.testing.capture_logs() as logs, anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run)
+            await until(lambda: root.status == "running")
+            tasks.start_soon(add)
+            await until(lambda: "never ready" in life)
+            if gives_up:
+                await crasher.ref.tell("crash")
+            else:
+                root.request_stop()
+    assert [child.spec.id for child in root.children] == ["a"]
+    assert not [line for line in logs if "overran" in line["event"]]

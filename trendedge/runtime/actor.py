@@ -157,6 +157,7 @@ class Context:
         that is `significant`, with `SignificantChildEnded`.
 
         :raises StartFailed: it did not become ready
+        :raises ActorStopped: another child has ended them all before it was ready
         :raises DuplicateChild: there is a child of this id, or one that was stopped has not ended yet
         """
         await self._host.spawn(spec)

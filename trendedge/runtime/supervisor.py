@@ -83,7 +83,7 @@ class Supervisor:
         self._tasks: anyio.abc.TaskGroup | None = None
         """What runs beside the children."""
         self._starting: set[anyio.CancelScope] = set()
-        """Around the starts that are under way, but those of `start_child`."""
+        """Around the starts that are under way."""
         self._orders: dict[Child, RestartOrder] = {}
         """Those whose starts have not begun yet."""
         self._restarting: dict[Child, anyio.CancelScope] = {}
@@ -110,6 +110,7 @@ class Supervisor:
                         on_ready()
                         await self._watch()
                 finally:
+                    self.request_stop()  # also when it gives up: nobody waits for a start any more
                     self._refuse_orders()
                     stop = asyncio.get_running_loop().create_task(self._end(), name=f"{self.path} stops")
                     await outlast(stop)
@@ -205,7 +206,7 @@ class Supervisor:
 
         :raises StartFailed: it did not become ready, and was not added
         :raises DuplicateChild: there is a child of this id, or one that was removed has not ended yet
-        :raises ActorStopped: the supervisor is not running
+        :raises ActorStopped: the supervisor is not running, or was stopped before the child was ready
         """
         if self._tasks is None or self._stop.is_set() or self.status == "stopping":
             raise ActorStopped(self.path)
@@ -214,13 +215,20 @@ class Supervisor:
         child = self._child(spec)
         child.dynamic = True
         self.children.append(child)
+        error: BaseException | None = None
         try:
-            error = await child.start(self._exits.put_nowait)
+            with self._given_up_at_the_stop() as scope:
+                error = await child.start(self._exits.put_nowait)
         except BaseException:
             if child.generation == 1:
                 self._forget(child, None)
             raise
-        if error is not None and child.generation == 1:  # else somebody has restarted it: it is the supervisor's
+        if child.generation > 1:
+            return  # somebody has restarted it: it is the supervisor's
+        if scope.cancelled_caught:
+            self._forget(child, None)
+            raise ActorStopped(self.path)
+        if error is not None:
             self._forget(child, error)
             raise StartFailed(child.path, error) from error
 
@@ -265,12 +273,12 @@ class Supervisor:
             self.children.remove(child)
 
     @contextmanager
-    def _given_up_at_the_stop(self) -> Iterator[None]:
+    def _given_up_at_the_stop(self) -> Iterator[anyio.CancelScope]:
         """Around a start."""
         with anyio.CancelScope() as scope:
             self._starting.add(scope)
             try:
-                yield
+                yield scope
             finally:
                 self._starting.remove(scope)
 
