@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,7 @@ from trendedge.runtime import (
     StartFailed,
     Unique,
 )
-from trendedge.runtime.simulation import Actors, Dead, NotSimulated
+from trendedge.runtime.simulation import Actors, Dead, NoAnswer, NotSimulated, Probe
 
 log = structlog.get_logger()
 
@@ -62,6 +63,29 @@ class Sum(Actor[Add | Total]):
                 if self.listener is not None:
                     await self.listener.tell(Told(self.total))
         return None
+
+
+class Balance(Request[int | Exception]):
+    pass
+
+
+class Customer(Actor[Balance]):
+    """Says what it gets of a bank."""
+
+    def __init__(self, bank: ActorRef[Total]) -> None:
+        self.bank = bank
+
+    @classmethod
+    def of(cls, bank: Probe, answer: Callable[[Total], int | Awaitable[int]] | None = None) -> Callable[[], "Customer"]:
+        if answer is not None:
+            bank.answer(Total, answer)
+        return lambda: cls(bank.ref)
+
+    async def receive(self, message: Balance) -> int | Exception:
+        try:
+            return await self.bank.ask(Total(), timeout_s=60)
+        except Exception as error:
+            return error
 
 
 class Slow(Actor[str]):
@@ -143,6 +167,35 @@ def test_a_probe_answers_as_it_was_told_to(actors: Actors) -> None:
     actors.start(Customer).tell("look")
     assert [line["amount"] for line in actors.log if line["event"] == "balance"] == [42]
     bank.expect(Total())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "comes"), [(3, 42), (61, AskTimeout("bank", "Total", 60))], ids=["in time", "too late"]
+)
+def test_a_probe_may_take_its_time_for_an_answer(actors: Actors, seconds: float, comes: int | AskTimeout) -> None:
+    async def answer(_: Total) -> int:
+        await anyio.sleep(seconds)
+        return 42
+
+    customer = actors.start(Customer.of(actors.probe("bank"), answer))
+    assert repr(customer.ask(Balance(), timeout_s=100)) == repr(comes)
+    assert actors.now == min(seconds, 60)
+
+
+def test_a_probe_answers_with_what_its_answer_raises(actors: Actors) -> None:
+    def refuse(_: Total) -> int:
+        raise PermissionError("not yours")
+
+    customer = actors.start(Customer.of(actors.probe("bank"), refuse))
+    assert repr(customer.ask(Balance())) == "PermissionError('not yours')"
+    assert actors.log == []
+
+
+def test_who_asks_a_probe_that_has_no_answer_is_told_what_the_test_lacks(actors: Actors) -> None:
+    customer = actors.start(Customer.of(actors.probe("bank")))
+    error = customer.ask(Balance())
+    assert isinstance(error, NoAnswer)
+    assert str(error) == "bank was asked Total() and has no answer: call probe.answer(Total, ...) first"
 
 
 def test_what_is_given_up_is_among_the_dead_letters(actors: Actors) -> None:

@@ -32,4 +32,4 @@ def test_the_page_is_true(actors: Actors, name: str) -> None:
 
 
 def test_the_page_shows_several() -> None:
-    assert len(TESTS) == 3
+    assert len(TESTS) == 4

@@ -115,6 +115,14 @@ def test_waiting_for_what_never_comes_is_said_at_once() -> None:
         simulate(main)
 
 
+def test_a_sleep_for_ever_does_not_end() -> None:
+    async def main(_: SimulatedLoop) -> None:
+        await anyio.sleep_forever()
+
+    with pytest.raises(Deadlocked, match="nothing will ever happen after 0"):
+        simulate(main)
+
+
 def test_an_endless_run_is_ended() -> None:
     async def main(_: SimulatedLoop) -> None:
         while True:  # noqa: ASYNC110 - endless on purpose

@@ -4,7 +4,7 @@ The same seed gives the same run, to the last step. Nothing here knows of a part
 """
 
 from trendedge.runtime.simulation.actors import Actors, Dead, Probe, Started, StartedDurable
-from trendedge.runtime.simulation.errors import Deadlocked, Livelocked, NotSimulated, SimulationFault
+from trendedge.runtime.simulation.errors import Deadlocked, Livelocked, NoAnswer, NotSimulated, SimulationFault
 from trendedge.runtime.simulation.journal import MemoryJournal, MemoryServer, Stored
 from trendedge.runtime.simulation.loop import SimulatedLoop
 from trendedge.runtime.simulation.ownership import MemoryOwnership, MemoryRegistry
@@ -24,6 +24,7 @@ __all__ = [
     "MemoryOwnership",
     "MemoryRegistry",
     "MemoryServer",
+    "NoAnswer",
     "NotSimulated",
     "Probe",
     "Run",

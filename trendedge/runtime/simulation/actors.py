@@ -5,9 +5,10 @@ says so. Every call works off all that can happen now before it returns. Use it 
 """
 
 import pickle
-from collections.abc import Callable, Coroutine, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, MutableMapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from inspect import isawaitable
 from typing import Any, NoReturn, overload
 
 import structlog
@@ -21,6 +22,7 @@ from trendedge.runtime.mailbox import MailboxSpec
 from trendedge.runtime.ref import ActorRef, Asked, DurableRef, Request
 from trendedge.runtime.retry import RetryPolicy
 from trendedge.runtime.simulation.boundary import sealed
+from trendedge.runtime.simulation.errors import NoAnswer
 from trendedge.runtime.simulation.journal import MemoryJournal, MemoryServer
 from trendedge.runtime.simulation.loop import SimulatedLoop
 from trendedge.runtime.simulation.process import SimulatedProcess
@@ -106,7 +108,7 @@ class Actors:
         """Start an actor under a supervisor; returns when it is ready.
 
         :param start: as in `ChildSpec`: called afresh for each incarnation
-        :param name: the class's name if None
+        :param name: what errors and log lines call it; if None what `start` is called, with a number
         :param ref: an address that others know already
         :raises StartFailed: `on_start` raised
         """
@@ -307,8 +309,13 @@ class _Mailbox[M]:
 
     @property
     def mailbox(self) -> list[M]:
-        """What waits, with the message in hand: oldest first within each key."""
+        """What waits, with the message in hand and without what is stashed: oldest first within each key."""
         return [envelope.message for entity in self._cell.entities.values() for envelope in entity.mail]
+
+    @property
+    def stashed(self) -> list[M]:
+        """What the actor has put aside: oldest first within each key."""
+        return [envelope.message for entity in self._cell.entities.values() for envelope in entity._stashed or ()]
 
     @property
     def handled(self) -> int:
@@ -360,13 +367,21 @@ class StartedDurable[M](_Mailbox[M]):
 
 
 class _Stand(Actor[Any]):
-    def __init__(self, received: list[Any], answers: dict[type, Callable[[Any], Any]]) -> None:
-        self._received, self._answers = received, answers
+    declared = (Exception,)
+    """What an answer raises goes to whoever asked, as from the actor that this one stands for."""
+
+    def __init__(self, name: str, received: list[Any], answers: dict[type, Callable[[Any], Any]]) -> None:
+        self._name, self._received, self._answers = name, received, answers
 
     async def receive(self, message: Any) -> Any:
         self._received.append(message)
-        answer = self._answers.get(type(message))
-        return None if answer is None else answer(message)
+        how = self._answers.get(type(message))
+        if how is not None:
+            answer = how(message)
+            return await answer if isawaitable(answer) else answer
+        if isinstance(message, Request):
+            raise NoAnswer(self._name, message)  # nobody hears of it who has not asked
+        return None
 
 
 class Probe:
@@ -379,10 +394,14 @@ class Probe:
         """Its address, to be given to the actor under test."""
         self._actors = actors
         self._answers: dict[type, Callable[[Any], Any]] = {}
-        actors.start(lambda: _Stand(self.received, self._answers), name=name, ref=self.ref)
+        actors.start(lambda: _Stand(name, self.received, self._answers), name=name, ref=self.ref)
 
-    def answer[R](self, request: type[Request[R]], how: Callable[[Any], R]) -> None:
-        """From now on, answer requests of this type with what `how` makes of them."""
+    def answer[R](self, request: type[Request[R]], how: Callable[[Any], R | Awaitable[R]]) -> None:
+        """From now on, answer requests of this type with what `how` makes of them; what it raises is the answer too.
+
+        `how` may be a coroutine function: one that sleeps answers late, and one that never returns not at all. Who asks
+        for something else gets `NoAnswer`.
+        """
         self._answers[request] = how
 
     @overload

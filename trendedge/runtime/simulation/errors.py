@@ -31,3 +31,12 @@ class Livelocked(SimulationFault):
     def __init__(self, steps: int, at_s: float) -> None:
         super().__init__(f"no end after {steps} steps, at {at_s:.6f} s")
         self.steps, self.at_s = steps, at_s
+
+
+class NoAnswer(SimulationFault):
+    """A probe was asked something for which the test has given it no answer."""
+
+    def __init__(self, probe: str, request: object) -> None:
+        kind = type(request).__name__
+        super().__init__(f"{probe} was asked {request!r} and has no answer: call probe.answer({kind}, ...) first")
+        self.probe, self.request = probe, request

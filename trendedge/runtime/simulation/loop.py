@@ -2,6 +2,7 @@
 
 import asyncio
 import heapq
+import math
 import random
 import threading
 from asyncio import events
@@ -132,7 +133,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         scheduled: list[events.TimerHandle] = self._scheduled  # type: ignore[attr-defined]  # of BaseEventLoop
         while scheduled and (scheduled[0].cancelled() or not _alive(scheduled[0])):
             heapq.heappop(scheduled)
-        if not scheduled:
+        if not scheduled or scheduled[0].when() == math.inf:  # as `anyio.sleep_forever` sets one
             raise Deadlocked(self._now, [task.get_name() for task in self.unfinished() if _lives(task)])
         self._now = max(self._now, scheduled[0].when())
         while scheduled and scheduled[0].when() <= self._now:
