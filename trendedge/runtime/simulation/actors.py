@@ -5,7 +5,7 @@ says so. Every call works off all that can happen now before it returns. Use it 
 """
 
 import pickle
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, MutableMapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from inspect import isawaitable
@@ -17,6 +17,7 @@ from trendedge.runtime.actor import Actor
 from trendedge.runtime.breaker import BreakerSpec
 from trendedge.runtime.cell import Cell
 from trendedge.runtime.durable import Durability
+from trendedge.runtime.errors import ActorStopped, AskTimeout
 from trendedge.runtime.journal import Appended, Duplicate, Unique
 from trendedge.runtime.mailbox import MailboxSpec
 from trendedge.runtime.ref import ActorRef, Asked, DurableRef, Request
@@ -58,6 +59,17 @@ class _Life:
     """The task that runs the supervisor."""
     mourned: bool = False
     """The test has been told that the supervisor gave up."""
+
+
+def _pickled(message: Any) -> bytes:
+    try:
+        return pickle.dumps(message)
+    except Exception as error:
+        error.add_note(
+            "the test kit pickles the messages of a durable mailbox: declare their types at the top of a module, "
+            "or give `encode` and `decode`"
+        )
+        raise
 
 
 class Actors:
@@ -112,7 +124,7 @@ class Actors:
         :param ref: an address that others know already
         :raises StartFailed: `on_start` raised
         """
-        name = name or self._name(start)
+        name = self._name(start, name)
         ref = ref or ActorRef(name)
         self._add(
             lambda: ChildSpec(name, start, ref, restart, mailbox=mailbox, retry=retry, breaker=breaker),
@@ -124,7 +136,7 @@ class Actors:
         start: Callable[[], Actor[M]],
         *,
         name: str | None = None,
-        encode: Callable[[M], bytes] = pickle.dumps,
+        encode: Callable[[M], bytes] = _pickled,
         decode: Callable[[bytes], M] = pickle.loads,
         durability: Durability | None = None,
         mailbox: MailboxSpec = MailboxSpec(),
@@ -133,9 +145,10 @@ class Actors:
     ) -> "StartedDurable[M]":
         """As `start`, with a journalled mailbox: what was told survives `kill`.
 
+        :param encode: makes bytes of a message, and `decode` the message of them; they pickle, unless told otherwise
         :param durability: instead of `encode` and `decode`, with a journal of the test's own
         """
-        name = name or self._name(start)
+        name = self._name(start, name)
         ref = DurableRef[M](name)
         self._add(
             lambda: ChildSpec(
@@ -190,7 +203,7 @@ class Actors:
         while not true():
             wakes = self.loop.next_timer()
             if wakes is None or wakes > ends:
-                raise AssertionError(f"not within {within_s:g} s: {self._happened()}")
+                raise AssertionError(f"not within {within_s:g} s: {self.happened()}")
             self.advance(wakes - self.now)
 
     # -- what may happen to all of them -------------------------------------------------------------------------
@@ -257,7 +270,13 @@ class Actors:
     def _start(self, spec: ChildSpec[Any]) -> None:
         self.run(self._life.root.start_child(spec))
 
-    def _name(self, start: Callable[[], Any]) -> str:
+    def _name(self, start: Callable[[], Any], given: str | None) -> str:
+        if isinstance(start, Actor):
+            raise TypeError(
+                f"expected what makes the actor, as `lambda: {type(start).__name__}(...)`, and not an actor"
+            )
+        if given:
+            return given
         self._instances += 1
         return f"{getattr(start, '__name__', 'actor').strip('<>').lower()}-{self._instances}"
 
@@ -277,9 +296,16 @@ class Actors:
         finally:
             structlog.configure(**before)
 
-    def _happened(self) -> str:
-        told = [str(line.get("event")) for line in self.log[-5:]]
-        return f"it is {self.now:g} s, and the last log lines are {told}" if told else f"it is {self.now:g} s"
+    def happened(self) -> str:
+        """What time it is and what was logged last, for whoever reads why a test failed."""
+        told = "".join(f"\n  {_told(line)}" for line in self.log[-5:])
+        return f"it is {self.now:g} s, and " + (f"the last log lines are{told}" if told else "nothing was logged")
+
+
+def _told(line: Mapping[str, Any]) -> str:
+    """A log line as one line: what happened, and with what."""
+    facts = {name: value for name, value in line.items() if name not in ("event", "level") and value is not None}
+    return " ".join([str(line.get("event")), *(f"{name}={value!r}" for name, value in facts.items())])
 
 
 def _at_hand() -> Any:
@@ -349,8 +375,15 @@ class Started[M](_Mailbox[M]):
         self._actors.run(self.ref.tell(message, deadline_s=deadline_s))
 
     def ask[R](self, request: Asked[M, R], *, timeout_s: float = 60.0) -> R:
-        """As `ActorRef.ask`; as much virtual time passes as it takes."""
-        return self._actors.run(self.ref.ask(request, timeout_s=timeout_s))
+        """As `ActorRef.ask`; as much virtual time passes as it takes.
+
+        When nobody answers, a note of the error says what was logged.
+        """
+        try:
+            return self._actors.run(self.ref.ask(request, timeout_s=timeout_s))
+        except (ActorStopped, AskTimeout) as error:
+            error.add_note(self._actors.happened())
+            raise
 
 
 class StartedDurable[M](_Mailbox[M]):
