@@ -132,7 +132,7 @@ def started_in_order(world: World) -> Iterator[str]:
         first.setdefault((what, id(line.cell)), place)
     for elder, younger in siblings(world):
         began = first.get(("started", id(younger.cell)))
-        if began is not None and not elder.inherits_breakers and first.get(("ready", id(elder.cell)), began) >= began:
+        if began is not None and not elder.inherits and first.get(("ready", id(elder.cell)), began) >= began:
             yield f"{younger.cell.path} was started before {elder.cell.path} was ready"
 
 

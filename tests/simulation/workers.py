@@ -62,8 +62,9 @@ class Line:
     """Handlers at work, by key."""
     impatient: list[Callable[[], object]] = field(default_factory=list)
     """How to cancel those who give up waiting for room just when there is some."""
-    inherits_breakers: bool = False
-    """From the cell in whose place it was put: it may have to wait from the beginning, and who waits is ready."""
+    inherits: bool = False
+    """Breakers, or mail, of the cell in whose place it was put: it may have to wait for a probe or the journal from the
+    beginning, and who waits is ready."""
 
     @property
     def durable(self) -> bool:
@@ -74,7 +75,7 @@ class Line:
 def watch(cell: Cell, world: "World") -> None:
     """Note what a cell takes in, and when it is started."""
     line, put, run, release = Line(cell), cell.put_nowait, cell.run, cell.release
-    line.inherits_breakers = bool(cell.breakers.by_key)
+    line.inherits = bool(cell.breakers.by_key) or (cell.log is not None and cell.log.recovered)
     world.lines.append(line)
     watch_end(cell.supervisor, world)
 
