@@ -193,7 +193,7 @@ async def test_an_outage_in_piped_work_is_a_crash_like_any_other(
         async with running(specs(child, intensity=10**6)) as root:
             await ref.tell(Say("1"))
             await until(lambda: len(runs) > 4)
-            restarts = root.children[0].restarts + ref.cell.stats.restarts
+    restarts = root.children[0].restarts + ref.cell.stats.restarts
     crashes = [entry for entry in logs if entry["event"] == "crashed"]
     assert all(isinstance(entry["exc_info"], ConnectionError) for entry in crashes)
     assert len(runs) - len(crashes) in (0, 1), "the last one may have been cancelled"

@@ -103,8 +103,8 @@ def no_stale_commit(world: World) -> Iterator[str]:
 def in_order(world: World) -> Iterator[str]:
     """Signals of an account that one process has accepted, and that went the same way since, end in their order.
 
-    A node that could read only one of its stores at a start works off what it has: that is the price of going on. What is
-    given up has no place: while an outage keeps its outcome from being told, those after it go on.
+    A node that could read only one of its stores at a start works off what it has: that is the price of going on. What
+    is given up has no place: while an outage keeps its outcome from being told, those after it go on.
     """
     given_up = {message.signal_id for message in dead_letters(world)}
     place = {one: number for number, one in enumerate(world.bank.signals) if one not in given_up}
