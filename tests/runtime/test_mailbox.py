@@ -346,6 +346,40 @@ class Worker(Actor[Work]):
         return message.number
 
 
+async def test_a_drain_goes_on_for_an_actor_that_waits_for_its_restart() -> None:
+    ref, begun, gate, tried = ActorRef[Work]("worker"), anyio.Event(), anyio.Event(), list[int]()
+    retry, mailbox = RetryPolicy(delays_s=(0.001,)), MailboxSpec(drain=True)
+    child = ChildSpec("worker", lambda: Worker(begun, gate, tried), ref, mailbox=mailbox, retry=retry, shutdown_s=20)
+    gate.set()
+    async with running(SupervisorSpec("root", [child], backoff=Backoff(first_s=600, longest_s=600))) as root:
+        for number in (1, 11, 2, 12, 3):
+            await ref.tell(Work(number=number))
+        await until(lambda: root.children[0].status == "crashed")
+        assert tried == [1, 11]
+    assert tried == [1, 11, 11, 2, 12, 12, 3]
+
+
+class Ill(Worker):
+    """Starts once."""
+
+    starts = 0
+
+    async def on_start(self) -> None:
+        Ill.starts += 1
+        if Ill.starts > 1:
+            raise ValueError("ill")
+
+
+async def test_a_drain_is_given_up_for_an_actor_that_waits_for_its_restart_and_cannot_start() -> None:
+    ref, gate = ActorRef[Work]("worker"), anyio.Event()
+    gate.set()
+    child = ChildSpec("worker", lambda: Ill(anyio.Event(), gate, []), ref, mailbox=MailboxSpec(drain=True))
+    async with running(SupervisorSpec("root", [child], backoff=Backoff(first_s=600, longest_s=600))) as root:
+        await ref.tell(Work(number=11))
+        await until(lambda: root.children[0].status == "crashed")
+    assert 2 <= Ill.starts <= 8, "not more often than the intensity allows"
+
+
 @pytest.mark.parametrize("keyed", [False, True], ids=["one instance", "keyed"])
 async def test_a_drain_goes_on_after_a_message_that_crashes(keyed: bool) -> None:
     ref, begun, gate, tried = ActorRef[Work]("worker"), anyio.Event(), anyio.Event(), list[int]()

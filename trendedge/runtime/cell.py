@@ -105,6 +105,12 @@ class Cell:
         self._wake_senders()
 
     @property
+    def has_to_drain(self) -> bool:
+        """Whether mail waits that is to be handled before an orderly stop."""
+        waits = any(entity.mail for entity in self.entities.values())
+        return self.spec.drain and waits and not (self.suspended or self.closed)
+
+    @property
     def ending(self) -> bool:
         """Whether it takes nothing any more: it is about to end, or has ended."""
         return self.closed or self.stopping

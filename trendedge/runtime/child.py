@@ -232,10 +232,13 @@ class Child:
 
         :param for_good: it is not to be started again, and who watches it is told
         """
+        with anyio.move_on_after(self.spec.shutdown_s) as patience:
+            if self.status == "crashed" and isinstance(self.process, Cell) and self.process.has_to_drain:
+                await self._start_to_drain(self.process)
         if self.status not in ("stopped", "crashed"):
             was, self.status = self.status, "stopping"
             self.process.request_stop()
-            with anyio.move_on_after(self.spec.shutdown_s):
+            with anyio.CancelScope(deadline=patience.deadline):
                 await self._ended.wait()
             if not self._ended.is_set():
                 log.error(
@@ -251,6 +254,13 @@ class Child:
             self.terminate(None)
         else:
             self.process.close()
+
+    async def _start_to_drain(self, cell: Cell) -> None:
+        """It waits for its restart, which the stop forestalls: let it handle what waits all the same."""
+        cell.request_stop()
+        error = await self.start(lambda _: None)
+        if error is not None:
+            self.report(error)
 
     def terminate(self, error: BaseException | None) -> None:
         """It has ended and is not started again: settle what waits for it, and tell who watches.
