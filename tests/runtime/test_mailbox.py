@@ -373,7 +373,8 @@ class Ill(Worker):
 async def test_a_drain_is_given_up_for_an_actor_that_waits_for_its_restart_and_cannot_start() -> None:
     ref, gate = ActorRef[Work]("worker"), anyio.Event()
     gate.set()
-    child = ChildSpec("worker", lambda: Ill(anyio.Event(), gate, []), ref, mailbox=MailboxSpec(drain=True))
+    retry, mailbox = RetryPolicy(delays_s=(0.001,)), MailboxSpec(drain=True)
+    child = ChildSpec("worker", lambda: Ill(anyio.Event(), gate, []), ref, mailbox=mailbox, retry=retry)
     async with running(SupervisorSpec("root", [child], backoff=Backoff(first_s=600, longest_s=600))) as root:
         await ref.tell(Work(number=11))
         await until(lambda: root.children[0].status == "crashed")

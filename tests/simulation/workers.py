@@ -53,7 +53,7 @@ class Line:
     begun: list[int] = field(default_factory=list)
     """Numbers of messages, once for each run of the handler."""
     started: list[tuple[float, str | None]] = field(default_factory=list)
-    """Time and key of each incarnation."""
+    """Time and key of each incarnation, but for one that only drains: it is no restart, and nobody counts it."""
     crashed: list[tuple[float, str | None, int | None]] = field(default_factory=list)
     """Time, key, and the message over which it was; None for a death in `on_start`. Only what counts as a restart."""
     hosted: list[float] = field(default_factory=list)
@@ -164,7 +164,8 @@ class Worker(Actor[Job]):
         self.line = next(line for line in reversed(world.lines) if line.cell is self._ref.cell)
         self._key = self.context.key
         self._begin()
-        self.line.started.append((world.now, self._key))
+        if not self.line.cell.stopping or self._key is not None:
+            self.line.started.append((world.now, self._key))
         world.note("started", self.line)
         if world.ill[self._ref.name] > 0:
             world.ill[self._ref.name] -= 1
