@@ -182,6 +182,22 @@ async def test_what_is_given_up_when_it_is_anothers_by_now_is_left_to_that_one()
         assert (log.pending, journal.letters) == (0, {})
 
 
+async def test_the_fence_of_another_mailbox_only_puts_off_the_burial() -> None:
+    journal, fences = MemoryJournal(), [Fenced("another box", 1)]
+
+    async def on_bury(job: Job, letter: DeadLetter) -> None:
+        if fences:
+            raise fences.pop()
+
+    ref, spec = tree(journal, [], on_bury=on_bury)
+    async with running(spec) as root:
+        await ref.tell(Job("bad"))
+        await until(lambda: not fences)
+        await ref.adopt()
+        await until(lambda: bool(journal.letters))
+        assert (root.children[0].restarts, ref.cell.stats.restarts) == (0, 1), "over the message alone"
+
+
 # -- over whose end something unforeseen fails ------------------------------------------------------------------------
 
 

@@ -380,9 +380,9 @@ class DurableLog:
                 await self._tell_outcome(doomed.message, letter)
                 doomed.told = True
             await self._at.journal.bury(self._at.mailbox, entry_id, payload, letter)
-        except Fenced:
-            raise
         except Exception as error:  # of whatever kind: the other entries are to be buried all the same
+            if isinstance(error, Fenced) and error.mailbox == self._at.mailbox:
+                raise
             trace = None if isinstance(error, self._away) else error
             names = {"mailbox": self._at.mailbox, "entry_id": entry_id}
             log.error("dead letter not stored yet", **names, error=str(error), exc_info=trace)
