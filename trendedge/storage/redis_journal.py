@@ -258,7 +258,10 @@ class RedisJournal:
         start = "-"
         while True:
             now_ms, more, *page = await self._run(scripts.READ, [_stream(owner)], [start, _PAGE, _PAGE_BYTES])
-            found += [_Found(id.decode(), first.decode(), payload, bool(again)) for id, first, payload, again in page]
+            found += [
+                _Found(id.decode(), (first or id).decode(), payload, moved=bool(first), replayed=bool(again))
+                for id, first, payload, again in page
+            ]
             if not more:
                 return found, now_ms
             start = f"({found[-1].id}"
@@ -321,12 +324,9 @@ class _Found:
     first_id: str
     """The id on the stream where it was appended."""
     payload: bytes
+    moved: bool
+    """It came from another node. The ids do not tell: within one millisecond they may be alike."""
     replayed: bool
-
-    @property
-    def moved(self) -> bool:
-        """It came from another node."""
-        return self.id != self.first_id
 
     @property
     def age(self) -> tuple[int, int]:

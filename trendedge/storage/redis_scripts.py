@@ -183,7 +183,8 @@ return {{id, fields['p']}}
 
 READ = Script(f"""
 -- KEYS: stream   ARGV: first id, most entries, bytes after which it is enough
--- Answers {{server's ms, 1 when there is more, {{id, first id, payload, replayed}}...}}; one entry at least, if any.
+-- Answers {{server's ms, 1 when there is more, {{id, first id if it was moved, payload, replayed}}...}}; one entry at
+-- least, if there is any.
 {_CLOCK}
 local found, bytes, start, more = {{now_ms(), 0}}, 0, ARGV[1], true
 while more do
@@ -195,7 +196,7 @@ while more do
         end
         local fields = {{}}
         for i = 1, #entry[2], 2 do fields[entry[2][i]] = entry[2][i + 1] end
-        found[#found + 1] = {{entry[1], fields['o'] or entry[1], fields['p'], fields['r'] and 1 or 0}}
+        found[#found + 1] = {{entry[1], fields['o'] or '', fields['p'], fields['r'] and 1 or 0}}
         bytes, start = bytes + #fields['p'], '(' .. entry[1]
     end
     more = #some > 0
