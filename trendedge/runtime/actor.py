@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from trendedge.runtime.errors import ActorStopped
 from trendedge.runtime.journal import Announcement
 
 if TYPE_CHECKING:
@@ -130,6 +131,8 @@ class Context:
         :raises ActorStopped: no supervisor has ever known this address
         """
         watchers = ref.cell.watchers
+        if self.ended:
+            return  # a task that the incarnation has left behind: nobody would hear of it
         if self._watched is None:
             self._watched = set()
         self._watched.add(watchers)
@@ -157,9 +160,11 @@ class Context:
         that is `significant`, with `SignificantChildEnded`.
 
         :raises StartFailed: it did not become ready
-        :raises ActorStopped: another child has ended them all before it was ready
+        :raises ActorStopped: another child has ended them all before it was ready, or this incarnation has ended
         :raises DuplicateChild: there is a child of this id, or one that was stopped has not ended yet
         """
+        if self.ended:
+            raise ActorStopped(self._host.name)
         await self._host.spawn(spec)
 
     async def stop_child(self, child_id: str) -> None:

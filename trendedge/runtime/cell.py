@@ -292,8 +292,10 @@ class Cell:
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether the task that hosts the instances of a keyed actor is to end: no scope around theirs shows it."""
-        return self._instances is not None and self._instances.is_cancelled
+        """Whether a task that hosts its incarnations is to end: no scope around theirs shows it."""
+        host = self.supervisor.host
+        ends = host is not None and host.cancelling() > 0
+        return ends or (self._instances is not None and self._instances.is_cancelled)
 
     def is_fenced(self, error: BaseException) -> bool:
         """Whether the mail of this very mailbox is another process's by now."""
@@ -450,16 +452,18 @@ class Cell:
     # -- hosting ------------------------------------------------------------------------------------------------
 
     async def _run_single(self) -> None:
-        entity = self.entities.setdefault(None, Entity(self, None))
+        entity, again = self.entities.setdefault(None, Entity(self, None)), False
         while True:
             try:
+                if again:
+                    await asyncio.sleep(0)
+                again = True
                 return await entity.run()
-            except Exception as error:
-                if not entity.outage and not self._drains_on(entity, error):
-                    raise  # an outage of `on_start` too, at first: the supervisor's backoff applies
-                await asyncio.sleep(0)
             except BaseException as error:
-                raise entity.as_crash(error) from error
+                crash = entity.as_crash(error)
+                if not entity.outage and not self._drains_on(entity, crash):
+                    # An outage of `on_start` too, at first: the supervisor's backoff applies.
+                    raise crash from crash.__cause__
 
     def _drains_on(self, entity: Entity, error: Exception) -> bool:
         """Whether a crash during the stop keeps what waits from nothing: no supervisor restarts the actor for it."""

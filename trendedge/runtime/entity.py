@@ -170,9 +170,9 @@ class Entity:
 
     # -- the line -----------------------------------------------------------------------------------------------
 
-    def _delay_s(self, head: Envelope) -> float:
-        """Seconds until the message at the head may be tried: after a failure, or behind an open breaker."""
-        delay_s = head.not_before - self.cell.now() if head.not_before else 0.0
+    def _delay_s(self, head: Envelope | None) -> float:
+        """Seconds until the message at the head, if any, may be tried: after a failure, or behind an open breaker."""
+        delay_s = head.not_before - self.cell.now() if head is not None and head.not_before else 0.0
         if delay_s <= 0 and self.cell.breakers.by_key:
             delay_s = self.cell.breakers.delay_s(self.key, self.cell.now())
         return delay_s
@@ -180,7 +180,7 @@ class Entity:
     async def _due(self) -> bool:
         """Wait for the delay of a retry before the restart, so that `on_start` loads the state after it, not before."""
         while (
-            delay_s := max(self.not_before - self.cell.now(), self._delay_s(self.mail[0]) if self.mail else 0.0)
+            delay_s := max(self.not_before - self.cell.now(), self._delay_s(self.mail[0] if self.mail else None))
         ) > 0:
             if self._leaves_what_is_delayed():
                 return False
@@ -193,7 +193,7 @@ class Entity:
         # What is journalled waits for the next process: trying it at once would burn its attempts within a moment. And
         # no stop is as long as a breaker is open, or as a suspension.
         cell = self.cell
-        left = cell.log is not None or not cell.spec.drain or cell.suspended
+        left = cell.log is not None or not (cell.spec.drain and self.mail) or cell.suspended
         return cell.stopping and (left or cell.breakers.delay_s(self.key, cell.now()) > 0)
 
     def _at_hand(self) -> Envelope | None:
@@ -361,6 +361,8 @@ class Entity:
         """Run work beside the mailbox; see `Context.pipe_to_self`."""
         scope = anyio.CancelScope()
         scopes.add(scope)
+        if context.ended:
+            scope.cancel()  # else nobody would any more
 
         async def run() -> None:
             try:

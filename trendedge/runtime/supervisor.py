@@ -90,6 +90,8 @@ class Supervisor:
         """Around the pauses and starts of those who are restarted alone."""
         self._turns: dict[Child, deque[Exit | RestartOrder]] = {}
         """What each child has still to come to, while it is restarted by itself."""
+        self.host: asyncio.Task[Any] | None = None
+        """What runs it, and then its stop. While that is cancelled nobody below is a crash for being cancelled."""
         self._stop = anyio.Event()
         self._exits: asyncio.Queue[Exit | RestartOrder] = asyncio.Queue()
 
@@ -100,6 +102,7 @@ class Supervisor:
         :raises IntensityExceeded: too many restarts; the children have been stopped
         """
         self.status = "starting"
+        self.host = asyncio.current_task()
         try:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
@@ -132,6 +135,7 @@ class Supervisor:
             scope.cancel()
 
     async def _end(self) -> None:
+        self.host = asyncio.current_task()  # a cancellation of `run` has led to this stop, and says nothing about it
         await self._stop_all([*self.children, *self._leaving], for_good=not self._nested)
         self._let_go()
 
