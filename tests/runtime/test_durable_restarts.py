@@ -8,8 +8,9 @@ import anyio
 import pytest
 
 from tests.runtime.support import MemoryJournal, running, until
-from tests.runtime.test_durable import Order, tree
+from tests.runtime.test_durable import Order, decode, encode, tree
 from trendedge.runtime import (
+    Actor,
     Appended,
     Backoff,
     Buried,
@@ -17,8 +18,11 @@ from trendedge.runtime import (
     Controls,
     DeadLetter,
     Duplicate,
+    Durability,
+    DurableRef,
     Entry,
     JournalUnavailable,
+    MailboxSpec,
     RetryPolicy,
     Settlement,
     Supervisor,
@@ -303,3 +307,85 @@ async def test_neither_a_stop_nor_a_restart_waits_for_a_journal_that_is_away(by:
             await Controls(root).restart("root/executor")
             await ref.tell(Order("a", "buy"))
             await until(lambda: done == ["buy"])
+
+
+# -- what a process has outlived --------------------------------------------------------------------------------------
+
+
+class OneStoreAway(MemoryJournal):
+    """As one on two stores: what is in the store that is away is not recovered, and found by a later look."""
+
+    away = False
+
+    async def recover(self, mailbox: str) -> list[Entry]:
+        return [] if self.away else await super().recover(mailbox)
+
+    async def adopt(self, mailbox: str) -> list[Entry]:
+        return await self.recover(mailbox)
+
+
+async def test_a_restart_while_a_store_is_away_is_no_death_of_the_process_either() -> None:
+    journal, done, up = OneStoreAway(entries={"1": b"a|needs store"}), list[str](), anyio.Event()
+    ref, spec = tree(journal, done, store_up=up)
+    async with running(spec) as root:
+        for _ in range(3):
+            await until(lambda: any(entity.outages for entity in ref.cell.entities.values()))
+            journal.away = True
+            await root.restart(root.children[0])
+            journal.away = False
+            await ref.adopt()
+        up.set()
+        await until(lambda: bool(done or journal.dead))
+    assert (done, journal.dead) == (["needs store"], [])
+
+
+class BusyWithSettlements(MemoryJournal):
+    """Does not answer the first of them until it is let."""
+
+    def __init__(self, **entries: bytes) -> None:
+        super().__init__(entries=entries)
+        self.asked: list[list[str]] = []
+        self.answer = anyio.Event()
+
+    async def settle(self, mailbox: str, settlements: Sequence[Settlement], *, begin: Sequence[str] = ()) -> None:
+        self.asked.append(list(begin))
+        if len(self.asked) == 1:
+            await self.answer.wait()
+        await super().settle(mailbox, settlements, begin=begin)
+
+
+class Counts(Actor[Order]):
+    """Notes the attempts that the journal knows of when each message is handled."""
+
+    def __init__(self, journal: MemoryJournal, go: anyio.Event, known: dict[str, dict[str, int]]) -> None:
+        self._journal, self._go, self._known = journal, go, known
+
+    async def receive(self, message: Order) -> None:
+        if message.text == "crash":
+            await self._go.wait()
+            raise ValueError(message.text)
+        self._known[message.text] = dict(self._journal.attempts)
+
+
+async def test_an_attempt_that_was_cut_off_before_it_was_counted_is_counted_when_it_is_made() -> None:
+    journal, go, known = BusyWithSettlements(first=b"a|first"), anyio.Event(), dict[str, dict[str, int]]()
+    ref = DurableRef[Order]("executor")
+    child = ChildSpec(
+        "executor",
+        lambda: Counts(journal, go, known),
+        ref,
+        mailbox=MailboxSpec(10, key=lambda order: order.account),
+        durability=Durability(journal, "executor", encode, decode),
+    )
+    async with running(SupervisorSpec("root", [child], intensity=1)) as root:
+        for key in "cd":
+            await ref.tell(Order(key, "crash"))
+        await until(lambda: bool(journal.asked))
+        journal.orphans = [Entry("second", b"b|second")]
+        await ref.adopt()
+        await anyio.wait_all_tasks_blocked()
+        go.set()  # two crashes are one too many: the cell begins anew, with its mail
+        await until(lambda: root.children[0].restarts == 1)
+        journal.answer.set()
+        await until(lambda: "second" in known)
+    assert known["second"]["second"] == 1

@@ -10,6 +10,7 @@ from trendedge.runtime import (
     DeadLetter,
     DurableRef,
     Entry,
+    Fenced,
     JournalUnavailable,
     SupervisorSpec,
     UnknownDeadLetter,
@@ -178,3 +179,31 @@ async def test_the_outcome_of_a_replayed_letter_is_not_told_again_when_the_answe
         journal.forgets = False
         await ref.adopt()
         assert (office.status, office.log(ref).pending, journal.letters) == ("accepted", 1, {})
+
+
+async def test_the_fence_of_another_mailbox_in_a_hook_only_ends_the_replay() -> None:
+    office = Office()
+    office.failures = [Fenced("ledger", 1)]
+    ref, spec = office.tree()
+    async with running(spec) as root:
+        with pytest.raises(Fenced, match="ledger"):
+            await ref.redeliver("1")
+        for number in range(3):
+            await ref.tell(Order("b", f"n{number}"))
+        await until(lambda: len(office.done) == 3 and not office.log(ref).pending)
+        assert (root.children[0].restarts, office.log(ref).lost) == (0, False)
+
+
+class Panic(BaseException):
+    """As an extension raises it."""
+
+
+async def test_what_a_hook_raises_before_a_replay_is_handled_is_charged_to_it_whatever_it_is() -> None:
+    async def on_replay(order: Order) -> None:
+        raise Panic
+
+    journal = MemoryJournal(entries={"1": b"a|buy"}, replayed={"1"})
+    _, spec = tree(journal, [], on_replay=on_replay)
+    async with running(spec) as root:
+        await until(lambda: bool(journal.letters))
+        assert root.children[0].restarts == 0

@@ -1,12 +1,22 @@
 """The journal in Redis, where it is about Redis's own ways."""
 
+import asyncio
 import time
 
+import pytest
+
+from tests.storage.network import network
 from tests.storage.support import end_lease, own
+from trendedge.runtime import Appended, JournalUnavailable, Settlement
 from trendedge.storage.postgres import Database
-from trendedge.storage.redis import RedisStore
+from trendedge.storage.redis import RedisStore, open_redis
 
 BOX = "executor"
+
+
+async def scripts_run(redis: RedisStore) -> int:
+    stats = bytes(await redis.command("INFO", "commandstats")).decode()
+    return int(stats.partition("cmdstat_evalsha:calls=")[2].partition(",")[0])
 
 
 async def test_what_is_adopted_within_the_millisecond_of_its_append_is_delivered(
@@ -22,3 +32,23 @@ async def test_what_is_adopted_within_the_millisecond_of_its_append_is_delivered
     await redis_store.command("XDEL", f"mailbox:{BOX}:heir", before)
     await end_lease(redis_store, database, BOX, "gone")
     assert [(entry.entry_id, entry.payload) for entry in await heir.redis.adopt(BOX)] == [(f"{ms}-1", b"x")]
+
+
+async def test_an_attempt_that_is_counted_late_leaves_nothing(
+    database: Database, redis_url: str, redis_store: RedisStore
+) -> None:
+    async with network(redis_url) as net, open_redis(net.url) as slow:
+        behind_it = await own(database, slow, BOX)
+        entry = await behind_it.redis.append(BOX, b"x")
+        assert isinstance(entry, Appended)
+        net.hold()
+        with pytest.raises(JournalUnavailable):
+            await behind_it.redis.settle(BOX, [], begin=[entry.entry_id])
+        behind_it.redis._redis = redis_store  # as over a new connection, before the old bytes arrive
+        await behind_it.redis.settle(BOX, [Settlement(entry.entry_id)])
+        before = await scripts_run(redis_store)
+        net.let_go()
+        async with asyncio.timeout(10):
+            while await scripts_run(redis_store) == before:  # noqa: ASYNC110 - the server tells nobody
+                await asyncio.sleep(0.01)
+        assert await redis_store.command("EXISTS", f"mailbox:attempts:{BOX}:a") == 0

@@ -231,3 +231,29 @@ async def test_no_answer_goes_to_somebody_else_however_often_the_connection_brea
                 await other.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
                 kills -= 1
     assert outages > 20
+
+
+async def test_who_waits_for_a_connection_when_it_is_closed_at_once_is_told() -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with listening(silent) as url:
+        async with open_redis(url.replace("//", "//:password@")) as store:
+            waiting = asyncio.create_task(store.command("PING"))
+            await asyncio.sleep(0)
+        with pytest.raises(StoreUnavailable, match="closed"):
+            await waiting
+
+
+async def test_a_replica_is_left_for_whoever_is_behind_its_address_by_now() -> None:
+    servers = iter([b"-READONLY You can't write against a read only replica.\r\n", b"+OK\r\n"])
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answer = next(servers)
+        while await reader.readuntil(b"2\r\n"):
+            writer.write(answer)
+
+    async with listening(talk) as url, open_redis(url, timeout_s=5) as store:
+        with pytest.raises(StoreUnavailable, match="READONLY"):
+            await store.command("SET", "x", "2")
+        assert await store.command("SET", "x", "2") == b"OK"

@@ -167,8 +167,6 @@ class DurableLog:
         _, self.dead = await self._at.journal.count(self._at.mailbox)
         entries = await self._at.journal.recover(self._at.mailbox)
         self._writing.lost = None  # whatever was refused before says nothing about the new epoch
-        there = {entry.entry_id for entry in entries}
-        self._outlived = {entry_id: counted for entry_id, counted in self._outlived.items() if entry_id in there}
         self.recovered = True
         return self._read(entries, max_deliveries, now)
 
@@ -303,7 +301,11 @@ class DurableLog:
             return  # a process counts once: whoever comes after it would take each further one for another death
         # Before it is known to be counted: an answer may be lost, and to take it for a death would bury the innocent.
         self._outlived[envelope.entry_id] = 1
-        await self._writing.begin(envelope.entry_id)
+        try:
+            await self._writing.begin(envelope.entry_id)
+        except asyncio.CancelledError:
+            envelope.recovered = envelope.entry_id not in self._outlived  # it was withdrawn: the next one counts
+            raise
 
     def must_wait(self, envelope: Envelope) -> bool:
         """Whether it is another suspect's turn."""
@@ -411,8 +413,12 @@ class DurableLog:
         return await self._writing.flush()
 
     def lose(self, error: Fenced) -> None:
-        """Another process owns the mailbox by now: the incarnation is to end, which `run_settlements` sees to."""
-        self._writing.lose(error)
+        """Another process owns the mailbox by now: the incarnation is to end, which `run_settlements` sees to.
+
+        What a hook was told of another mailbox's fence says nothing about this one.
+        """
+        if error.mailbox == self._at.mailbox:
+            self._writing.lose(error)
 
     def forget(self) -> None:
         """Know of nothing any more. What is committed and not settled comes again, here or elsewhere: harmless."""

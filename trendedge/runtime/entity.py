@@ -289,9 +289,9 @@ class Entity:
         self.since = now = cell.now()
         cell.stats.began(now - envelope.enqueued_at)
         try:
-            if envelope.recovered and cell.log is not None:
-                await cell.log.begin(envelope)
             try:
+                if envelope.recovered and cell.log is not None:
+                    await cell.log.begin(envelope)
                 answer = await actor.receive(message)
             except Exception:
                 raise

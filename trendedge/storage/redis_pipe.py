@@ -90,8 +90,14 @@ class Pipe:
         if self._connecting is None:
             self._connecting = asyncio.create_task(self._connect(), name="redis connects")
             self._connecting.add_done_callback(self._connected)
-        # One connects for all; who gives up waiting disturbs nobody.
-        return await asyncio.shield(self._connecting)
+        connecting = self._connecting
+        try:
+            return await asyncio.shield(connecting)  # one connects for all; who gives up waiting disturbs nobody
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if connecting.cancelled() and not (task is not None and task.cancelling()):
+                raise RedisConnectionError("closed") from None  # nobody has cancelled who waits
+            raise
 
     async def _connect(self) -> Wire:
         wire = Wire(self._answer_s)
@@ -100,10 +106,6 @@ class Pipe:
                 await self._endpoint.connect(wire)
         except TimeoutError as error:
             raise RedisTimeoutError(f"no connection within {self._connect_s:g} s") from error
-        except asyncio.CancelledError:
-            if self._closed:
-                raise RedisConnectionError("closed") from None  # for those who wait: nobody has cancelled them
-            raise
         else:
             self._wire = wire
             return wire

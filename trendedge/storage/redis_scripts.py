@@ -71,7 +71,10 @@ if last > 3 then
     if KEYS[4] then redis.call('HDEL', KEYS[4], unpack(ARGV, 4, last)) end
 end
 local begun = last + 1 + ARGV[last + 1]
-for i = last + 2, begun do redis.call('HINCRBY', KEYS[4], ARGV[i], 1) end
+for i = last + 2, begun do
+    -- A late one counts nothing of what is gone.
+    if #redis.call('XRANGE', KEYS[2], ARGV[i], ARGV[i]) > 0 then redis.call('HINCRBY', KEYS[4], ARGV[i], 1) end
+end
 for i = begun + 1, #ARGV, 2 do redis.call('PUBLISH', ARGV[i], ARGV[i + 1]) end
 return 1
 """)

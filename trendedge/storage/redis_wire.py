@@ -21,6 +21,8 @@ _GRACE_S = 0.01
 _FULL_BYTES = 1 << 20
 """Unsent bytes from which on whoever comes has to wait."""
 
+_OF_A_REPLICA = ("READONLY", "MASTERDOWN")
+
 
 def _refusal(said: str) -> RedisError:
     """What the server refuses a command with, as the driver would name it."""
@@ -52,6 +54,8 @@ class Wire(asyncio.Protocol):
         self._room: Latch | None = None
         """Set when there is room again; None while there is."""
         self._error: RedisError | None = None
+        self._moved = False
+        """The server is a replica by now: its address may lead to another one, which a new connection finds."""
 
     @property
     def usable(self) -> bool:
@@ -61,7 +65,7 @@ class Wire(asyncio.Protocol):
     @property
     def lost(self) -> bool:
         """Whether the connection has ended, or is about to."""
-        return self._error is not None or self._transport is None or self._transport.is_closing()
+        return self._error is not None or self._moved or self._transport is None or self._transport.is_closing()
 
     async def room(self) -> None:
         """Return when what was asked before is on its way, or the connection lost."""
@@ -136,12 +140,14 @@ class Wire(asyncio.Protocol):
             self.give_up(RedisConnectionError(f"the server says what nobody asked: {found!s:.100}"))
             return
         answer, _ = self._asked.popleft()
-        if answer.done():
-            return  # whoever asked has been cancelled
-        if isinstance(found, Exception):
-            answer.set_exception(found)
-        else:
-            answer.set_result(found)
+        if not answer.done():  # else whoever asked has been cancelled
+            if isinstance(found, Exception):
+                answer.set_exception(found)
+            else:
+                answer.set_result(found)
+        self._moved = self._moved or (isinstance(found, ResponseError) and str(found).startswith(_OF_A_REPLICA))
+        if self._moved and not self._asked:
+            self.give_up(RedisConnectionError("the server is a replica by now"))
 
     def pause_writing(self) -> None:
         """As `asyncio.Protocol.pause_writing`."""
