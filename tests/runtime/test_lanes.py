@@ -15,7 +15,15 @@ from structlog.testing import capture_logs
 
 from tests.runtime.support import running, until
 from trendedge.runtime import ServiceSpec, Supervisor, SupervisorSpec
-from trendedge.runtime.errors import JobCancelled, LaneClosed, LaneFull, LaneTimeout, StrayCancellation, UnknownLane
+from trendedge.runtime.errors import (
+    ForeignError,
+    JobCancelled,
+    LaneClosed,
+    LaneFull,
+    LaneTimeout,
+    StrayCancellation,
+    UnknownLane,
+)
 from trendedge.runtime.lanes import Job, Lanes, LaneSpec, LanesService
 
 
@@ -199,6 +207,63 @@ async def test_a_job_that_awaits_what_was_cancelled_elsewhere_has_failed_and_its
             await lanes.run("low", await_what_is_cancelled)
         assert counts(lanes) | {"failed": 1, "cancelled": 0, "active": 0} == counts(lanes)
         assert await lanes.run("low", double, 1) == 2
+
+
+async def test_a_job_that_cancels_its_own_task_has_failed_and_its_lane_goes_on() -> None:
+    async def cancel_itself() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await anyio.lowlevel.checkpoint()
+
+    async with one_lane(concurrency=1) as lanes:
+        with pytest.raises(StrayCancellation):
+            await lanes.run("low", cancel_itself)
+        assert counts(lanes) | {"failed": 1, "cancelled": 0, "active": 0} == counts(lanes)
+        assert await lanes.run("low", double, 1) == 2
+
+
+class Panic(BaseException):
+    """As an extension raises it: no `Exception`."""
+
+
+async def panic() -> None:
+    raise Panic("the defect")
+
+
+async def test_a_job_that_panics_has_failed_and_its_lane_ends_in_good_order() -> None:
+    lanes = Lanes([LaneSpec("low", 1, 2, 60)])
+    async with tree(lanes) as root:
+        with pytest.raises(ForeignError, match="Panic: the defect") as raised:
+            await lanes.run("low", panic)
+        assert isinstance(raised.value.__cause__, Panic)
+        assert counts(lanes) | {"failed": 1, "cancelled": 0, "active": 0} == counts(lanes)
+        assert await lanes.run("low", double, 1) == 2
+    assert root.children[0].status == "stopped"
+
+
+async def test_a_job_that_panics_while_the_lane_is_closed_does_not_disturb_the_stop() -> None:
+    async def panic_at_the_end() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            await panic()
+
+    lanes = Lanes([LaneSpec("low", 1, 2, 60)])
+    async with tree(lanes, drain_s=0) as root:
+        job = await lanes.submit("low", panic_at_the_end)
+        await anyio.wait_all_tasks_blocked()
+    assert root.children[0].status == "stopped"
+    with pytest.raises(ForeignError):
+        await job
+
+
+async def test_a_panic_that_nobody_waits_for_is_logged() -> None:
+    async with one_lane() as lanes:
+        with capture_logs() as lines:
+            await lanes.submit("low", panic)
+            await until(lambda: bool(lines))
+        assert [(line["event"], type(line["exc_info"])) for line in lines] == [("job failed", ForeignError)]
 
 
 async def test_work_that_swallows_a_cancellation_is_cancelled_again() -> None:

@@ -11,7 +11,7 @@ import anyio
 import structlog
 from aiojobs import Scheduler
 
-from trendedge.runtime.errors import JobCancelled, LaneClosed, LaneFull, LaneTimeout, StrayCancellation
+from trendedge.runtime.errors import ForeignError, JobCancelled, LaneClosed, LaneFull, LaneTimeout, StrayCancellation
 from trendedge.runtime.stats import SAMPLES, percentiles_ms
 
 log = structlog.get_logger("trendedge.runtime")
@@ -123,11 +123,10 @@ class Job[T]:
             with self._scope:
                 try:
                     self._value = await work()
-                except asyncio.CancelledError as error:
-                    task = asyncio.current_task()
-                    if task is None or task.cancelling():
-                        raise
-                    raise StrayCancellation from error
+                except Exception:
+                    raise
+                except BaseException as error:
+                    raise self._failure(error) from error
         except Exception as error:
             self.end(Outcome.FAILED, error)
         except BaseException:
@@ -140,6 +139,22 @@ class Job[T]:
                 self.end(Outcome.CANCELLED, self._stopped)
             else:
                 self.end(Outcome.TIMED_OUT, LaneTimeout(self._lane.spec.name, self.name, self.timeout_s))
+
+    def _failure(self, error: BaseException) -> Exception:
+        """What the work has failed of, when it ended with what is no `Exception`; a cancellation is over with it.
+
+        :raises BaseException: `error` itself: the job is cancelled, or that is meant for the whole process
+        """
+        match error:
+            case asyncio.CancelledError() if not self._scope.cancel_called:  # by it the lane cancels, too
+                task = asyncio.current_task()
+                while task is not None and task.cancelling():
+                    task.uncancel()
+                return StrayCancellation()
+            case asyncio.CancelledError() | KeyboardInterrupt() | SystemExit() | GeneratorExit():
+                raise error
+            case _:
+                return ForeignError(error)
 
     def end(self, outcome: Outcome, error: Exception | None) -> None:
         """Tell who waits."""
