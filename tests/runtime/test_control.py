@@ -333,6 +333,91 @@ async def test_an_order_to_restart_a_child_that_was_removed_names_the_child() ->
             await root.restart(child)
 
 
+class NeverReady(Service):
+    """Is never ready, and ends when it is asked to."""
+
+    def __init__(self, begun: anyio.Event) -> None:
+        self.begun = begun
+
+    async def run(self, context: ServiceContext) -> None:
+        self.begun.set()
+        await context.stopping.wait()
+
+
+async def refused_order(root: Supervisor, path: str) -> None:
+    with pytest.raises(ActorStopped, match=f"{path}: stopped"):
+        await Controls(root).restart(path)
+
+
+async def test_an_order_to_restart_a_child_that_is_removed_while_it_starts_is_refused() -> None:
+    begun = anyio.Event()
+    services: list[Service] = [NeverReady(begun), Idle()]
+    spec = ServiceSpec("a", lambda: services.pop())
+    with anyio.fail_after(20):
+        async with running(tree([spec], Strategy.ONE_FOR_ONE)) as root, anyio.create_task_group() as tasks:
+            tasks.start_soon(refused_order, root, "root/a")
+            await begun.wait()
+            await root.stop_child("a")
+
+
+@pytest.mark.parametrize("first", ["a", "b"])
+async def test_an_order_to_restart_who_is_never_restarted_is_refused_when_a_crash_overtakes_it(first: str) -> None:
+    """Another child fails its start, and the restart that follows starts all but this one."""
+    ill: list[bool] = []
+
+    class IllOnce(Probe):
+        async def on_start(self) -> None:
+            if ill:
+                ill.clear()
+                raise ValueError("ill")
+
+    a = ServiceSpec("a", Idle, restart=Restart.TEMPORARY)
+    b = ChildSpec("b", lambda: IllOnce("b", []), ActorRef[str]("b"))
+    with anyio.fail_after(20):
+        async with running(tree([a, b] if first == "a" else [b, a], Strategy.ONE_FOR_ALL)) as root:
+            ill.append(True)
+            await refused_order(root, "root/a")
+            assert {child.spec.id: child.status for child in root.children} == {"a": "stopped", "b": "running"}
+            await Controls(root).restart("root/a")
+            assert [child.status for child in root.children] == ["running", "running"]
+
+
+async def test_an_order_to_restart_who_ends_by_itself_as_soon_as_it_is_ready_has_been_obeyed() -> None:
+    class Brief(Service):
+        async def run(self, context: ServiceContext) -> None:
+            context.started()
+
+    spec = ServiceSpec("a", Brief, restart=Restart.TEMPORARY)
+    async with running(tree([spec], Strategy.ONE_FOR_ONE)) as root:
+        for _ in range(2):
+            await until(lambda: root.children[0].status == "stopped")
+            await Controls(root).restart("root/a")
+
+
+@pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
+async def test_an_order_to_restart_a_child_whose_start_it_gives_up_brings_it_up_or_is_refused(
+    strategy: Strategy,
+) -> None:
+    """Whoever adds the child is told that it did not start, and so it is not there any more."""
+    begun = anyio.Event()
+    elder = ServiceSpec("a", Idle)
+    with anyio.fail_after(20):
+        async with running(tree([elder], strategy)) as root, anyio.create_task_group() as tasks:
+
+            async def add() -> None:
+                with suppress(StartFailed):
+                    await root.start_child(ServiceSpec("b", lambda: Idle() if begun.is_set() else NeverReady(begun)))
+
+            async def order() -> None:
+                with suppress(ActorStopped):
+                    await Controls(root).restart("root/b")
+                    assert [child.status for child in root.children] == ["running", "running"]
+
+            tasks.start_soon(add)
+            await begun.wait()
+            tasks.start_soon(order)
+
+
 class HangsOnce(Probe):
     """Is not ready at its second start."""
 

@@ -86,6 +86,8 @@ class Supervisor:
         """Around the starts that are under way."""
         self._orders: dict[Child, RestartOrder] = {}
         """Those whose starts have not begun yet."""
+        self._forgotten: set[Child] = set()
+        """Those who are here still, and are not started again unless somebody orders it."""
         self._restarting: dict[Child, anyio.CancelScope] = {}
         """Around the pauses and starts of those who are restarted alone."""
         self._turns: dict[Child, deque[Exit | RestartOrder]] = {}
@@ -273,7 +275,9 @@ class Supervisor:
     def _forget(self, child: Child, error: BaseException | None) -> None:
         """A child has ended and is not started again."""
         child.terminate(error)
-        if child.dynamic and child in self.children:
+        if not child.dynamic:
+            self._forgotten.add(child)
+        elif child in self.children:
             self.children.remove(child)
 
     @contextmanager
@@ -419,6 +423,7 @@ class Supervisor:
             if child.spec.restart is Restart.TEMPORARY and child is not culprit:
                 self._forget(child, None)  # stopped with the others: never is never
                 continue
+            self._forgotten.discard(child)
             child.will_restart(cause if child is culprit else f"with {culprit.path}")
             with self._given_up_at_the_stop():
                 error = await child.start(self._exits.put_nowait)
@@ -439,6 +444,9 @@ class Supervisor:
             await self._stop_all(affected, for_good=False)
             del self._orders[order.child]
             order.refusal = await self._start_as_ordered(affected, order)
+            gone = order.child not in self.children or order.child in self._forgotten  # since the stop, or the start
+            if order.refusal is None and order.replaced_by is None and gone:
+                order.refusal = ActorStopped(order.child.path)
         finally:
             if self._orders.get(order.child) is order:
                 del self._orders[order.child]
