@@ -4,12 +4,13 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import pairwise
 from typing import Any
 
 import anyio
 import anyio.lowlevel
+import apscheduler.schedulers.base
 import pytest
 from structlog.testing import capture_logs
 
@@ -33,6 +34,7 @@ from trendedge.runtime import (
     Supervisor,
     SupervisorSpec,
     UnknownSchedule,
+    schedule,
 )
 from trendedge.runtime.schedule import chosen
 from trendedge.runtime.trigger import fires_between
@@ -231,6 +233,30 @@ async def test_a_remembered_fire_in_the_future_is_logged_and_counts_as_one_of_no
         async with one_schedule(when, memory=memory) as stage:
             assert datetime.fromisoformat(stage.shown["next_run_at"]) - began < timedelta(minutes=5)
             await until(lambda: memory.fires["tick"] - began < timedelta(minutes=5))
+    assert [line["schedule"] for line in logs if line["event"] == "last fire lies in the future"] == ["tick"]
+
+
+async def test_a_clock_that_is_set_back_keeps_no_schedule_from_firing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Clock(datetime):
+        ahead = timedelta(hours=1)
+
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]  # arithmetic gives no Clock
+            return datetime.now(tz) + cls.ahead
+
+    for module in (schedule, apscheduler.schedulers.base):
+        monkeypatch.setattr(module, "datetime", Clock)
+    memory = Notebook()
+    with capture_logs() as logs:
+        async with one_schedule(OFTEN, memory=memory) as stage:
+            await until(lambda: len(stage.heard) >= 2)
+            Clock.ahead = timedelta()
+            set_back_at = datetime.now(UTC)
+            stage.schedules.look_at_the_clock()
+            assert datetime.fromisoformat(stage.shown["next_run_at"]) - set_back_at < timedelta(minutes=5)
+            await until(lambda: stage.heard[-1] - set_back_at < timedelta(minutes=5))
+            stage.schedules.look_at_the_clock()
+        assert memory.fires["tick"] - set_back_at < timedelta(minutes=5)
     assert [line["schedule"] for line in logs if line["event"] == "last fire lies in the future"] == ["tick"]
 
 

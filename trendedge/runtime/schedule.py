@@ -240,8 +240,15 @@ class Schedules:
 
     def look_at_the_clock(self) -> None:
         """Fire what is due by the wall clock, whatever the timers believe."""
-        if self._scheduler is not None:
-            self._scheduler.wakeup()
+        if self._scheduler is None:
+            return
+        now = datetime.now(UTC)
+        for id, schedule in self._schedules.items():
+            if schedule.last_due is not None and schedule.last_due - now > timedelta(seconds=CLOCK_CHECK_S):  # set back
+                log.warning("last fire lies in the future", schedule=id, due=_text(schedule.last_due))
+                self._note(id, schedule, now)
+                self._scheduler.reschedule_job(id, trigger=_Trigger(schedule))
+        self._scheduler.wakeup()
 
     async def save(self) -> None:
         """Remember what has fired since the last time."""
