@@ -44,9 +44,9 @@ class Endpoint:
 class Pipe:
     """Sends each command at once, behind those that have no answer yet.
 
-    The client of redis-py would do, but takes three times as long for a command when there are few: it locks its pool
-    twice and waits for each read and each write in a time-out of its own. Its connections by themselves take twice as
-    long. Both figures are in docs/explanation/performance.md.
+    The client of redis-py would do, but its connections alone take 1.6 times as long for a command when there are few,
+    and its pool and its time-outs of each read and each write take more. The figures are in
+    docs/explanation/performance.md.
     """
 
     def __init__(self, endpoint: Endpoint, *, connect_s: float, answer_s: float) -> None:
