@@ -79,6 +79,10 @@ class MemoryJournal:
         for entry_id in begin:
             self.attempts[entry_id] = self.attempts.get(entry_id, 0) + 1
 
+    async def uncount(self, mailbox: str, entry_ids: Sequence[str]) -> None:
+        for entry_id in entry_ids:
+            self.attempts[entry_id] -= 1
+
     async def bury(self, mailbox: str, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
         self.entries.pop(entry_id, None)
         dead_id = f"{next(self.numbers):06}"

@@ -596,7 +596,7 @@ async def test_an_attempt_is_counted_when_a_recovered_message_is_begun_and_not_b
     async with running(spec):
         while ref.cell.stats.failed < 3:
             await anyio.lowlevel.checkpoint()
-    assert journal.attempts == {"000001": 1}
+        assert journal.attempts == {"000001": 1}
     assert set(journal.entries) == {"000001", "000002"}
 
 

@@ -339,6 +339,21 @@ async def test_a_restart_while_a_store_is_away_is_no_death_of_the_process_either
     assert (done, journal.dead) == (["needs store"], [])
 
 
+async def test_what_waits_out_an_outage_over_orderly_stops_has_killed_nobody() -> None:
+    journal, done = MemoryJournal(entries={"1": b"a|needs store"}), list[str]()
+    for _ in range(4):
+        ref, spec = tree(journal, done)
+        async with running(spec):
+            await until(lambda ref=ref: any(entity.outages for entity in ref.cell.entities.values()))  # type: ignore[misc]
+        assert journal.attempts == {"1": 0}
+    up = anyio.Event()
+    up.set()
+    _, spec = tree(journal, done, store_up=up)
+    async with running(spec):
+        await until(lambda: bool(done or journal.dead))
+    assert (done, journal.dead) == (["needs store"], [])
+
+
 class BusyWithSettlements(MemoryJournal):
     """Does not answer the first of them until it is let."""
 

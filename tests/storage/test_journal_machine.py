@@ -130,6 +130,13 @@ class Machine(RuleBasedStateMachine):
                 del self.holder[payload]
 
     @rule(node=NODES, data=st.data())
+    def uncount(self, node: str, data: st.DataObject) -> None:
+        if self.holds(node):
+            payload = self.of(node, data)
+            answers = self.both(node, lambda journal, place: journal.uncount(self.box, [self.ids[payload][place]]))
+            assert answers[0] == answers[1]
+
+    @rule(node=NODES, data=st.data())
     def begin(self, node: str, data: st.DataObject) -> None:
         if self.holds(node):
             payload = self.of(node, data)

@@ -134,6 +134,21 @@ async def test_attempts_are_counted_across_processes(stores: Stores) -> None:
     assert counts == [0, 1, 2]
 
 
+async def test_an_attempt_that_is_taken_back_was_never_made(stores: Stores) -> None:
+    first = await stores.journal()
+    for payload in (b"x", b"y"):
+        await append(first, payload)
+    journal = await stores.journal()
+    x, y = (entry.entry_id for entry in await journal.recover(BOX))
+    await journal.settle(BOX, [], begin=[x, y])
+    again = await stores.journal()
+    assert [entry.attempts for entry in await again.recover(BOX)] == [1, 1]
+    await again.settle(BOX, [], begin=[x])
+    await again.uncount(BOX, [x, y])
+    await again.uncount(BOX, [y])  # nothing is left to be taken back
+    assert [entry.attempts for entry in await (await stores.journal()).recover(BOX)] == [1, 0]
+
+
 async def test_one_call_settles_some_entries_and_counts_an_attempt_at_each_of_others(stores: Stores) -> None:
     first = await stores.journal()
     for number in range(4):
@@ -499,6 +514,7 @@ async def test_whoever_was_fenced_changes_nothing_any_more(stores: Stores) -> No
         sleeper.bury(BOX, adopted.entry_id, b"x", LETTER),
         sleeper.settle(BOX, [], begin=[entry_id]),
         sleeper.settle(BOX, [], begin=[adopted.entry_id]),
+        sleeper.uncount(BOX, [entry_id, adopted.entry_id]),
         sleeper.adopt(BOX),
     ):
         with pytest.raises(Fenced):

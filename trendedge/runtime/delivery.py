@@ -108,6 +108,7 @@ class Delivery:
             with scope:
                 await serve()
                 await self.log.flush()
+                await self.log.leave()
         finally:
             for one in writing:
                 one.cancel()

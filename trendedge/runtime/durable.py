@@ -412,6 +412,22 @@ class DurableLog:
         """Settle all that is due; False when the store was away, and some of it is still to be done."""
         return await self._writing.flush()
 
+    async def leave(self) -> None:
+        """At an orderly stop: take back the attempts at what is left. This process has outlived them, and whoever comes
+        next would take each for a death."""
+        left = [entry_id for entry_id, counted in self._outlived.items() if counted and entry_id in self.known]
+        if not left:
+            return
+        try:
+            await self._at.journal.uncount(self._at.mailbox, left)
+        except Fenced as fenced:
+            self.lose(fenced)
+        except JournalUnavailable as error:
+            log.warning("attempts not taken back", mailbox=self._at.mailbox, number=len(left), error=str(error))
+        else:
+            for entry_id in left:
+                self._outlived.pop(entry_id, None)
+
     def lose(self, error: Fenced) -> None:
         """Another process owns the mailbox by now: the incarnation is to end, which `run_settlements` sees to.
 

@@ -123,6 +123,10 @@ class Journal(Protocol):
         """
         ...
 
+    async def uncount(self, mailbox: str, entry_ids: Sequence[str]) -> None:
+        """Take back one attempt at each entry: the process that has begun it lives, and leaves it to the next one."""
+        ...
+
     async def bury(self, mailbox: str, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
         """Move a message to the dead letters, atomically."""
         ...

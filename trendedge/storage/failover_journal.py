@@ -164,6 +164,26 @@ class FailoverJournal:
         self._work.set()
         return False
 
+    async def uncount(self, mailbox: str, entry_ids: Sequence[str]) -> None:
+        """Take back attempts in the stores that have the entries; what one of them cannot do now is not made up for.
+
+        :raises JournalUnavailable: one of them is down
+        """
+        own_ids: dict[_Side, list[str]] = {}
+        for side, own_id in map(self._side, entry_ids):
+            own_ids.setdefault(side, []).append(own_id)
+        failure: JournalUnavailable | None = None
+        for side, ids in own_ids.items():
+            try:
+                await side.journal.uncount(mailbox, ids)
+            except Fenced:
+                raise
+            except JournalUnavailable as error:
+                failure = error
+                self._learn(side, down=True)
+        if failure is not None:
+            raise failure
+
     async def bury(self, mailbox: str, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
         """Move an entry to the dead letters of the store that has it."""
         side, own_id = self._side(entry_id)

@@ -72,6 +72,10 @@ class PostgresJournal:
         for settlement in settlements:
             self._pending.forget(mailbox, settlement.entry_id)
 
+    async def uncount(self, mailbox: str, entry_ids: Sequence[str]) -> None:
+        """Take back one attempt at each entry."""
+        await self._act(_UNCOUNT, mailbox, [_row_id(entry_id) for entry_id in entry_ids])
+
     async def bury(self, mailbox: str, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
         """Move an entry to the dead letters."""
         texts = (storable(letter.cause), storable(letter.traceback))
@@ -293,6 +297,12 @@ _SETTLE = f"""
     ), begun as (
         update mailbox_entries set attempts = attempts + 1
         where mailbox = $1 and node = $2 and id = any($5::bigint[]) and exists (select from owner)
+    ) {_OWNED}
+"""  # noqa: S608 - made of constants
+_UNCOUNT = f"""
+    with {_OWNER}, uncounted as (
+        update mailbox_entries set attempts = greatest(attempts - 1, 0)
+        where mailbox = $1 and node = $2 and id = any($4::bigint[]) and exists (select from owner)
     ) {_OWNED}
 """  # noqa: S608 - made of constants
 _BURY = f"""

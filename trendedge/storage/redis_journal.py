@@ -94,6 +94,11 @@ class RedisJournal:
         for entry_id in ids:
             self._forget(mailbox, entry_id)
 
+    async def uncount(self, mailbox: str, entry_ids: Sequence[str]) -> None:
+        """Take back one attempt at each entry. One command."""
+        owner = self._ownership.of(mailbox)
+        await self._act(scripts.UNCOUNT, owner, [_attempts(owner)], list(entry_ids))
+
     async def bury(self, mailbox: str, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
         """Move an entry to the stream of dead letters."""
         fields: dict[str, Argument] = {

@@ -79,6 +79,20 @@ for i = begun + 1, #ARGV, 2 do redis.call('PUBLISH', ARGV[i], ARGV[i + 1]) end
 return 1
 """)
 
+UNCOUNT = Script(f"""
+-- KEYS: fence, attempts   ARGV: epoch, entry ids
+{_OWNED}
+for i = 2, #ARGV do
+    local attempts = redis.call('HGET', KEYS[2], ARGV[i])
+    if attempts and tonumber(attempts) > 1 then
+        redis.call('HINCRBY', KEYS[2], ARGV[i], -1)
+    else
+        redis.call('HDEL', KEYS[2], ARGV[i])
+    end
+end
+return 1
+""")
+
 BURY = Script(f"""
 -- KEYS: fence, stream, owners, attempts, dead   ARGV: epoch, node, entry id, then fields and values of the dead letter
 {_OWNED}

@@ -133,6 +133,15 @@ class MemoryServer:
             self.begun[stored.origin] += 1
             stream[entry_id] = replace(stored, attempts=stored.attempts + 1)
 
+    def uncount(self, owner: Owner, entry_ids: Sequence[str]) -> None:
+        """Take back an attempt at each entry; nothing when it is gone."""
+        self.owned(owner)
+        stream = self.streams[owner.mailbox, owner.node]
+        for entry_id in entry_ids:
+            stored = stream.get(entry_id)
+            if stored is not None:
+                stream[entry_id] = replace(stored, attempts=max(0, stored.attempts - 1))
+
     def read(self, owner: Owner) -> list[Stored]:
         """The unsettled entries of a node, in the order in which they were appended."""
         return sorted(self.streams[owner.mailbox, owner.node].values(), key=lambda stored: stored.origin)
@@ -257,6 +266,11 @@ class MemoryJournal:
         owner = self.ownership.of(mailbox)
         await self._act(owner, "settle", lambda: self.server.settle(owner, settlements, begin))
         self._known[mailbox].difference_update(settlement.entry_id for settlement in settlements)
+
+    async def uncount(self, mailbox: str, entry_ids: Sequence[str]) -> None:
+        """As `Journal.uncount`."""
+        owner = self.ownership.of(mailbox)
+        await self._act(owner, "uncount", lambda: self.server.uncount(owner, entry_ids))
 
     async def bury(self, mailbox: str, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
         """As `Journal.bury`."""
