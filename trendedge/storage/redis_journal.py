@@ -122,8 +122,8 @@ class RedisJournal:
             self._pending.forget_all(mailbox)
             await self._join(mailbox, scripts.JOIN)
             await self._adopt_from_the_dead(mailbox)
-            found, now_ms = await self._read(mailbox)
-            return await self._deliver(mailbox, found, now_ms)
+            found, now_ms, read_at = await self._read(mailbox)
+            return await self._deliver(mailbox, found, now_ms, read_at)
 
     async def adopt(self, mailbox: str) -> list[Entry]:
         """Entries that became ours since the last look: of dead nodes, and of appends whose answer never came.
@@ -137,14 +137,14 @@ class RedisJournal:
             moved = await self._adopt_from_the_dead(mailbox)
             if not moved and not self._pending.in_doubt(mailbox):
                 return []
-            found, now_ms = await self._read(mailbox)
+            found, now_ms, read_at = await self._read(mailbox)
             known |= self._pending.entries(mailbox)  # with what was settled while it was read
             unknown = [entry for entry in found if entry.id not in known]
             # A young one may be an append whose answer is just coming in: that delivers itself.
             ours = [entry for entry in unknown if entry.moved or now_ms - entry.age[0] >= self._pending.doubt_s * 1000]
             if len(ours) == len(unknown):
                 self._pending.settle_doubt(mailbox)
-            return await self._deliver(mailbox, ours, now_ms)
+            return await self._deliver(mailbox, ours, now_ms, read_at)
 
     async def count(self, mailbox: str) -> tuple[int, int]:
         """(unsettled of this node, dead of all nodes)."""
@@ -256,8 +256,8 @@ class RedisJournal:
             moved += taken
         return moved
 
-    async def _read(self, mailbox: str) -> tuple[list["_Found"], int]:
-        """The whole stream of this node, and the server's clock in milliseconds."""
+    async def _read(self, mailbox: str) -> tuple[list["_Found"], int, float]:
+        """The whole stream of this node, the server's clock in ms, and when it said so, by our own clock in s."""
         owner = self._ownership.of(mailbox)
         found: list[_Found] = []
         start = "-"
@@ -268,21 +268,21 @@ class RedisJournal:
                 for id, first, payload, again in page
             ]
             if not more:
-                return found, now_ms
+                return found, now_ms, time.monotonic()
             start = f"({found[-1].id}"
 
-    async def _deliver(self, mailbox: str, found: list["_Found"], now_ms: int) -> list[Entry]:
+    async def _deliver(self, mailbox: str, found: list["_Found"], now_ms: int, read_at: float) -> list[Entry]:
         """With the attempts that were begun at each, oldest first."""
         owner = self._ownership.of(mailbox)
         found.sort(key=lambda entry: entry.age)
         entries: list[Entry] = []
+        attempts: list[int] = []
         for page in batched(found, _PAGE):
-            ids = [entry.id for entry in page]
-            attempts = await self._run(scripts.ATTEMPTS, [_attempts(owner)], ids)
-            entries += [
-                Entry(one.id, one.payload, count, age_s=(now_ms - one.age[0]) / 1000, replayed=one.replayed)
-                for one, count in zip(page, attempts, strict=True)
-            ]
+            attempts += await self._run(scripts.ATTEMPTS, [_attempts(owner)], [entry.id for entry in page])
+        since_s = time.monotonic() - read_at  # by the age they are put in order with those of the other store
+        for one, count in zip(found, attempts, strict=True):
+            age_s = (now_ms - one.age[0]) / 1000 + since_s
+            entries.append(Entry(one.id, one.payload, count, age_s=age_s, replayed=one.replayed))
         for entry in entries:
             self._counted.add(entry.entry_id)
             self._pending.remember(mailbox, entry.entry_id)
