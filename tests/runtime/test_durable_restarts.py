@@ -354,6 +354,23 @@ async def test_what_waits_out_an_outage_over_orderly_stops_has_killed_nobody() -
     assert (done, journal.dead) == (["needs store"], [])
 
 
+class CannotCount(MemoryJournal):
+    """Takes no attempt."""
+
+    async def settle(self, mailbox: str, settlements: Sequence[Settlement], *, begin: Sequence[str] = ()) -> None:
+        if begin:
+            raise JournalUnavailable("memory", "away")
+        await super().settle(mailbox, settlements)
+
+
+async def test_an_attempt_that_could_not_be_counted_is_not_taken_back() -> None:
+    journal = CannotCount(entries={"1": b"a|needs store"}, attempts={"1": 1})
+    ref, spec = tree(journal, [])
+    async with running(spec):
+        await until(lambda: any(entity.outages for entity in ref.cell.entities.values()))
+    assert journal.attempts == {"1": 1}, "what has killed an earlier process has done so"
+
+
 class BusyWithSettlements(MemoryJournal):
     """Does not answer the first of them until it is let."""
 

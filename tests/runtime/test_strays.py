@@ -683,3 +683,59 @@ async def test_an_outage_at_the_restart_of_a_supervisor_is_waited_for() -> None:
         await ref.tell("after")
         await until(lambda: done == ["after"])
         assert root.children[0].restarts == 1
+
+
+class Strays(Actor[str]):
+    """Awaits what was cancelled elsewhere, the first time that it is told to."""
+
+    def __init__(self, strayed: list[str]) -> None:
+        self._strayed = strayed
+
+    async def receive(self, message: str) -> None:
+        if message == "stray" and not self._strayed:
+            self._strayed.append(message)
+            cancelled = asyncio.get_running_loop().create_future()
+            cancelled.cancel()
+            await cancelled
+
+
+class HangsAgain(Actor[str]):
+    """Hangs at its second start, and takes its time to give that up."""
+
+    def __init__(self, starts: list[int], gate: anyio.Event) -> None:
+        self._starts, self._gate = starts, gate
+
+    async def on_start(self) -> None:
+        self._starts.append(1)
+        if len(self._starts) == 2:
+            try:
+                await anyio.sleep(3600)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self._gate.wait()
+
+    async def receive(self, message: str) -> None:
+        raise ValueError(message)
+
+
+@pytest.mark.parametrize("keyed", [False, True], ids=["one instance", "keyed"])
+async def test_a_start_that_a_supervisor_gives_up_is_no_end_of_the_others(keyed: bool) -> None:
+    ref, hanging = ActorRef[str]("a"), ActorRef[str]("b")
+    strayed, starts, gate = list[str](), list[int](), anyio.Event()
+    mailbox = MailboxSpec(key=(lambda _: "k") if keyed else None)
+    children = (
+        ChildSpec("a", lambda: Strays(strayed), ref, mailbox=mailbox, retry=RetryPolicy((0.0,))),
+        ChildSpec("b", lambda: HangsAgain(starts, gate), hanging),
+    )
+    backoff = Backoff(first_s=0.0, jitter=0.0)
+    with anyio.fail_after(20):
+        async with running(SupervisorSpec("root", children, strategy=Strategy.REST_FOR_ONE, backoff=backoff)) as root:
+            await hanging.tell("crash")
+            await until(lambda: len(starts) == 2)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(Controls(root).restart, "root/b")
+                await anyio.wait_all_tasks_blocked()
+                await ref.tell("stray")
+                await until(lambda: bool(strayed))
+                gate.set()
+            await until(lambda: ref.cell.stats.handled == 1)

@@ -293,9 +293,7 @@ class Cell:
     @property
     def is_cancelled(self) -> bool:
         """Whether a task that hosts its incarnations is to end: no scope around theirs shows it."""
-        host = self.supervisor.host
-        ends = host is not None and host.cancelling() > 0
-        return ends or (self._instances is not None and self._instances.is_cancelled)
+        return self.supervisor.is_cancelled or (self._instances is not None and self._instances.is_cancelled)
 
     def is_fenced(self, error: BaseException) -> bool:
         """Whether the mail of this very mailbox is another process's by now."""
@@ -463,7 +461,9 @@ class Cell:
                 crash = entity.as_crash(error)
                 if not entity.outage and not self._drains_on(entity, crash):
                     # An outage of `on_start` too, at first: the supervisor's backoff applies.
-                    raise crash from crash.__cause__
+                    if crash is error:
+                        raise
+                    raise crash from error
 
     def _drains_on(self, entity: Entity, error: Exception) -> bool:
         """Whether a crash during the stop keeps what waits from nothing: no supervisor restarts the actor for it."""

@@ -112,6 +112,8 @@ class DurableLog:
         """The suspect whose turn it is, as long as it is known."""
         self._replayed: set[str] = set()
         """Recovered entries that are replays: `on_replay` is to be called before they are handled, perhaps again."""
+        self._counted: set[str] = set()
+        """Entries at which this process has counted an attempt for certain, and not taken it back."""
         self._outlived: dict[str, int] = {}
         """Attempts of this process that are counted in the journal, by entry: one, or none at what it has appended
         or replayed itself. It lives, so none of them was deadly, however many ordered restarts have ended them."""
@@ -302,7 +304,8 @@ class DurableLog:
         # Before it is known to be counted: an answer may be lost, and to take it for a death would bury the innocent.
         self._outlived[envelope.entry_id] = 1
         try:
-            await self._writing.begin(envelope.entry_id)
+            if await self._writing.begin(envelope.entry_id):
+                self._counted.add(envelope.entry_id)
         except asyncio.CancelledError:
             envelope.recovered = envelope.entry_id not in self._outlived  # it was withdrawn: the next one counts
             raise
@@ -415,9 +418,10 @@ class DurableLog:
     async def leave(self) -> None:
         """At an orderly stop: take back the attempts at what is left. This process has outlived them, and whoever comes
         next would take each for a death."""
-        left = [entry_id for entry_id, counted in self._outlived.items() if counted and entry_id in self.known]
+        left = [entry_id for entry_id in self._counted if entry_id in self.known]
         if not left:
             return
+        self._counted.clear()  # once: a lost answer must not take back what others have counted
         try:
             await self._at.journal.uncount(self._at.mailbox, left)
         except Fenced as fenced:
@@ -441,6 +445,7 @@ class DurableLog:
         self.known.clear()
         self._suspects.clear()
         self._replayed.clear()
+        self._counted.clear()
         self._tried = None
         self._doomed.clear()
         self._writing.forget()
@@ -451,6 +456,7 @@ class DurableLog:
     def _forget(self, entry_id: str) -> None:
         self.known.pop(entry_id, None)
         self._outlived.pop(entry_id, None)
+        self._counted.discard(entry_id)
 
 
 @dataclass(slots=True)

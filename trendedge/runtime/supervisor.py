@@ -92,8 +92,10 @@ class Supervisor:
         """Around the pauses and starts of those who are restarted alone."""
         self._turns: dict[Child, deque[Exit | RestartOrder]] = {}
         """What each child has still to come to, while it is restarted by itself."""
-        self.host: asyncio.Task[Any] | None = None
-        """What runs it, and then its stop. While that is cancelled nobody below is a crash for being cancelled."""
+        self._host: asyncio.Task[Any] | None = None
+        """What runs it, and then its stop."""
+        self._cancelled_before = 0
+        """Cancellations that its host had swallowed before it became that."""
         self._stop = anyio.Event()
         self._exits: asyncio.Queue[Exit | RestartOrder] = asyncio.Queue()
 
@@ -104,7 +106,7 @@ class Supervisor:
         :raises IntensityExceeded: too many restarts; the children have been stopped
         """
         self.status = "starting"
-        self.host = asyncio.current_task()
+        self._take_host()
         try:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
@@ -137,9 +139,20 @@ class Supervisor:
             scope.cancel()
 
     async def _end(self) -> None:
-        self.host = asyncio.current_task()  # a cancellation of `run` has led to this stop, and says nothing about it
+        self._take_host()  # a cancellation of `run` has led to this stop, and says nothing about it
         await self._stop_all([*self.children, *self._leaving], for_good=not self._nested)
         self._let_go()
+
+    def _take_host(self) -> None:
+        self._host = asyncio.current_task()
+        self._cancelled_before = 0 if self._host is None else self._host.cancelling()
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether its host is to end. While it is, nobody below crashes for being cancelled."""
+        if self._host is None or any(one.cancel_called for one in (*self._starting, *self._restarting.values())):
+            return False  # only a start or a pause is given up
+        return self._host.cancelling() > self._cancelled_before
 
     def _let_go(self) -> None:
         """Those who are in no spec do not come back with a restart."""
@@ -393,7 +406,8 @@ class Supervisor:
             affected = self._affected(child)
             await self._stop_all([other for other in affected if other is not child], for_good=False)
             with self._given_up_for_an_order(affected) as scope:
-                with anyio.move_on_after(delay_s):
+                with self._given_up_at_the_stop() as pause:
+                    pause.deadline = anyio.current_time() + delay_s
                     await self._stop.wait()
                 if self._stop.is_set():
                     return None

@@ -34,7 +34,7 @@ class Writing:
         self._on_settled = on_settled
         self._on_withdrawn = on_withdrawn
         self._settlements: deque[Settlement] = deque()
-        self._begun: deque[tuple[str, asyncio.Future[None]]] = deque()
+        self._begun: deque[tuple[str, asyncio.Future[bool]]] = deque()
         """Entries whose attempt is to be counted, and who waits for that."""
         self._wake = asyncio.Event()
         self._flushing = asyncio.Lock()
@@ -46,14 +46,14 @@ class Writing:
         self._settlements.append(settlement)
         self._wake.set()
 
-    async def begin(self, entry_id: str) -> None:
-        """Return when an attempt is counted, or cannot be."""
-        counted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async def begin(self, entry_id: str) -> bool:
+        """Return when an attempt is counted, or cannot be: whether it is, for certain."""
+        counted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         begun = (entry_id, counted)
         self._begun.append(begun)
         self._wake.set()
         try:
-            await counted
+            return await counted
         except asyncio.CancelledError:
             if begun in self._begun:  # nobody has asked the journal
                 self._begun.remove(begun)
@@ -96,7 +96,7 @@ class Writing:
                 log.warning("not written to the journal yet", mailbox=self._mailbox, error=str(error), **what)
                 self._settlements.extendleft(reversed(due))
                 self._wake.set()  # here: this incarnation may end before it tries again
-                _let_begin(begun)  # an attempt that cannot be counted is made all the same
+                _let_begin(begun, counted=False)  # an attempt that cannot be counted is made all the same
                 return False
             except BaseException:
                 self._settlements.extendleft(reversed(due))
@@ -105,7 +105,7 @@ class Writing:
                 raise
             for settlement in due:
                 self._on_settled(settlement.entry_id)
-            _let_begin(begun)
+            _let_begin(begun, counted=True)
         return True
 
     def lose(self, error: Fenced) -> None:
@@ -121,10 +121,10 @@ class Writing:
         self._wake.clear()
 
 
-def _let_begin(begun: Sequence[tuple[str, asyncio.Future[None]]]) -> None:
-    for _, counted in begun:
-        if not counted.done():
-            counted.set_result(None)
+def _let_begin(begun: Sequence[tuple[str, asyncio.Future[bool]]], *, counted: bool) -> None:
+    for _, waiter in begun:
+        if not waiter.done():
+            waiter.set_result(counted)
 
 
 def _first[T](queue: deque[T]) -> list[T]:

@@ -95,6 +95,8 @@ class FailoverJournal:
         self._first = _Side("1:", first)
         self._second = _Side("2:", second)
         self._probe = first.probe
+        self._uncounted: set[str] = set()
+        """Entries whose attempts could not be counted: there is nothing to be taken back."""
         self._speaker = speaker
         self._ownership = ownership
         self._on_change = on_change
@@ -145,7 +147,9 @@ class FailoverJournal:
         for side, own in runs:
             attempts = begun.pop(side, [])
             if not await self._settle(side, mailbox, own, attempts) and attempts:
+                self._uncounted.update(side.prefix + own_id for own_id in attempts)
                 log.warning("attempts not counted", mailbox=mailbox, number=len(attempts))
+        self._uncounted.difference_update(settlement.entry_id for settlement in settlements)
 
     async def _settle(self, side: _Side, mailbox: str, settlements: Sequence[Settlement], begin: Sequence[str]) -> bool:
         """Whether the store has done it; else the settlements are owed to it."""
@@ -170,8 +174,9 @@ class FailoverJournal:
         :raises JournalUnavailable: one of them is down
         """
         own_ids: dict[_Side, list[str]] = {}
-        for side, own_id in map(self._side, entry_ids):
+        for side, own_id in map(self._side, [one for one in entry_ids if one not in self._uncounted]):
             own_ids.setdefault(side, []).append(own_id)
+        self._uncounted.difference_update(entry_ids)
         failure: JournalUnavailable | None = None
         for side, ids in own_ids.items():
             try:
