@@ -8,14 +8,17 @@ import anyio.lowlevel
 import pytest
 import structlog
 
-from tests.runtime.support import running, until
+from tests.runtime.support import MemoryJournal, running, until
 from trendedge.runtime import (
     Actor,
     ActorRef,
     Backoff,
     BreakerSpec,
+    BreakerState,
     ChildSpec,
     Controls,
+    Durability,
+    DurableRef,
     ForeignError,
     IntensityExceeded,
     MailboxSpec,
@@ -86,6 +89,67 @@ async def test_a_crash_of_an_actor_is_told_once_with_its_traceback(where: str, t
     assert [type(entry["exc_info"]).__name__ for entry in found][: len(told)] == told
     assert all(entry["exc_info"].__traceback__ is not None for entry in found)
     assert len({id(entry["exc_info"]) for entry in found}) == len(found)
+
+
+class Unspeakable(Exception):
+    """Of a library whose error formats what it was not given."""
+
+    def __str__(self) -> str:
+        raise AttributeError("code")
+
+    __repr__ = __str__
+
+
+class Speechless(Fragile):
+    async def on_start(self) -> None:
+        if self._ill:
+            self._ill.pop()
+            raise Unspeakable
+
+    @staticmethod
+    async def _fail() -> str:
+        raise Unspeakable
+
+
+@pytest.mark.parametrize("key", [None, lambda message: "k"], ids=["one instance", "keyed"])
+@pytest.mark.parametrize("where", ["handler", "pipe", "start"])
+async def test_a_crash_whose_error_has_no_text_is_one_like_any_other(where: str, key: Any) -> None:
+    ill, ref = list[str](), ActorRef[str]("a")
+    mailbox, retry = MailboxSpec(key=key), RetryPolicy(delays_s=(0.0,))
+    child = ChildSpec("a", lambda: Speechless(ill), ref, mailbox=mailbox, retry=retry)
+    spec = SupervisorSpec("root", [child], backoff=Backoff(0.0, jitter=0.0))
+
+    async def act() -> None:
+        await ref.tell(where)
+        await until(lambda: ref.cell.stats.buried + ref.cell.stats.handled == 1)
+        await ref.tell("well")
+
+    found = await crashes(spec, act, lambda: ref.cell.stats.handled >= 1 and not ref.cell.depth)
+    assert {type(entry["exc_info"]) for entry in found} == {Unspeakable}
+    causes = {cause for entry in found if (cause := entry.get("cause")) is not None}
+    assert causes <= {"Unspeakable: its text cannot be made: AttributeError"}
+
+
+@pytest.mark.parametrize("key", [None, lambda message: "k"], ids=["one instance", "keyed"])
+async def test_an_error_without_a_text_opens_a_breaker_and_gives_up_a_message(key: Any) -> None:
+    ref, journal, mailbox = DurableRef[str]("a"), MemoryJournal(), MailboxSpec(key=key)
+    durability = Durability(journal, "a", str.encode, bytes.decode)
+    breaker = BreakerSpec((Unspeakable,), failures=2)
+    child = ChildSpec(
+        "a", lambda: Speechless([]), ref, mailbox=mailbox, breaker=breaker, retry=RetryPolicy(()), durability=durability
+    )
+    async with running(SupervisorSpec("root", [child], backoff=Backoff(0.0, jitter=0.0))):
+        for _ in range(2):
+            await ref.tell("handler")
+        await until(lambda: ref.cell.stats.failed == 2)
+        assert [letter.cause for _, letter in journal.dead] == ["Unspeakable: its text cannot be made: AttributeError"]
+        assert [one.state for one in ref.cell.breakers.by_key.values()] == [BreakerState.OPEN]
+
+
+async def test_a_child_whose_start_fails_of_an_error_without_a_text_is_named() -> None:
+    child = ChildSpec("a", lambda: Speechless(["ill"]), ActorRef[str]("a"))
+    with pytest.raises(StartFailed, match=r"^root/a: did not start: Unspeakable: its text cannot be made"):
+        await Supervisor(SupervisorSpec("root", [child])).run(lambda: None)
 
 
 class Several(Actor[str]):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import anyio
 import anyio.lowlevel
 import pytest
+import structlog
 
 from tests.runtime.support import MemoryJournal, running, until
 from trendedge.runtime import (
@@ -13,6 +14,7 @@ from trendedge.runtime import (
     ActorStopped,
     Announcement,
     Appended,
+    Backoff,
     Buried,
     ChildSpec,
     Controls,
@@ -600,7 +602,8 @@ async def test_an_attempt_is_counted_when_a_recovered_message_is_begun_and_not_b
     assert set(journal.entries) == {"000001", "000002"}
 
 
-async def test_a_stop_leaves_what_waits_for_its_retry_to_the_next_process() -> None:
+@pytest.mark.parametrize("keyed", [False, True], ids=["one instance", "keyed"])
+async def test_a_stop_leaves_what_waits_for_its_retry_to_the_next_process(keyed: bool) -> None:
     journal, ref, tries = MemoryJournal(), DurableRef[str]("a"), list[str]()
 
     class Fails(Actor[str]):
@@ -612,14 +615,15 @@ async def test_a_stop_leaves_what_waits_for_its_retry_to_the_next_process() -> N
         "a",
         Fails,
         ref,
-        mailbox=MailboxSpec(drain=True, key=lambda message: message),
+        mailbox=MailboxSpec(drain=True, key=(lambda message: message) if keyed else None),
         retry=RetryPolicy(delays_s=(60.0, 60.0)),
         durability=Durability(journal, "a", str.encode, bytes.decode),
     )
-    async with running(SupervisorSpec("root", [spec])):
-        await ref.tell("poison")
-        await anyio.wait_all_tasks_blocked()
-        assert tries == ["poison"]
+    with structlog.testing.capture_logs() as logs:
+        async with running(SupervisorSpec("root", [spec], backoff=Backoff(60))) as root:
+            await ref.tell("poison")
+            await until(lambda: tries == ["poison"] and root.children[0].status == ("running" if keyed else "crashed"))
+    assert "crashed" not in [one["event"] for one in logs], "nothing did but the handler, which was told before"
     assert tries == ["poison"]  # the drain has not burnt the attempts that are left
     assert list(journal.entries.values()) == [b"poison"]
     assert journal.dead == []

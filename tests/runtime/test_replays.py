@@ -1,12 +1,16 @@
 """Dead letters that are replayed and discarded: who takes a letter decides, whatever else happens at that moment."""
 
+from dataclasses import replace
+
 import anyio
 import pytest
 
 from tests.runtime.support import MemoryJournal, running, until
 from tests.runtime.test_durable import Order, StoreDown, tree
 from trendedge.runtime import (
+    Actor,
     Buried,
+    ChildSpec,
     DeadLetter,
     DurableRef,
     Entry,
@@ -207,3 +211,25 @@ async def test_what_a_hook_raises_before_a_replay_is_handled_is_charged_to_it_wh
     async with running(spec) as root:
         await until(lambda: bool(journal.letters))
         assert root.children[0].restarts == 0
+
+
+class Declares(Actor[Order]):
+    """Answers `StoreDown`: of its own handler, it is no failure."""
+
+    declared = (StoreDown,)
+
+    async def receive(self, message: Order) -> None:
+        raise StoreDown
+
+
+async def test_what_a_hook_raises_before_a_replay_is_handled_is_no_answer_of_the_handler() -> None:
+    office = Office()
+    office.failures = [StoreDown()]
+    office.journal.letters.clear()
+    office.journal.entries, office.journal.replayed = {"1": b"a|buy"}, {"1"}
+    ref, spec = office.tree()
+    child = spec.children[0]
+    assert isinstance(child, ChildSpec)
+    async with running(SupervisorSpec("root", [replace(child, start=Declares)])):
+        await until(lambda: not office.journal.entries)
+        assert (ref.cell.stats.failed, ref.cell.stats.handled, office.status) == (1, 1, "accepted")

@@ -7,6 +7,8 @@ from enum import Enum
 
 import structlog
 
+from trendedge.runtime.errors import said
+
 log = structlog.get_logger("trendedge.runtime")
 
 
@@ -88,7 +90,7 @@ class Breaker:
         full = len(self._failed_at) == self.spec.failures and now - self._failed_at[0] <= self.spec.within_s
         if full or self.state is BreakerState.HALF_OPEN:
             self.opened_at, self.probe_at = now, now + self.spec.open_s
-            self._become(BreakerState.OPEN, f"{type(error).__name__}: {error}")
+            self._become(BreakerState.OPEN, said(error))
         return self.state is BreakerState.OPEN
 
     def succeeded(self) -> None:

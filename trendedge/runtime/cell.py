@@ -23,6 +23,8 @@ from trendedge.runtime.errors import (
     MessageDropped,
     MessageRefused,
     MessageWithoutKey,
+    said,
+    text_of,
 )
 from trendedge.runtime.instances import Instances
 from trendedge.runtime.intensity import Intensity
@@ -108,7 +110,12 @@ class Cell:
     def has_to_drain(self) -> bool:
         """Whether mail waits that is to be handled before an orderly stop."""
         waits = any(entity.mail for entity in self.entities.values())
-        return self.spec.drain and waits and not (self.suspended or self.closed)
+        return self.spec.drain and self._was_ready and waits and not (self.suspended or self.closed)
+
+    async def leave(self) -> None:
+        """It has been stopped, and is about to be closed: let its journal know what that was not."""
+        if self._delivery is not None:
+            await self._delivery.leave()
 
     @property
     def ending(self) -> bool:
@@ -396,12 +403,12 @@ class Cell:
             self.log.survived(envelope)
         self.stats.failed += 1
         entity.culprit = describe(envelope.message)
-        self.stats.last_failure = f"{describe(envelope.message)}: {type(error).__name__}: {error}"
+        self.stats.last_failure = f"{describe(envelope.message)}: {said(error)}"
         if isinstance(error, self._retry.outage):
             entity.outage = True
             entity.outages += 1
             envelope.not_before = self.now() + self._retry.outage_delay_s(entity.outages)
-            log.warning("outage", actor=self.path, key=entity.key, failures=entity.outages, error=str(error))
+            log.warning("outage", actor=self.path, key=entity.key, failures=entity.outages, error=text_of(error))
             return
         if self.breakers.tripped(entity.key, entity.name, error, self.now()):
             entity.crash_counts = False  # behind an open breaker neither attempts nor restarts are used up
@@ -434,7 +441,7 @@ class Cell:
     def tell_crash(self, key: str | None, error: Exception) -> None:
         """Log a crash that was over no message."""
         told = isinstance(error, IntensityExceeded)  # each crash of its children was
-        log.error("crashed", actor=self.path, key=key, cause=repr(error), exc_info=None if told else error)
+        log.error("crashed", actor=self.path, key=key, cause=said(error), exc_info=None if told else error)
 
     def _log_failure(self, entity: Entity, envelope: Envelope, error: Exception, delay_s: float | None) -> None:
         log.error(

@@ -11,13 +11,17 @@ import anyio.abc
 import structlog
 
 from trendedge.runtime.cell import Cell
-from trendedge.runtime.errors import IntensityExceeded
+from trendedge.runtime.errors import IntensityExceeded, said
 from trendedge.runtime.history import History, Restarted, remembered
 from trendedge.runtime.latch import Latch
 from trendedge.runtime.service import Service, ServiceContext
 from trendedge.runtime.specs import Spec
 
 log = structlog.get_logger("trendedge.runtime")
+
+LEAVE_S = 1.0
+"""How long a stop waits for the journal when its actor has ended."""
+_ENDED = ("stopped", "crashed")
 
 
 class Process(Protocol):
@@ -155,7 +159,7 @@ class Child:
     def report(self, error: BaseException) -> None:
         """Log a crash with its traceback, unless that was done where it happened: in a handler, or below."""
         if self.culprit is None and not isinstance(error, IntensityExceeded):
-            log.error("crashed", actor=self.path, cause=repr(error), exc_info=error)
+            log.error("crashed", actor=self.path, cause=said(error), exc_info=error)
 
     def will_restart(self, cause: str) -> None:
         """Count a restart, and remember why."""
@@ -216,7 +220,7 @@ class Child:
             error = crash
         finally:
             if error is not None:
-                self.last_error = f"{type(error).__name__}: {error}"
+                self.last_error = said(error)
             self.status = "stopped" if error is None else "crashed"
             self._ended.set()
             asked = not began and not ready.done()
@@ -233,33 +237,46 @@ class Child:
         :param for_good: it is not to be started again, and who watches it is told
         """
         with anyio.move_on_after(self.spec.shutdown_s) as patience:
-            if self.status == "crashed" and isinstance(self.process, Cell) and self.process.has_to_drain:
+            # Without an incarnation it waits for its restart, or was about to be ready again.
+            if self.status in _ENDED and isinstance(self.process, Cell) and self.process.has_to_drain:
                 await self._start_to_drain(self.process)
-        if self.status not in ("stopped", "crashed"):
+        if patience.cancelled_caught:
+            self._overran("draining")
+        if self.status not in _ENDED:
             was, self.status = self.status, "stopping"
             self.process.request_stop()
             with anyio.CancelScope(deadline=patience.deadline):
                 await self._ended.wait()
             if not self._ended.is_set():
-                log.error(
-                    "child overran its shutdown",
-                    actor=self.path,
-                    instances=[one.name for one in self.process.hosted()] if isinstance(self.process, Cell) else [],
-                    shutdown_s=self.spec.shutdown_s,
-                    was=was,
-                )
+                self._overran(was)
                 self._scope.cancel()
                 await self._ended.wait()
+        await self.leave()
         if for_good:
             self.terminate(None)
         else:
             self.process.close()
 
+    async def leave(self) -> None:
+        """To be called when it has ended and may never be started again, before it is closed."""
+        if isinstance(self.process, Cell):
+            with anyio.move_on_after(LEAVE_S):
+                await self.process.leave()
+
+    def _overran(self, was: str) -> None:
+        log.error(
+            "child overran its shutdown",
+            actor=self.path,
+            instances=[one.name for one in self.process.hosted()] if isinstance(self.process, Cell) else [],
+            shutdown_s=self.spec.shutdown_s,
+            was=was,
+        )
+
     async def _start_to_drain(self, cell: Cell) -> None:
         """It waits for its restart, which the stop forestalls: let it handle what waits all the same."""
         cell.request_stop()
         error = await self.start(lambda _: None)
-        if error is not None:
+        if error is not None and self.status == "crashed":  # or else it leaves what waits for a retry to the journal
             self.report(error)
 
     def terminate(self, error: BaseException | None) -> None:
@@ -267,4 +284,4 @@ class Child:
 
         :param error: what prevented its start; None for what it died of
         """
-        self.process.terminate(self.died_of if error is None else f"{type(error).__name__}: {error}")
+        self.process.terminate(self.died_of if error is None else said(error))

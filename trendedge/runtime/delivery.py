@@ -8,7 +8,7 @@ import anyio
 import structlog
 
 from trendedge.runtime.durable import DurableLog
-from trendedge.runtime.errors import ActorStopped, Fenced, JournalUnavailable, MailboxFull
+from trendedge.runtime.errors import ActorStopped, Fenced, JournalUnavailable, MailboxFull, text_of
 from trendedge.runtime.journal import Appended, Duplicate, Unique
 from trendedge.runtime.latch import Latch
 from trendedge.runtime.mailbox import Envelope
@@ -56,6 +56,12 @@ class Delivery:
         if self.log.lost:
             self._disown()
 
+    async def leave(self) -> None:
+        """The incarnation was stopped, or waited for its restart: none of its attempts was the death of the process."""
+        await self.log.leave()
+        if self.log.lost:
+            self._disown()
+
     def request_stop(self) -> None:
         """A stop waits for no store."""
         if self._pause is not None:
@@ -74,7 +80,7 @@ class Delivery:
                     raise
                 outages += 1
                 delay_s = retry.outage_delay_s(outages)
-                log.warning("mail not recovered yet", actor=self._cell.path, retry_in_s=delay_s, error=str(error))
+                log.warning("mail not recovered yet", actor=self._cell.path, retry_in_s=delay_s, error=text_of(error))
                 self._cell.mark_ready()  # to wait is what it is there for now: nobody else's start waits with it
                 await self._wait(delay_s)
             else:
@@ -108,7 +114,6 @@ class Delivery:
             with scope:
                 await serve()
                 await self.log.flush()
-                await self.log.leave()
         finally:
             for one in writing:
                 one.cancel()

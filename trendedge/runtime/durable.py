@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from trendedge.runtime.errors import Fenced, JournalUnavailable, UnknownDeadLetter, UnreadableDeadLetter
+from trendedge.runtime.errors import Fenced, JournalUnavailable, UnknownDeadLetter, UnreadableDeadLetter, said, text_of
 from trendedge.runtime.journal import (
     Announcement,
     Appended,
@@ -190,7 +190,7 @@ class DurableLog:
             self._place(message)  # nor can one be delivered that has no place, or that the actor does not handle
         except Exception as error:
             facts = self._facts(entry.entry_id)
-            letter = DeadLetter(f"unreadable: {error}", traceback.format_exc(), entry.attempts, facts)
+            letter = DeadLetter(f"unreadable: {text_of(error)}", traceback.format_exc(), entry.attempts, facts)
             self._doomed[entry.entry_id] = _Doomed(entry.payload, letter)
             return None
         deaths = deadly + 1  # the first delivery was never counted
@@ -217,7 +217,7 @@ class DurableLog:
             message = self._at.decode(buried.payload)
             self._place(message)
         except Exception as error:
-            raise UnreadableDeadLetter(buried.dead_id, str(error)) from error
+            raise UnreadableDeadLetter(buried.dead_id, text_of(error)) from error
         return message
 
     async def replay(self, dead_id: str, *, now: float) -> Envelope:
@@ -280,7 +280,7 @@ class DurableLog:
             with suppress(UnreadableDeadLetter):
                 await self._tell_outcome(self.read(buried), buried.letter)
         except self._away as error:
-            log.error("outcome of a discarded message not told", mailbox=self._at.mailbox, error=str(error))
+            log.error("outcome of a discarded message not told", mailbox=self._at.mailbox, error=text_of(error))
 
     async def _count_dead(self) -> None:
         """Anew: other processes bury and replay too."""
@@ -329,7 +329,7 @@ class DurableLog:
         facts = self._facts(envelope.entry_id, envelope.message)
         if envelope.tried_at is not None:
             facts["tried_for_s"] = f"{asyncio.get_running_loop().time() - envelope.tried_at:.3f}"
-        letter = DeadLetter(f"{type(error).__name__}: {error}", text, envelope.attempts, facts)
+        letter = DeadLetter(said(error), text, envelope.attempts, facts)
         self._doomed[envelope.entry_id] = _Doomed(None, letter, envelope.message)
         try:
             await self._bury(envelope.entry_id)
@@ -390,7 +390,7 @@ class DurableLog:
                 raise
             trace = None if isinstance(error, self._away) else error
             names = {"mailbox": self._at.mailbox, "entry_id": entry_id}
-            log.error("dead letter not stored yet", **names, error=str(error), exc_info=trace)
+            log.error("dead letter not stored yet", **names, error=text_of(error), exc_info=trace)
             return
         finally:
             doomed.in_hand = False
@@ -416,8 +416,11 @@ class DurableLog:
         return await self._writing.flush()
 
     async def leave(self) -> None:
-        """At an orderly stop: take back the attempts at what is left. This process has outlived them, and whoever comes
-        next would take each for a death."""
+        """After a stop: settle what is due, and take back the attempts at what is left. This process has outlived them,
+        and whoever comes next would take each for a death."""
+        if self.lost:
+            return
+        await self.flush()
         left = [entry_id for entry_id in self._counted if entry_id in self.known]
         if not left:
             return
@@ -427,7 +430,7 @@ class DurableLog:
         except Fenced as fenced:
             self.lose(fenced)
         except JournalUnavailable as error:
-            log.warning("attempts not taken back", mailbox=self._at.mailbox, number=len(left), error=str(error))
+            log.warning("attempts not taken back", mailbox=self._at.mailbox, number=len(left), error=text_of(error))
         else:
             for entry_id in left:
                 self._outlived.pop(entry_id, None)

@@ -288,22 +288,24 @@ class Entity:
         self.in_hand = envelope
         self.since = now = cell.now()
         cell.stats.began(now - envelope.enqueued_at)
+        begun = not envelope.recovered
         try:
             try:
-                if envelope.recovered and cell.log is not None:
+                if not begun and cell.log is not None:
                     await cell.log.begin(envelope)
+                    begun = True
                 answer = await actor.receive(message)
             except Exception:
                 raise
             except BaseException as error:
                 raise self.as_crash(error) from error
-        except actor.declared as error:
+        except Exception as error:
+            if not (begun and isinstance(error, actor.declared)):
+                await cell.failed(self, envelope, error)
+                raise
             actor.context.stashing = False
             self._done(actor, envelope, now)
             envelope.fail(error)
-        except Exception as error:
-            await cell.failed(self, envelope, error)
-            raise
         else:
             context = actor.context
             if context.stashing and self._put_aside(context, envelope):

@@ -3,6 +3,19 @@
 from collections.abc import Iterable
 
 
+def text_of(error: BaseException) -> str:
+    """What an error says. The text of some cannot even be made: what fails is reported all the same."""
+    try:
+        return str(error)
+    except Exception as defect:
+        return f"its text cannot be made: {type(defect).__name__}"
+
+
+def said(error: BaseException) -> str:
+    """Type and text of an error, for people."""
+    return f"{type(error).__name__}: {text_of(error)}"
+
+
 class RuntimeFault(Exception):
     """Base of all errors of this package."""
 
@@ -196,7 +209,7 @@ class StartFailed(RuntimeFault):
     """A child did not become ready."""
 
     def __init__(self, child: str, cause: BaseException) -> None:
-        super().__init__(f"{child}: did not start: {type(cause).__name__}: {cause}")
+        super().__init__(f"{child}: did not start: {said(cause)}")
         self.child, self.cause = child, cause
 
 
@@ -211,7 +224,7 @@ class ForeignError(RuntimeFault):
     """An actor raised what is no `Exception`, as the panic of an extension is not; that is its cause."""
 
     def __init__(self, error: BaseException) -> None:
-        super().__init__(f"{type(error).__name__}: {error}")
+        super().__init__(said(error))
 
 
 class IntensityExceeded(RuntimeFault):

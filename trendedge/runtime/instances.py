@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from trendedge.runtime.entity import Entity
-from trendedge.runtime.errors import IntensityExceeded, first_error
+from trendedge.runtime.errors import IntensityExceeded, first_error, said
 from trendedge.runtime.history import Restarted, remembered
 from trendedge.runtime.latch import Latch
 
@@ -110,7 +110,7 @@ class Instances:
         if cell.stopping and not (cell.spec.drain and entity.mail):
             return  # of its `on_stop`: it is not restarted
         cell.stats.restarts += 1
-        restart = Restarted(cell.now(), f"{type(error).__name__}: {error}", entity.culprit, entity.key)
+        restart = Restarted(cell.now(), said(error), entity.culprit, entity.key)
         cell.stats.history = remembered(cell.stats.history, restart)
         if entity.crash_counts:
             try:

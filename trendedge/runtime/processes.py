@@ -20,7 +20,7 @@ import anyio
 import anyio.to_thread
 import structlog
 
-from trendedge.runtime.errors import FailedElsewhere, WorkerDied
+from trendedge.runtime.errors import FailedElsewhere, WorkerDied, said
 
 log = structlog.get_logger("trendedge.runtime")
 
@@ -177,6 +177,6 @@ def _failure(error: BaseException) -> bytes:
             note += f"\n({type(unpicklable).__name__}: {unpicklable})"
         else:
             return pickled
-    stand_in = FailedElsewhere(f"{type(error).__name__}: {error}")
+    stand_in = FailedElsewhere(said(error))
     stand_in.add_note(note)
     return pickle.dumps((False, stand_in), pickle.HIGHEST_PROTOCOL)

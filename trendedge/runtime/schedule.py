@@ -18,7 +18,7 @@ from apscheduler.executors.base import BaseExecutor
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 
-from trendedge.runtime.errors import UnknownSchedule
+from trendedge.runtime.errors import UnknownSchedule, said, text_of
 from trendedge.runtime.ref import ActorRef
 from trendedge.runtime.service import Service, ServiceContext
 from trendedge.runtime.trigger import MOST_CAUGHT_UP, TICK, Cron, Every, fires_between, last_fire
@@ -128,7 +128,7 @@ class _Schedule:
             try:
                 self.post(due)
             except Exception as error:  # of a full mailbox, of an actor that has ended, of whoever makes the message
-                log.error("schedule refused", alert="schedule_refused", schedule=self.spec.id, error=str(error))
+                log.error("schedule refused", alert="schedule_refused", schedule=self.spec.id, error=text_of(error))
 
     def post(self, due: datetime) -> None:
         """Post its message, and note how that went."""
@@ -137,7 +137,7 @@ class _Schedule:
             self.spec.target.tell_nowait(self.spec.message(due.astimezone(UTC)))
         except Exception as error:
             self.refused += 1
-            self.last_outcome = f"refused: {type(error).__name__}: {error}"
+            self.last_outcome = f"refused: {said(error)}"
             raise
         self.runs += 1
         self.last_outcome = "posted"

@@ -21,6 +21,7 @@ from trendedge.runtime.errors import (
     StartFailed,
     UnknownChild,
     first_error,
+    said,
 )
 from trendedge.runtime.intensity import Intensity
 from trendedge.runtime.specs import ChildSpec, Restart, ServiceSpec, Spec, Strategy, SupervisorSpec
@@ -181,7 +182,8 @@ class Supervisor:
         goes on as one. A restart of the child alone that pauses, or has begun to start it, is given up for this one; an
         order that has not come so far is the same one.
 
-        :raises ActorStopped: this supervisor is about to end, or has ended; or the child was removed
+        :raises ActorStopped: this supervisor is about to end, or has ended; or the child was removed, or given up by
+            whoever added it
         :raises StartFailed: the child did not become ready, and is none that is started again after a crash
         """
         if self.status == "stopping":
@@ -367,10 +369,13 @@ class Supervisor:
         if self._restarts(child, news.error):
             await self._restart(child, news.error)
             return
-        self._lose(child, news.error)
+        await self._lose(child, news.error)
 
-    def _lose(self, child: Child, error: BaseException | None) -> None:
+    async def _lose(self, child: Child, error: BaseException | None) -> None:
         """A child has ended by itself and is not started again."""
+        await child.leave()
+        if child not in self.children:
+            return  # removed meanwhile
         self._forget(child, error)
         if child.spec.significant:
             self.missed = child
@@ -399,7 +404,7 @@ class Supervisor:
             log.error(
                 "restarting",
                 actor=child.path,
-                cause=repr(error),
+                cause=_cause(error),
                 restarts_in_period=recent,
                 backoff_s=round(delay_s, 3),
             )
@@ -473,7 +478,7 @@ class Supervisor:
             failed = await self._start_again(children, order.child, "ordered")
             while failed is not None and not self._restarts(*failed):
                 child, error = failed
-                self._lose(child, error)
+                await self._lose(child, error)
                 refusal = StartFailed(child.path, error)
                 refusal.__cause__ = error
                 failed = await self._start_again(children[children.index(child) + 1 :], order.child, "ordered")
@@ -533,4 +538,4 @@ def _refuse(waiting: Iterable[Exit | RestartOrder]) -> None:
 
 
 def _cause(error: BaseException | None) -> str:
-    return "it ended by itself" if error is None else f"{type(error).__name__}: {error}"
+    return "it ended by itself" if error is None else said(error)

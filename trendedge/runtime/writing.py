@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from trendedge.runtime.errors import Fenced, JournalUnavailable
+from trendedge.runtime.errors import Fenced, JournalUnavailable, text_of
 from trendedge.runtime.journal import SETTLED_AT_ONCE, Journal, Settlement
 
 log = structlog.get_logger("trendedge.runtime")
@@ -93,7 +93,7 @@ class Writing:
                 return False
             except JournalUnavailable as error:
                 what = {"settlements": len(due), "attempts": len(begun)}
-                log.warning("not written to the journal yet", mailbox=self._mailbox, error=str(error), **what)
+                log.warning("not written to the journal yet", mailbox=self._mailbox, error=text_of(error), **what)
                 self._settlements.extendleft(reversed(due))
                 self._wake.set()  # here: this incarnation may end before it tries again
                 _let_begin(begun, counted=False)  # an attempt that cannot be counted is made all the same
