@@ -25,7 +25,9 @@ from trendedge.runtime import (
     MailboxSpec,
     RetryPolicy,
     Settlement,
+    StartFailed,
     Strategy,
+    Supervisor,
     SupervisorSpec,
     Unique,
 )
@@ -339,3 +341,38 @@ async def test_the_fence_of_another_mailbox_is_an_error_like_any_other(keyed: bo
     assert sorted(done) == [message for message in messages if message != "b orders"]
     assert [payload for payload, _ in journal.dead] == ([b"b orders"] if durable else [])
     assert "root/orders" not in [line["actor"] for line in logs if line["event"] == "mailbox fenced"]
+
+
+@dataclass
+class StaleAtRecovery(LeasedJournal):
+    """Refuses to be read by an owner that was fenced: the next call takes a newer epoch."""
+
+    refusals: int = 0
+
+    async def recover(self, mailbox: str) -> list[Entry]:
+        if self.refusals:
+            self.refusals -= 1
+            self.take_away()
+            raise Fenced(BOX, self.recoveries)
+        return await super().recover(mailbox)
+
+
+@pytest.mark.parametrize("refusals", [1, 2])
+async def test_a_recovery_that_is_refused_forgets_and_is_made_again(refusals: int) -> None:
+    floor = Floor(StaleAtRecovery(entries={"1": b"theirs"}, refusals=refusals))
+    ref, spec = tree(floor, keyed=True)
+    root = Supervisor(spec)
+    async with anyio.create_task_group() as tasks:
+        await ref.tell("early")  # theirs by now, too
+        if refusals == 2:
+            with pytest.raises(StartFailed, match="fenced"):
+                await root.run(lambda: None)
+            return
+        tasks.start_soon(root.run, lambda: None)
+        await root.begun.wait()
+        await ref.tell("ours")
+        await until(lambda: floor.done == ["ours"])
+        assert [child.restarts for child in root.children] == [0]
+        assert ref.cell.depth == 0
+        assert sorted(floor.journal.adopted.values()) == [b"early", b"theirs"]
+        root.request_stop()

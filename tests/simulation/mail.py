@@ -87,10 +87,10 @@ class Registry(MemoryRegistry):
     clock: Callable[[], float] = float
     changed_at: list[float] = field(default_factory=list)
 
-    def next_epoch(self, mailbox: str, node: str) -> int:
+    def next_epoch(self, mailbox: str, node: str, *, above: int = 0) -> int:
         if node == HERE:
             self.changed_at.append(self.clock())
-        return super().next_epoch(mailbox, node)
+        return super().next_epoch(mailbox, node, above=above)
 
     def fence(self, owner: Owner) -> bool:
         if owner.node == HERE:

@@ -20,6 +20,7 @@ from trendedge.runtime.journal import (
     Settlement,
     Unique,
 )
+from trendedge.runtime.ownership import Ownership
 from trendedge.runtime.simulation import MemoryJournal, MemoryServer
 from trendedge.storage.ownership import PostgresOwnership
 from trendedge.storage.postgres import Database, open_database
@@ -40,21 +41,35 @@ class Stores:
     redis: RedisStore
     kind: str
     memory: MemoryServer = field(default_factory=MemoryServer)
+    owners: dict[int, Ownership] = field(default_factory=dict)
+    """By the id of the journal that was opened with it."""
 
     async def journal(self, node: str = "a") -> Journal:
         """A journal as a process with this node id would open it, with an epoch of its own."""
         journals = await own(self.database, self.redis, BOX, node)
+        journal: Journal
         match self.kind:
             case "redis":
-                return journals.redis
+                journal = journals.redis
             case "postgres":
-                return journals.postgres
+                journal = journals.postgres
             case "memory":
-                memory = MemoryJournal(self.memory, node=node)
+                journal = memory = MemoryJournal(self.memory, node=node)
                 await memory.ownership.take(BOX)
-                return memory
+                self.owners[id(journal)] = memory.ownership
+                return journal
             case _:
-                return journals.both
+                journal = journals.both
+        self.owners[id(journal)] = journals.ownership
+        return journal
+
+    async def may_commit(self, journal: Journal) -> bool:
+        """Whether a commit that proves the epoch of this journal's process is let through."""
+        owner = self.owners[id(journal)].of(BOX)
+        if self.kind == "memory":
+            return self.memory.registry.valid(owner)
+        newest = "select epoch from mailbox_owners where mailbox = $1 and node = $2"
+        return bool(await self.database.fetchval(newest, BOX, owner.node) == owner.epoch)
 
     async def end_lease(self, node: str) -> None:
         """What happens 30 s after the node's last sign of life."""
@@ -549,6 +564,18 @@ async def test_whoever_was_fenced_recovers_what_is_left_and_works_on_with_a_new_
     assert await heir.count(BOX) == (0, 0)
     await sleeper.settle(BOX, [Settlement(entry_id)])
     assert await sleeper.count(BOX) == (0, 0)
+
+
+async def test_whoever_was_fenced_and_does_not_know_recovers_under_an_epoch_that_may_commit(stores: Stores) -> None:
+    sleeper, heir, _ = await fenced(stores)
+    [adopted] = await heir.adopt(BOX)
+    with pytest.raises(Fenced):
+        await sleeper.recover(BOX)
+    assert await sleeper.recover(BOX) == []
+    await append(sleeper, b"later")
+    assert await stores.may_commit(sleeper)
+    await heir.settle(BOX, [Settlement(adopted.entry_id)])
+    assert await heir.count(BOX) == (0, 0)
 
 
 async def test_mail_that_comes_back_to_its_first_owner_is_delivered_again(stores: Stores) -> None:

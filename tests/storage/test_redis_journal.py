@@ -7,7 +7,7 @@ import pytest
 
 from tests.storage.network import network
 from tests.storage.support import end_lease, own
-from trendedge.runtime import Appended, JournalUnavailable, Settlement
+from trendedge.runtime import Appended, Fenced, JournalUnavailable, Settlement
 from trendedge.storage.postgres import Database
 from trendedge.storage.redis import RedisStore, open_redis
 
@@ -52,3 +52,24 @@ async def test_an_attempt_that_is_counted_late_leaves_nothing(
             while await scripts_run(redis_store) == before:  # noqa: ASYNC110 - the server tells nobody
                 await asyncio.sleep(0.01)
         assert await redis_store.command("EXISTS", f"mailbox:attempts:{BOX}:a") == 0
+
+
+async def test_an_owner_of_a_postgresql_that_was_restored_from_a_backup_counts_on_above_what_redis_knows(
+    database: Database, redis_store: RedisStore
+) -> None:
+    for _ in range(4):
+        await own(database, redis_store, BOX)
+    earlier = await own(database, redis_store, BOX)
+    await earlier.both.recover(BOX)
+    await earlier.redis.append(BOX, b"x")
+    await database.execute("update mailbox_owners set epoch = 1")
+    restored = await own(database, redis_store, BOX)
+    assert restored.ownership.of(BOX).epoch == 2
+    with pytest.raises(Fenced):
+        await restored.both.recover(BOX)
+    assert [entry.payload for entry in await restored.both.recover(BOX)] == [b"x"]
+    owner = restored.ownership.of(BOX)
+    assert owner.epoch == await database.fetchval("select epoch from mailbox_owners") == 6
+    await restored.both.append(BOX, b"y")
+    with pytest.raises(Fenced):
+        await earlier.redis.append(BOX, b"z")

@@ -177,11 +177,16 @@ class Delivery:
         self._recovery = recovery
         try:
             await self.log.underway.over()  # lest the store does it after it was read: nobody would deliver that
-            if self.log.lost:  # what is not in a line yet is another's, too
-                self.log.forget()
-                cell.depth -= len(self._early)
-                self._early.clear()
-            envelopes = await self.log.recover(max_deliveries, now=cell.now())
+            self._forget_what_is_lost()
+            try:
+                envelopes = await self.log.recover(max_deliveries, now=cell.now())
+            except Fenced as error:  # since it was ours; or the registry of epochs was restored, and is behind
+                if not cell.is_fenced(error):
+                    raise
+                log.error("mailbox fenced", alert="mailbox_fenced", actor=cell.path, forgotten=len(self._early))
+                self.log.lose(error)
+                self._forget_what_is_lost()
+                envelopes = await self.log.recover(max_deliveries, now=cell.now())
         finally:
             self._recovery = None
             recovery.set()
@@ -189,6 +194,13 @@ class Delivery:
         self._admit([*envelopes, *self._early])
         self._early.clear()
         self._recovered = True
+
+    def _forget_what_is_lost(self) -> None:
+        """What is not in a line yet is another's, too."""
+        if self.log.lost:
+            self.log.forget()
+            self._cell.depth -= len(self._early)
+            self._early.clear()
 
     async def adopt(self, max_deliveries: int) -> int:
         """Deliver what became ours since the start; answers how many messages that were."""

@@ -200,9 +200,11 @@ class Fenced(JournalUnavailable):
     another mailbox, or none, it is an error like any other.
     """
 
-    def __init__(self, mailbox: str, epoch: int) -> None:
+    def __init__(self, mailbox: str, epoch: int, *, valid_from: int = 0) -> None:
         super().__init__(f"mailbox {mailbox}", f"epoch {epoch} was fenced by another process")
         self.mailbox, self.epoch = mailbox, epoch
+        self.valid_from = valid_from
+        """The lowest epoch that whoever has refused it lets act; 0 when it did not say."""
 
 
 class StartFailed(RuntimeFault):

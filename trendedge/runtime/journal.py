@@ -132,7 +132,10 @@ class Journal(Protocol):
         ...
 
     async def recover(self, mailbox: str) -> list[Entry]:
-        """Own the mailbox, with a new epoch if it is not owned already; all its unsettled entries, oldest first."""
+        """Own the mailbox, with a new epoch if it is not owned already; all its unsettled entries, oldest first.
+
+        :raises Fenced: it was ours, and is not any more; called again, it is ours with a newer epoch
+        """
         ...
 
     async def adopt(self, mailbox: str) -> list[Entry]:

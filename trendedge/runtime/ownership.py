@@ -31,6 +31,8 @@ class Ownership(ABC):
         self.node = node
         self._epochs: dict[str, int] = {}
         self._lost: set[str] = set()
+        self._valid_from: dict[str, int] = {}
+        """The lowest epochs that stores still let act, as far as they have said so."""
 
     def of(self, mailbox: str) -> Owner:
         """What a statement or script has to prove: the owner as far as this process knows."""
@@ -44,19 +46,24 @@ class Ownership(ABC):
         """
         if mailbox in self._epochs and mailbox not in self._lost:
             return False
-        self._epochs[mailbox] = await self.next_epoch(mailbox)
+        self._epochs[mailbox] = await self.next_epoch(mailbox, above=self._valid_from.get(mailbox, 0))
         self._lost.discard(mailbox)
         return True
 
-    def lost(self, owner: Owner) -> Fenced:
-        """The error for what `owner` was refused; the next `take` gets a new epoch."""
+    def lost(self, owner: Owner, *, valid_from: int = 0) -> Fenced:
+        """The error for what `owner` was refused; the next `take` gets a new epoch.
+
+        :param valid_from: the lowest epoch that whoever has refused it lets act; 0 when it did not say
+        """
+        self._valid_from[owner.mailbox] = max(valid_from, self._valid_from.get(owner.mailbox, 0))
         if owner == self.of(owner.mailbox):
             self._lost.add(owner.mailbox)
-        return Fenced(owner.mailbox, owner.epoch)
+        return Fenced(owner.mailbox, owner.epoch, valid_from=valid_from)
 
     @abstractmethod
-    async def next_epoch(self, mailbox: str) -> int:
-        """Count up this node's epoch in the registry."""
+    async def next_epoch(self, mailbox: str, *, above: int) -> int:
+        """Count up this node's epoch in the registry, to more than `above`: a store may know of newer epochs than the
+        registry, when that was restored from a backup."""
 
     @abstractmethod
     async def fence(self, owner: Owner) -> bool:

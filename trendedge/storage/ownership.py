@@ -13,9 +13,9 @@ class PostgresOwnership(Ownership):
         self.times = times
         self._database = database
 
-    async def next_epoch(self, mailbox: str) -> int:
+    async def next_epoch(self, mailbox: str, *, above: int) -> int:
         """As `Ownership.next_epoch`."""
-        epoch: int = await self._database.fetchval(_TAKE, mailbox, self.node, self.times.lease_s)
+        epoch: int = await self._database.fetchval(_TAKE, mailbox, self.node, self.times.lease_s, above)
         return epoch
 
     async def fence(self, owner: Owner) -> bool:
@@ -30,9 +30,11 @@ class PostgresOwnership(Ownership):
 
 
 _TAKE = """
-    insert into mailbox_owners as owner (mailbox, node, epoch) values ($1, $2, 1)
+    insert into mailbox_owners as owner (mailbox, node, epoch) values ($1, $2, $4::bigint + 1)
     on conflict (mailbox, node) do update set
-        epoch = owner.epoch + 1, lease_until = now() + make_interval(secs => $3::float), taken_at = now()
+        epoch = greatest(owner.epoch, $4::bigint) + 1,
+        lease_until = now() + make_interval(secs => $3::float),
+        taken_at = now()
     returning epoch
 """
 # A commit holds the row FOR SHARE, so this waits for it.

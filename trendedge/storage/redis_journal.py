@@ -120,7 +120,7 @@ class RedisJournal:
             with journal_unavailable():
                 await self._ownership.take(mailbox)
             self._pending.forget_all(mailbox)
-            await self._join(mailbox, scripts.JOIN)
+            await self._join(mailbox)
             await self._adopt_from_the_dead(mailbox)
             found, now_ms, read_at = await self._read(mailbox)
             return await self._deliver(mailbox, found, now_ms, read_at)
@@ -133,7 +133,7 @@ class RedisJournal:
         with self._pending.doubting(mailbox):  # what was moved and not given to anybody is found by the next look
             known = set(self._pending.entries(mailbox))
             if self._joined.get(mailbox) != self._ownership.of(mailbox).epoch:
-                await self._join(mailbox, scripts.JOIN_LATE)  # it was down when we took the mailbox
+                await self._join(mailbox)  # it was down when we took the mailbox
             moved = await self._adopt_from_the_dead(mailbox)
             if not moved and not self._pending.in_doubt(mailbox):
                 return []
@@ -218,11 +218,11 @@ class RedisJournal:
         await self._act(scripts.RENEW, owner, [_stream(owner), _owners(mailbox)], [owner.node, self._lease_ms])
         self._pending.renewed(mailbox, begun)
 
-    async def _join(self, mailbox: str, script: Script) -> None:
+    async def _join(self, mailbox: str) -> None:
         """Let the store know with which epoch the mailbox is owned."""
         begun, owner = time.monotonic(), self._ownership.of(mailbox)
         args: list[Argument] = [owner.node, self._lease_ms, scripts.FENCE_TTL_S]
-        await self._act(script, owner, [_stream(owner), _owners(mailbox)], args)
+        await self._act(scripts.JOIN, owner, [_stream(owner), _owners(mailbox)], args)
         self._joined[mailbox] = owner.epoch
         self._pending.renewed(mailbox, begun)
 
@@ -302,7 +302,7 @@ class RedisJournal:
         except ResponseError as error:
             if not str(error).startswith(scripts.FENCED):
                 raise
-            raise self._ownership.lost(owner) from error
+            raise self._ownership.lost(owner, valid_from=int(str(error).rpartition(" ")[2])) from error
 
     async def _run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
         try:

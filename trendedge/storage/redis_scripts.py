@@ -104,22 +104,13 @@ redis.call('XADD', KEYS[5], '*', unpack(ARGV, 4))
 return 1
 """)
 
-_JOIN = f"""
+JOIN = Script(f"""
 -- KEYS: fence, stream, owners   ARGV: epoch, node, lease in ms, fence's ttl in s
-{_LEASE}
+-- As PostgreSQL said, perhaps a while ago: who was fenced meanwhile is refused, and never are others let in again.
+{_OWNED}{_LEASE}
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[4])
 if redis.call('XLEN', KEYS[2]) > 0 then renew(KEYS[3], ARGV[2], ARGV[1], ARGV[3]) end
 return 1
-"""
-
-JOIN = Script(f"""
--- The newest owner of the node, as PostgreSQL said: older ones are refused from now on.
-{_JOIN}
-""")
-
-JOIN_LATE = Script(f"""
--- As PostgreSQL said a while ago: who was fenced meanwhile is refused.
-{_OWNED}{_JOIN}
 """)
 
 RENEW = Script(f"""

@@ -80,18 +80,15 @@ class MemoryServer:
 
     def owned(self, owner: Owner) -> None:
         """Where every act of an owner begins: raises `Fenced` for one that is none any more."""
-        if self.fences.get((owner.mailbox, owner.node), 0) > owner.epoch:
-            raise Fenced(owner.mailbox, owner.epoch)
+        valid_from = self.fences.get((owner.mailbox, owner.node), 0)
+        if valid_from > owner.epoch:
+            raise Fenced(owner.mailbox, owner.epoch, valid_from=valid_from)
 
     def join(self, owner: Owner) -> None:
-        """The newest owner of the node: older ones are refused from now on."""
+        """Who owns the node by the registry, unless it was fenced since: older owners are refused from now on."""
+        self.owned(owner)
         self.fences[owner.mailbox, owner.node] = owner.epoch
         self.renew(owner)
-
-    def join_late(self, owner: Owner) -> None:
-        """Who owned the node a while ago, unless it was fenced meanwhile."""
-        self.owned(owner)
-        self.join(owner)
 
     def append(self, owner: Owner, payload: bytes, unique: Unique | None) -> tuple[bool, str]:
         """(True, entry id), or (False, the first value) when the mark is taken."""
@@ -282,9 +279,8 @@ class MemoryJournal:
         """As `Journal.recover`."""
         await self.ownership.take(mailbox)
         self._known[mailbox].clear()
+        await self._join(mailbox, "join")
         owner = self.ownership.of(mailbox)
-        await self._act(owner, "join", lambda: self.server.join(owner))
-        self._joined[mailbox] = owner.epoch
         await self._adopt_from_the_dead(owner)
         return self._deliver(mailbox, await self._act(owner, "read", lambda: self.server.read(owner)))
 
@@ -292,8 +288,7 @@ class MemoryJournal:
         """As `Journal.adopt`. A young entry that nobody here knows may be an append whose answer is just coming in."""
         owner, known = self.ownership.of(mailbox), set(self._known[mailbox])
         if self._joined.get(mailbox) != owner.epoch:  # it was down when we took the mailbox
-            await self._act(owner, "join late", lambda: self.server.join_late(owner))
-            self._joined[mailbox] = owner.epoch
+            await self._join(mailbox, "join late")
         await self._adopt_from_the_dead(owner)
         found = await self._act(owner, "read", lambda: self.server.read(owner))
         now = self.server.clock()
@@ -358,11 +353,16 @@ class MemoryJournal:
     async def _adopt_from(self, them: Owner, us: Owner) -> None:
         await self._act(us, "adopt", lambda: self.server.adopt(them, us))
 
+    async def _join(self, mailbox: str, operation: str) -> None:
+        owner = self.ownership.of(mailbox)
+        await self._act(owner, operation, lambda: self.server.join(owner))
+        self._joined[mailbox] = owner.epoch
+
     async def _act[T](self, owner: Owner, operation: str, effect: Callable[[], T]) -> T:
         try:
             return await self._wire.call(operation, effect)
         except Fenced as error:
-            raise self.ownership.lost(owner) from error
+            raise self.ownership.lost(owner, valid_from=error.valid_from) from error
 
     def _deliver(self, mailbox: str, found: list[Stored]) -> list[Entry]:
         self._known[mailbox].update(stored.entry_id for stored in found)

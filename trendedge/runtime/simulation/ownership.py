@@ -1,6 +1,7 @@
 """The registry of epochs in memory: what several simulated processes share, and the view that each has of it."""
 
 from dataclasses import dataclass, field
+from functools import partial
 
 from trendedge.runtime.errors import Fenced
 from trendedge.runtime.ownership import Owner, Ownership
@@ -16,9 +17,9 @@ class MemoryRegistry:
     refusals: int = 0
     """How often a process has learnt that it was fenced."""
 
-    def next_epoch(self, mailbox: str, node: str) -> int:
+    def next_epoch(self, mailbox: str, node: str, *, above: int = 0) -> int:
         """Count up, and so make an earlier process of the node stale."""
-        self.epochs[mailbox, node] = epoch = self.epochs.get((mailbox, node), 0) + 1
+        self.epochs[mailbox, node] = epoch = max(self.epochs.get((mailbox, node), 0), above) + 1
         return epoch
 
     def fence(self, owner: Owner) -> bool:
@@ -42,15 +43,16 @@ class MemoryOwnership(Ownership):
         self._registry = registry
         self._wire = wire or GoodWire()
 
-    async def next_epoch(self, mailbox: str) -> int:
+    async def next_epoch(self, mailbox: str, *, above: int) -> int:
         """As `Ownership.next_epoch`."""
-        return await self._wire.call("next_epoch", lambda: self._registry.next_epoch(mailbox, self.node))
+        take = partial(self._registry.next_epoch, mailbox, self.node, above=above)
+        return await self._wire.call("next_epoch", take)
 
     async def fence(self, owner: Owner) -> bool:
         """As `Ownership.fence`."""
         return await self._wire.call("fence", lambda: self._registry.fence(owner))
 
-    def lost(self, owner: Owner) -> Fenced:
+    def lost(self, owner: Owner, *, valid_from: int = 0) -> Fenced:
         """As `Ownership.lost`, and counted."""
         self._registry.refusals += 1
-        return super().lost(owner)
+        return super().lost(owner, valid_from=valid_from)
