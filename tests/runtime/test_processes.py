@@ -104,6 +104,7 @@ async def test_a_process_that_died_while_it_was_idle_is_replaced_without_anybody
 
 async def test_a_function_that_takes_too_long_is_killed_with_its_process_and_its_place_is_free(tmp_path: Path) -> None:
     async with low_lane() as lanes:
+        await lanes.run("low", cpu(computing.square), 3)  # its process is there: starting one takes seconds under load
         with pytest.raises(LaneTimeout, match="spin"):
             await lanes.run("low", cpu(computing.spin), tmp_path / "started", timeout_s=2.0)
         pid = await pid_in(tmp_path / "started")
