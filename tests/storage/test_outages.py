@@ -149,7 +149,7 @@ async def test_a_wrong_redis_is_named_without_its_password(own_redis: Breakable)
         assert redis.address == f"127.0.0.1:{own_redis.server.port}/0"
 
 
-@pytest.mark.parametrize("url", ["", "http://x", "postgresql://host:port/x", "mysql://u:geheim@h/x"])
+@pytest.mark.parametrize("url", ["", "http://x", "postgresql://host:port/x", "mysql://u:geheim@h/x", "unix:///geheim"])
 async def test_an_address_that_is_none_is_refused_without_repeating_it(url: str) -> None:
     for opening in (open_database(url), open_redis(url)):
         with pytest.raises(InvalidStoreUrl) as caught:

@@ -30,6 +30,7 @@ from trendedge.storage.errors import InvalidStoreUrl, StoreUnavailable
 from trendedge.storage.redis_pipe import Endpoint, Pipe
 
 STORE = "Redis"
+_LIKE = "it must look like redis://host:port/number"
 
 type Argument = str | bytes | int | float
 
@@ -196,7 +197,10 @@ def address_of(url: str) -> str:
 def _options(url: str) -> dict[str, Any]:
     try:
         options = dict(parse_url(url))
-        _ = urlsplit(url).port
+        parts = urlsplit(url)
+        usable = parts.scheme in ("redis", "rediss") and parts.port != 0  # not the path of a socket, say
     except ValueError as error:
-        raise InvalidStoreUrl(STORE, "it must look like redis://host:port/number") from error
+        raise InvalidStoreUrl(STORE, _LIKE) from error
+    if not usable:
+        raise InvalidStoreUrl(STORE, _LIKE)
     return options
