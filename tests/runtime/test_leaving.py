@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 import pytest
+import structlog
 
 from tests.runtime.support import MemoryJournal, running, until
 from trendedge.runtime import (
@@ -128,3 +129,19 @@ async def test_a_stop_waits_a_second_for_a_journal_that_does_not_answer() -> Non
         await root.ended.wait()
         assert LEAVE_S <= anyio.current_time() - before < LEAVE_S + 2
     assert leaver.journal.attempts == {"1": 2}
+
+
+class Defective(MemoryJournal):
+    """Has a mistake where attempts are taken back."""
+
+    async def uncount(self, mailbox: str, entry_ids: Sequence[str]) -> None:
+        raise KeyError(*entry_ids)
+
+
+async def test_a_journal_that_fails_when_an_actor_leaves_keeps_nobody_from_stopping() -> None:
+    leaver = Leaver(Defective, keyed=True, shutdown_s=0.01)
+    with structlog.testing.capture_logs() as logs:
+        async with leaver.running() as root:
+            pass
+    assert root.ended.is_set()
+    assert [one["cause"] for one in logs if one["event"] == "crashed"] == ["KeyError: '1'"]

@@ -259,9 +259,13 @@ class Child:
 
     async def leave(self) -> None:
         """To be called when it has ended and may never be started again, before it is closed."""
-        if isinstance(self.process, Cell):
+        if not isinstance(self.process, Cell):
+            return
+        try:
             with anyio.move_on_after(LEAVE_S):
                 await self.process.leave()
+        except Exception as error:  # a defect of the journal: it must not keep the others from their stop
+            self.report(error)
 
     def _overran(self, was: str) -> None:
         log.error(
