@@ -192,7 +192,7 @@ def assemble(settings: Settings, stores: Stores) -> Supervisor:
         schedules=lambda: SchedulesService(planned),
         front=front,
         on_dead_signal=burial(executions),
-        on_replayed_signal=revival(stores.database),
+        on_replayed_signal=revival(executions.reopen),
     )
     root = Supervisor(build_tree(cast, at, journal=stores.journal))
     return root

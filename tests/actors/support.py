@@ -116,7 +116,7 @@ async def desk(database: Database, redis: RedisStore, *, node: str = "test-node"
         schedules=NoDoor,
         front=NoDoor,
         on_dead_signal=burial(executions),
-        on_replayed_signal=revival(database),
+        on_replayed_signal=revival(executions.reopen),
     )
     owner = await make_owner(database)
     async with running(build_tree(cast, at, journal=journal)) as root:

@@ -6,14 +6,14 @@ import pytest
 
 from tests.actors.support import make_owner
 from tests.actors.test_executor import command_for
-from tests.storage.support import Journals, own
+from tests.storage.support import Journals, end_lease, own
 from trendedge.actors.codec import decode_execute, encode_execute
 from trendedge.actors.executor import burial
 from trendedge.actors.messages import ExecuteSignal
 from trendedge.actors.policies import WEBHOOK_PROCESSING
 from trendedge.actors.replay import revival
 from trendedge.actors.tree import EXECUTOR_MAILBOX as BOX
-from trendedge.runtime import Appended, Durability, UnknownDeadLetter
+from trendedge.runtime import Appended, Durability, Fenced, UnknownDeadLetter
 from trendedge.runtime.durable import DurableLog
 from trendedge.runtime.mailbox import Envelope
 from trendedge.storage.errors import StoreUnavailable
@@ -32,7 +32,7 @@ async def command(database: Database) -> ExecuteSignal:
 def log_of(journals: Journals, database: Database) -> DurableLog:
     """The executor's mail as the process with these journals knows it."""
     store = PostgresExecutions(database, journals.ownership, mailbox=BOX)
-    durability = Durability(journals.both, BOX, encode_execute, decode_execute, burial(store), revival(database))
+    durability = Durability(journals.both, BOX, encode_execute, decode_execute, burial(store), revival(store.reopen))
     return DurableLog(durability, lambda message: message.account_id, outage=WEBHOOK_PROCESSING.outage)
 
 
@@ -108,3 +108,26 @@ async def test_while_postgresql_is_away_a_letter_is_not_replayed(
         with pytest.raises(StoreUnavailable):
             await away.replay(letter.dead_id, now=0.0)
         assert (await journals.both.count(BOX), await status_of(database, command)) == ((1, 0), "dead")
+
+
+async def test_a_fenced_process_takes_back_no_outcome_that_the_new_owner_has_told(
+    command: ExecuteSignal, database: Database, redis_store: RedisStore
+) -> None:
+    sleeper, heir = await own(database, redis_store, BOX, "a"), await own(database, redis_store, BOX, "b")
+    ours, theirs = log_of(sleeper, database), log_of(heir, database)
+    await given_up(ours, command)
+    [letter] = await sleeper.both.dead_letters(BOX)
+    store = PostgresExecutions(database, sleeper.ownership, mailbox=BOX)
+
+    async def sleep_before(message: ExecuteSignal) -> None:
+        await end_lease(redis_store, database, BOX, "a")
+        [envelope] = await theirs.adopt(3, now=0.0)
+        await theirs.begin(envelope)  # takes the outcome back
+        await theirs.bury(envelope, ValueError("no"))
+        await revival(store.reopen)(message)
+
+    sleepy = Durability(sleeper.both, BOX, encode_execute, decode_execute, burial(store), sleep_before)
+    with pytest.raises(Fenced):
+        await DurableLog(sleepy, lambda message: message.account_id).replay(letter.dead_id, now=0.0)
+    assert await status_of(database, command) == "dead"
+    assert await heir.both.count(BOX) == (0, 1)

@@ -5,12 +5,14 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import anyio
 import pytest
 import structlog
 
 from tests.runtime.support import MemoryJournal, running, until
 from trendedge.runtime import (
     Actor,
+    Appended,
     ChildSpec,
     Controls,
     DeadLetter,
@@ -180,6 +182,40 @@ async def test_what_is_given_up_when_it_is_anothers_by_now_is_left_to_that_one()
         log = ref.cell.log
         assert log is not None
         assert (log.pending, journal.letters) == (0, {})
+
+
+async def test_a_look_that_still_buries_when_the_mailbox_is_fenced_tells_nothing_under_the_next_epoch() -> None:
+    journal, told, fenced = MemoryJournal(), list[str](), list[bool]()
+    asked, gate = anyio.Event(), anyio.Event()
+
+    async def on_bury(job: Job, letter: DeadLetter) -> None:
+        if not asked.is_set():
+            asked.set()
+            raise StoreDown
+        await gate.wait()
+        told.append(job.text)
+
+    async def append(mailbox: str, payload: bytes, **_: Any) -> Appended:
+        if fenced:
+            fenced.clear()
+            journal.entries.clear()  # adopted
+            raise Fenced("box", 1)
+        return Appended(journal._remember(payload))
+
+    ref, spec = tree(journal, [], on_bury=on_bury)
+    async with running(spec) as root, anyio.create_task_group() as tasks:
+        await ref.tell(Job("bad"))
+        await until(lambda: ref.cell.stats.buried == 1)
+        tasks.start_soon(ref.adopt)
+        await anyio.wait_all_tasks_blocked()
+        journal.append = append  # type: ignore[method-assign]
+        fenced.append(True)
+        with pytest.raises(Fenced):
+            await ref.tell(Job("good"))
+        await until(lambda: root.children[0].restarts == 1)
+        gate.set()
+        await anyio.wait_all_tasks_blocked()
+        assert (told, journal.letters) == ([], {})
 
 
 async def test_the_fence_of_another_mailbox_only_puts_off_the_burial() -> None:

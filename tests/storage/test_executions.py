@@ -294,12 +294,12 @@ async def test_a_signal_whose_death_was_taken_back_gets_one_outcome_of_many_comm
     dead = given_up(request, cause="test", book=book)
     await commit_execution(trader.db, request, dead, before=book, mark=None, trace=Trace(raw="{}"), owner=trader.owner)
     assert await trader.commit(request) == AlreadyCommitted()
-    assert await reopen_signal(trader.db, request.signal_id)
-    assert not await reopen_signal(trader.db, request.signal_id)
+    assert await reopen_signal(trader.db, request.signal_id, owner=trader.owner)
+    assert not await reopen_signal(trader.db, request.signal_id, owner=trader.owner)
     outcomes = await all_at_once(trader, request, book)
     assert outcomes.count(Committed()) == 1
     assert outcomes.count(AlreadyCommitted()) + outcomes.count(StaleBook()) == 4
-    assert not await reopen_signal(trader.db, request.signal_id)
+    assert not await reopen_signal(trader.db, request.signal_id, owner=trader.owner)
     assert await trader.db.fetchval("select count(*) from orders") == 1
 
 
@@ -307,7 +307,7 @@ async def test_of_commits_that_leave_the_account_as_it_is_one_gives_the_outcome_
     request, book = trader.request(signal(Action.CLOSE)), await trader.book()
     dead = given_up(request, cause="test", book=book)
     await commit_execution(trader.db, request, dead, before=book, mark=None, trace=Trace(raw="{}"), owner=trader.owner)
-    await reopen_signal(trader.db, request.signal_id)
+    await reopen_signal(trader.db, request.signal_id, owner=trader.owner)
     outcomes = await all_at_once(trader, request, book)
     assert (outcomes.count(Committed()), outcomes.count(AlreadyCommitted())) == (1, 4)
     assert await trader.db.fetchval("select rejection ->> 'code' from signals") == "NO_POSITION"

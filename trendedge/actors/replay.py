@@ -10,23 +10,25 @@ from trendedge.actors.executor import request_of
 from trendedge.actors.messages import ExecuteSignal
 from trendedge.domain.execution import LAST_PRICE_MAX_AGE, Execution, decide, duplicate_of
 from trendedge.storage.execution_rows import encode, fill_item, trade_item
-from trendedge.storage.executions import Trace, load_book, reopen_signal, select_outcome
+from trendedge.storage.executions import Trace, load_book, select_outcome
 from trendedge.storage.postgres import Database
 from trendedge.storage.prices import select_last_price
 
 
-def revival(database: Database) -> Callable[[ExecuteSignal], Awaitable[None]]:
+def revival(reopen: Callable[[str], Awaitable[bool]]) -> Callable[[ExecuteSignal], Awaitable[None]]:
     """What is done before a dead letter is replayed: the signal's outcome `dead` is taken back.
 
     It is `accepted` again, as its owner was told at first. The next commit gives it an outcome, and only one does:
     however often it is delivered, it trades once. A signal with another outcome keeps that, and its replay trades
     nothing.
+
+    :param reopen: takes back the outcome of the signal of this id, on behalf of who has its mail
     """
 
-    async def reopen(message: ExecuteSignal) -> None:
-        await reopen_signal(database, message.signal_id)
+    async def revive(message: ExecuteSignal) -> None:
+        await reopen(message.signal_id)
 
-    return reopen
+    return revive
 
 
 class Rehearsal:

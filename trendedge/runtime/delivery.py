@@ -1,7 +1,8 @@
 """Between a durable mailbox's journal and its lines: what the journal gives is delivered once, and in order."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -37,6 +38,8 @@ class Delivery:
         """Set when the recovery that is under way has ended; None while none is."""
         self._pause: Latch | None = None
         """Set to end the pause before another recovery; None while there is none."""
+        self._beside: set[anyio.CancelScope] = set()
+        """Around what is to end with the incarnation, in whatever task it is done."""
         self._early: list[Envelope] = []
         """Messages that were sent before the first recovery: what it finds is older."""
 
@@ -211,11 +214,24 @@ class Delivery:
             with self.log.underway:
                 envelopes = await self.log.adopt(max_deliveries, now=self._cell.now())
             delivered = self._deliver(envelopes, closings)
-            await self.log.bury_doomed()
+            with self._until_closed():
+                await self.log.bury_doomed()
         except Fenced as error:
             self._lose(error, closings)
             return 0
         return delivered
+
+    @contextmanager
+    def _until_closed(self) -> Iterator[None]:
+        """Around what is done beside the incarnation: it must not go on under the next one's epoch. The rest of it is
+        the next one's.
+        """
+        with anyio.CancelScope() as scope:
+            self._beside.add(scope)
+            try:
+                yield
+            finally:
+                self._beside.remove(scope)
 
     async def redeliver(self, dead_id: str) -> None:
         """Take a dead letter back into the mailbox, in the journal and here."""
@@ -235,6 +251,8 @@ class Delivery:
         """The mailbox is closed over what is left in its lines: that stays in the journal, for whoever comes next."""
         self._closings += 1
         self._recovered = False
+        for scope in self._beside:
+            scope.cancel()
         for envelope in (*left, *self._early):
             if envelope.entry_id is not None:
                 self.log.known.pop(envelope.entry_id, None)

@@ -157,8 +157,15 @@ WHY_NOT = """
 """
 
 REOPEN = """
+with owner as (
+    select from mailbox_owners where mailbox = $2 and node = $3 and epoch = $4
+    for share
+), reopened as (
     update signals set status = 'accepted', rejection = null, checks = '[]', timings_ms = '{}'
-    where id = $1 and status = 'dead'
+    where id = $1 and status = 'dead' and exists (select from owner)
+    returning id
+)
+select exists (select from owner) as owned, exists (select from reopened) as reopened
 """
 
 OUTCOME = """

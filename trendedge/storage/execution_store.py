@@ -5,7 +5,7 @@ from datetime import datetime
 from trendedge.domain.execution import Book, Execution, ExecutionRequest, LastPrice
 from trendedge.runtime.errors import Fenced
 from trendedge.storage.events import StoredEvent, select_events_of_signal
-from trendedge.storage.executions import Outcome, Trace, commit_execution, load_book
+from trendedge.storage.executions import Outcome, Trace, commit_execution, load_book, reopen_signal
 from trendedge.storage.ownership import PostgresOwnership
 from trendedge.storage.postgres import Database
 from trendedge.storage.prices import select_last_price
@@ -38,6 +38,17 @@ class PostgresExecutions:
             return await commit_execution(
                 self._database, request, execution, before=before, mark=mark, trace=trace, owner=owner
             )
+        except Fenced as error:
+            raise self._ownership.lost(owner) from error
+
+    async def reopen(self, signal_id: str) -> bool:
+        """As `executions.reopen_signal`.
+
+        :raises Fenced: the mail is another process's by now
+        """
+        owner = self._ownership.of(self._mailbox)
+        try:
+            return await reopen_signal(self._database, signal_id, owner=owner)
         except Fenced as error:
             raise self._ownership.lost(owner) from error
 

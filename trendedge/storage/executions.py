@@ -112,9 +112,16 @@ async def commit_execution(
     raise UnknownAccount(request.account_id, request.user_id)
 
 
-async def reopen_signal(db: Database, signal_id: str) -> bool:
-    """Let a signal that was given up have another outcome: it is `accepted` again. False where it was not dead."""
-    return await db.execute(REOPEN, as_uuid(signal_id)) == "UPDATE 1"
+async def reopen_signal(db: Database, signal_id: str, *, owner: Owner) -> bool:
+    """Let a signal that was given up have another outcome: it is `accepted` again. False where it was not dead.
+
+    :param owner: who has its replay in hand
+    :raises Fenced: it is another process's by now, which has perhaps given it up again; nothing was written
+    """
+    row = _one(await db.fetchrow(REOPEN, as_uuid(signal_id), owner.mailbox, owner.node, owner.epoch))
+    if not row["owned"]:
+        raise Fenced(owner.mailbox, owner.epoch)
+    return bool(row["reopened"])
 
 
 @dataclass(frozen=True, slots=True)
