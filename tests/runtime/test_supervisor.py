@@ -638,3 +638,16 @@ async def test_nobody_waits_below_a_supervisor_that_was_never_started() -> None:
     assert inner.ref.cell.stats.dropped == 1
     with pytest.raises(ActorStopped):
         await inner.ref.tell("too late")
+
+
+def test_a_tree_is_made_outside_of_an_event_loop() -> None:
+    runs: list[str] = []
+
+    class Once(Service):
+        async def run(self, context: ServiceContext) -> None:
+            runs.append("run")
+            context.started()
+
+    once = ServiceSpec("s", Once, Restart.TEMPORARY, significant=True)
+    asyncio.run(Supervisor(SupervisorSpec("root", [once])).run(lambda: None))
+    assert runs == ["run"]

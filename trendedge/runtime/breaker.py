@@ -5,11 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-import structlog
-
 from trendedge.runtime.errors import said
-
-log = structlog.get_logger("trendedge.runtime")
+from trendedge.runtime.voice import log
 
 
 class BreakerState(Enum):

@@ -5,8 +5,6 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from trendedge.runtime.accepts import accepted_types
 from trendedge.runtime.actor import Actor, Context, Terminated
 from trendedge.runtime.breaker import NO_BREAKERS, Breakers, BreakerSpec
@@ -32,12 +30,11 @@ from trendedge.runtime.latest import Latest
 from trendedge.runtime.mailbox import Envelope, MailboxSpec, Overflow
 from trendedge.runtime.retry import RetryPolicy
 from trendedge.runtime.stats import Stats, describe
+from trendedge.runtime.voice import log
 from trendedge.runtime.watchers import Watchers
 
 if TYPE_CHECKING:
     from trendedge.runtime.supervisor import Supervisor
-
-log = structlog.get_logger("trendedge.runtime")
 
 
 class Cell:
@@ -107,10 +104,15 @@ class Cell:
         self._wake_senders()
 
     @property
+    def drains(self) -> bool:
+        """Whether what waits is handled before an orderly stop."""
+        return self.spec.drain and not self.suspended
+
+    @property
     def has_to_drain(self) -> bool:
         """Whether mail waits that is to be handled before an orderly stop."""
         waits = any(entity.mail for entity in self.entities.values())
-        return self.spec.drain and self._was_ready and waits and not (self.suspended or self.closed)
+        return self.drains and self._was_ready and waits and not self.closed
 
     async def leave(self) -> None:
         """It has been stopped, and is about to be closed: let its journal know what that was not."""

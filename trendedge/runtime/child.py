@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import anyio
 import anyio.abc
-import structlog
 
 from trendedge.runtime.cell import Cell
 from trendedge.runtime.errors import IntensityExceeded, said
@@ -16,8 +16,8 @@ from trendedge.runtime.history import History, Restarted, remembered
 from trendedge.runtime.latch import Latch
 from trendedge.runtime.service import Service, ServiceContext
 from trendedge.runtime.specs import Spec
-
-log = structlog.get_logger("trendedge.runtime")
+from trendedge.runtime.voice import log
+from trendedge.runtime.waits import is_running
 
 LEAVE_S = 1.0
 """How long a stop waits for the journal when its actor has ended."""
@@ -138,7 +138,8 @@ class Child:
         """That process has been run."""
         self._task: asyncio.Task[None] | None = None
         """Kept here: the event loop itself forgets a task that nobody holds."""
-        self._scope = anyio.CancelScope()
+        self._scope: anyio.CancelScope | None = None
+        """Around its incarnation; None before the first."""
         self._ended = Latch()
 
     @property
@@ -167,8 +168,10 @@ class Child:
         culprit = self.culprit if self.status == "crashed" else None
         self.history = remembered(self.history, Restarted(anyio.current_time(), cause, culprit))
 
-    async def start(self, on_exit: Callable[[Exit], None]) -> BaseException | None:
+    async def start(self, on_exit: Callable[[Exit], None], *, context: Context | None = None) -> BaseException | None:
         """Begin an incarnation; None when it is ready, otherwise what prevented that. Its exit is reported later.
+
+        :param context: to run it in, or a copy of it; None for a copy of the caller's
 
         What it answers is in no log yet: whoever began it has it now.
         Cancelled, the incarnation is given up, and has ended when this returns.
@@ -184,7 +187,8 @@ class Child:
         loop = asyncio.get_running_loop()
         ready: asyncio.Future[BaseException | None] = loop.create_future()
         # A plain task: a task group's bookkeeping is larger than an idle actor. `stop` waits for its end.
-        task = self._task = loop.create_task(self._run(on_exit, ready), name=self.path)
+        run = self._run(on_exit, ready, scope)
+        task = self._task = loop.create_task(run, name=self.path, context=context and context.copy())
         try:
             return await ready
         except BaseException:
@@ -196,7 +200,12 @@ class Child:
                 ended.set()
             raise
 
-    async def _run(self, on_exit: Callable[[Exit], None], ready: "asyncio.Future[BaseException | None]") -> None:
+    async def _run(
+        self,
+        on_exit: Callable[[Exit], None],
+        ready: "asyncio.Future[BaseException | None]",
+        scope: anyio.CancelScope,
+    ) -> None:
         generation, began = self.generation, False
         error: BaseException | None = None
 
@@ -209,14 +218,16 @@ class Child:
                     ready.set_result(None)
 
         try:
-            with self._scope:
+            with scope:
                 await self.process.run(on_ready)
         except asyncio.CancelledError as cancelled:
             error = cancelled  # not by its supervisor, which would have ended in the scope
             raise
-        except (KeyboardInterrupt, SystemExit, GeneratorExit):
-            raise  # the end of the process, or of the event loop
+        except (KeyboardInterrupt, SystemExit):
+            raise  # the end of the process
         except BaseException as crash:  # also what is no `Exception`, as the panic of an extension
+            if isinstance(crash, GeneratorExit) and not is_running(self._task):
+                raise  # the end of the event loop
             error = crash
         finally:
             if error is not None:
@@ -249,7 +260,8 @@ class Child:
                 await self._ended.wait()
             if not self._ended.is_set():
                 self._overran(was)
-                self._scope.cancel()
+                if self._scope is not None:
+                    self._scope.cancel()
                 await self._ended.wait()
         await self.leave()
         if for_good:

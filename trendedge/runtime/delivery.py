@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import structlog
 
 from trendedge.runtime.durable import DurableLog
 from trendedge.runtime.errors import ActorStopped, Fenced, JournalUnavailable, MailboxFull, text_of
@@ -14,11 +13,10 @@ from trendedge.runtime.journal import Appended, Duplicate, Unique
 from trendedge.runtime.latch import Latch
 from trendedge.runtime.mailbox import Envelope
 from trendedge.runtime.retry import RetryPolicy
+from trendedge.runtime.voice import log
 
 if TYPE_CHECKING:
     from trendedge.runtime.cell import Cell
-
-log = structlog.get_logger("trendedge.runtime")
 
 
 class Delivery:

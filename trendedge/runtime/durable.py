@@ -7,8 +7,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
-
 from trendedge.runtime.errors import Fenced, JournalUnavailable, UnknownDeadLetter, UnreadableDeadLetter, said, text_of
 from trendedge.runtime.journal import (
     Announcement,
@@ -24,9 +22,8 @@ from trendedge.runtime.journal import (
 from trendedge.runtime.latch import Latch
 from trendedge.runtime.mailbox import Envelope
 from trendedge.runtime.stats import describe
+from trendedge.runtime.voice import log
 from trendedge.runtime.writing import Writing
-
-log = structlog.get_logger("trendedge.runtime")
 
 LOOK_S = 0.02
 """How often a suspect looks whether it is its turn."""

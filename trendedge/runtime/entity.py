@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -13,14 +14,14 @@ from trendedge.runtime.actor import Actor, Context, Terminated
 from trendedge.runtime.durable import LOOK_S
 from trendedge.runtime.errors import ForeignError, SignificantChildEnded, StrayCancellation, UnknownChild
 from trendedge.runtime.mailbox import Envelope
-from trendedge.runtime.waits import Ask, Target, asking_entity, current_entity
+from trendedge.runtime.voice import log
+from trendedge.runtime.waits import Ask, Target, asking_entity, current_entity, is_running
 
 if TYPE_CHECKING:
     from trendedge.runtime.cell import Cell
     from trendedge.runtime.specs import Spec
     from trendedge.runtime.supervisor import Supervisor
 
-log = structlog.get_logger("trendedge.runtime")
 
 THROUGHPUT = 64
 """After so many messages the event loop turns once, though more are at hand and no handler has waited (Akka's
@@ -41,6 +42,7 @@ class Entity:
         "_stashed",
         "_waiter",
         "asks",
+        "begun",
         "cell",
         "children",
         "crash_counts",
@@ -52,6 +54,7 @@ class Entity:
         "outage",
         "outages",
         "over",
+        "passivated",
         "reported",
         "scope",
         "since",
@@ -74,6 +77,10 @@ class Entity:
         """The last incarnation has found an outage, which is waited for: that counts as no crash."""
         self.outages = 0
         """Consecutive failures for reasons that lie outside the message."""
+        self.begun = False
+        """The last incarnation had come past its `on_start`."""
+        self.passivated = False
+        """The last incarnation has ended since it was idle."""
         self.over = False
         """The last incarnation had come to its `on_stop`: without mail there is nothing to restart it for."""
         self.since: float | None = None
@@ -100,6 +107,12 @@ class Entity:
         """Path of the actor, with the key of the instance."""
         return self.cell.name_of(self.key)
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a crashed instance of a keyed actor has something to begin again for. Without mail, and without ever
+        having been there, it has not: the next message begins it."""
+        return bool(self.mail) or self.outage or (self.begun and not self.over)
+
     def append(self, envelope: Envelope) -> None:
         """Put a message at the end of the line, and let the incarnation know."""
         mail = self.mail
@@ -120,7 +133,8 @@ class Entity:
         """Serve one incarnation until stopped or passivated. Raises what `on_start` or `receive` raised."""
         structlog.contextvars.clear_contextvars()
         # Whatever the incarnation before it died of:
-        self.crash_counts, self.culprit, self.outage, self.over = True, None, False, False
+        self.crash_counts, self.culprit, self.outage = True, None, False
+        self.begun = self.passivated = self.over = False
         if not await self._due():
             return
         self.task, self._escalated = asyncio.current_task(), None
@@ -138,6 +152,7 @@ class Entity:
             except Exception as error:
                 await self.cell.start_failed(self, error)
                 raise
+            self.begun = True
             self._put_aside(context)
             self.cell.mark_ready()
             served = 0
@@ -163,7 +178,7 @@ class Entity:
         """
         if isinstance(error, asyncio.CancelledError) and self.cell.is_cancelled:
             raise error
-        crash = _crash_of(error)
+        crash = _crash_of(error, self.task)
         if crash is not error:
             self.crash_counts, self.culprit = True, None
         return crash
@@ -225,6 +240,7 @@ class Entity:
                 elif not self._outdated(head, context):
                     return head
             elif not await self._wait(cell.idle_s) and self._idle(context):
+                self.passivated = True
                 return None
 
     def _outdated(self, head: Envelope, context: Context) -> bool:
@@ -282,8 +298,7 @@ class Entity:
     async def _serve(self, actor: Actor[Any], envelope: Envelope) -> None:
         cell, message = self.cell, envelope.message
         request_id = getattr(message, "request_id", None)
-        if request_id is not None:
-            structlog.contextvars.bind_contextvars(request_id=request_id)
+        bound = {} if request_id is None else structlog.contextvars.bind_contextvars(request_id=request_id)
         cell.taken(envelope)
         self.in_hand = envelope
         self.since = now = cell.now()
@@ -314,8 +329,8 @@ class Entity:
             envelope.answer(answer)
         finally:
             self.since, self.in_hand, self.reported = None, None, False
-            if request_id is not None:
-                structlog.contextvars.clear_contextvars()
+            if bound:
+                structlog.contextvars.reset_contextvars(**bound)
 
     def _done(self, actor: Actor[Any], envelope: Envelope, began: float) -> None:
         self.cell.stats.ended(self.cell.now() - began)
@@ -403,7 +418,8 @@ class Entity:
         """Start a child of this incarnation; see `Context.spawn`."""
         if self.children is None:
             children = self.children = self.cell.supervisor.nursery(self.name)
-            self.cell.supervisor.beside(lambda: self._run_children(children), name=f"{self.name} children")
+            run = partial(self._run_children, children)
+            self.cell.supervisor.beside(run, name=f"{self.name} children", inherits=False)
         children = self.children
         await children.begun.wait()  # whoever spawns beside this may have made it
         if asking_entity() is not self:
@@ -470,9 +486,10 @@ def _is_cancelled() -> bool:
     return task is None or (task.cancelling() > 0 and anyio.current_effective_deadline() == -math.inf)
 
 
-def _crash_of(error: BaseException) -> Exception:
+def _crash_of(error: BaseException, task: asyncio.Task[Any] | None = None) -> Exception:
     """The crash that takes the place of what is no `Exception`; a cancellation is over with it.
 
+    :param task: whose code has raised it, if that is known
     :raises BaseException: `error` itself, as `Entity.as_crash`
     """
     crash: Exception
@@ -480,10 +497,12 @@ def _crash_of(error: BaseException) -> Exception:
         case Exception():
             return error
         case asyncio.CancelledError() if not _is_cancelled():
-            task = asyncio.current_task()
-            while task is not None and task.cancelling():
-                task.uncancel()
+            current = asyncio.current_task()
+            while current is not None and current.cancelling():
+                current.uncancel()
             crash = StrayCancellation()
+        case GeneratorExit() if is_running(task):
+            crash = ForeignError(error)  # raised by the code itself
         case asyncio.CancelledError() | KeyboardInterrupt() | SystemExit() | GeneratorExit():
             raise error
         case _:

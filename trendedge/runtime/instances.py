@@ -1,12 +1,13 @@
 """The instances of a keyed actor, one for each key that has mail, supervised one for one."""
 
 import asyncio
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING
 
 import anyio
 
 from trendedge.runtime.entity import Entity
-from trendedge.runtime.errors import IntensityExceeded, first_error, said
+from trendedge.runtime.errors import said
 from trendedge.runtime.history import Restarted, remembered
 from trendedge.runtime.latch import Latch
 
@@ -21,45 +22,60 @@ class Instances:
 
     def __init__(self, cell: "Cell") -> None:
         self._cell = cell
-        self._tasks: asyncio.TaskGroup | None = None
-        """None while they are not run: mail that comes then is for the next run."""
+        self._context: Context | None = None
+        """Of whoever runs them, and not of the sender whose message an instance begins with. None while they are not
+        run: mail that comes then is for the next run."""
         self._host: asyncio.Task[None] | None = None
-        self._stop = Latch()
+        self._tasks: set[asyncio.Task[None]] = set()
+        """Held here: the event loop itself forgets a task that nobody holds."""
+        self._stopping = False
+        self._over = Latch()
+        """Set when the run that is under way is to end."""
+        self._failure: Exception | None = None
+        """What ends it for all."""
 
     async def run(self) -> None:
         """Host all of them until stopped. Raises what is none of an instance's own business."""
         cell = self._cell
         cell.know_accepted()
-        self._host = asyncio.current_task()
+        self._begin_anew()
         try:
-            # asyncio's own group: anyio's keeps 1.7 KB more for each task, which ten thousand idle accounts would pay.
-            async with asyncio.TaskGroup() as tasks:
-                self._tasks = tasks
-                for entity in list(cell.entities.values()):
+            for key, entity in list(cell.entities.items()):
+                if entity.mail:
                     self.begin(entity)
-                cell.mark_ready()
-                try:
-                    await self._stop.wait()
-                    await self._wait()
-                except asyncio.CancelledError:
-                    # The group would cancel each once, be it shielded or not; a scope does until its instance ends.
-                    for entity in cell.entities.values():
-                        if entity.scope is not None:
-                            entity.scope.cancel()
-                    with anyio.CancelScope(shield=True):
-                        await self._wait()
-                    raise
-        except BaseExceptionGroup as group:
-            error = first_error(group)
-            raise error from error.__cause__
+                else:
+                    del cell.entities[key]  # it was idle: the next message begins it
+            cell.mark_ready()
+            try:
+                if not self._stopping:
+                    await self._over.wait()
+                if self._failure is not None:
+                    self._cancel()
+                await self._ended()
+            except asyncio.CancelledError:
+                self._cancel()
+                with anyio.CancelScope(shield=True):
+                    await self._ended()
+                raise
         finally:
-            self._tasks = self._host = None
+            self._host = self._context = None
+        if self._failure is not None:
+            raise self._failure
+
+    def _begin_anew(self) -> None:
+        self._host, self._context = asyncio.current_task(), copy_context()
+        self._over, self._failure = Latch(), None
 
     def begin(self, entity: Entity) -> None:
         """There is mail for a new instance."""
-        if self._tasks is not None:
-            entity.scope = anyio.CancelScope()
-            entity.task = self._tasks.create_task(self._run(entity, entity.scope), name=entity.name)
+        if self._context is None:
+            return
+        entity.scope = anyio.CancelScope()
+        # Plain tasks: a task group costs more for each, and asyncio's cancels past every shield when one of them fails.
+        run = self._run(entity, entity.scope)
+        loop = asyncio.get_running_loop()
+        entity.task = task = loop.create_task(run, name=entity.name, context=self._context.copy())
+        self._tasks.add(task)
 
     @property
     def is_cancelled(self) -> bool:
@@ -68,38 +84,57 @@ class Instances:
 
     def request_stop(self) -> None:
         """End `run` when all instances have ended, which their cell tells them to."""
-        self._stop.set()
+        self._stopping = True
+        self._over.set()
 
     def reopen(self) -> None:
         """Be ready for another run."""
-        self._stop = Latch()
+        self._stopping = False
 
-    async def _wait(self) -> None:
-        while running := [entity.task for entity in self._cell.hosted() if entity.task is not None]:
-            await asyncio.wait(running)
+    def _cancel(self) -> None:
+        """A scope cancels until its instance ends, and not past a shield."""
+        for entity in self._cell.hosted():
+            if entity.scope is not None:
+                entity.scope.cancel()
+
+    async def _ended(self) -> None:
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _fail(self, error: Exception) -> None:
+        """End all of them: whoever lost its mail has nothing left to restart with."""
+        if self._failure is None or self._cell.is_fenced(error):
+            self._failure = error
+        self._context = None
+        self._over.set()
 
     async def _run(self, entity: Entity, scope: anyio.CancelScope) -> None:
         cell, again = self._cell, False
-        with scope:
-            while True:
-                try:
-                    if again:
-                        await asyncio.sleep(0)  # a retry without a delay must not keep the loop from everybody else
-                    again = True
-                    await entity.run()
-                except BaseException as error:
-                    if cell.is_fenced(error):
-                        self._tasks = None  # the group ends with this: mail that comes now is for the next run
-                        raise
-                    self._count_restart(entity, entity.as_crash(error))
-                    if entity.mail or not entity.over:
-                        continue
-                if cell.stopping:
+        try:
+            with scope:
+                while True:
+                    try:
+                        if again:
+                            await asyncio.sleep(0)  # a retry without a delay must not keep the loop from everybody else
+                        again = True
+                        await entity.run()
+                    except BaseException as error:
+                        if cell.is_fenced(error):
+                            raise
+                        self._count_restart(entity, entity.as_crash(error))
+                        if entity.is_wanted:
+                            continue
+                    if entity.passivated and entity.mail and (not cell.stopping or cell.drains):
+                        continue  # it came while the instance was being passivated
+                    if not (cell.stopping or entity.mail):
+                        del cell.entities[entity.key]
+                        cell.breakers.forget_outdated(cell.now())
                     return
-                if not entity.mail:
-                    del cell.entities[entity.key]
-                    cell.breakers.forget_outdated(cell.now())
-                    return
+        except Exception as error:
+            self._fail(error)
+        finally:
+            if entity.task is not None:
+                self._tasks.discard(entity.task)
 
     def _count_restart(self, entity: Entity, error: Exception) -> None:
         if entity.outage:
@@ -113,10 +148,6 @@ class Instances:
         restart = Restarted(cell.now(), said(error), entity.culprit, entity.key)
         cell.stats.history = remembered(cell.stats.history, restart)
         if entity.crash_counts:
-            try:
-                recent = cell.intensity.record(cell.path, entity.name, cell.now())
-            except IntensityExceeded:
-                self._tasks = None  # the group ends with this: mail that comes now is for the next incarnation
-                raise
+            recent = cell.intensity.record(cell.path, entity.name, cell.now())
             if not cell.stopping:
                 entity.not_before = cell.now() + cell.supervisor.spec.backoff.delay_s(recent)

@@ -13,8 +13,7 @@ from aiojobs import Scheduler
 
 from trendedge.runtime.errors import ForeignError, JobCancelled, LaneClosed, LaneFull, LaneTimeout, StrayCancellation
 from trendedge.runtime.stats import SAMPLES, percentiles_ms
-
-log = structlog.get_logger("trendedge.runtime")
+from trendedge.runtime.voice import log
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,8 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
-import structlog
 
 from trendedge.runtime.errors import FailedElsewhere, WorkerDied, said
-
-log = structlog.get_logger("trendedge.runtime")
 
 NICENESS = 10
 """The event loop goes first: what computes in the background must not delay it."""

@@ -13,7 +13,6 @@ from typing import Any, Protocol, assert_never
 
 import anyio
 import anyio.lowlevel
-import structlog
 from apscheduler.executors.base import BaseExecutor
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
@@ -22,8 +21,7 @@ from trendedge.runtime.errors import UnknownSchedule, said, text_of
 from trendedge.runtime.ref import ActorRef
 from trendedge.runtime.service import Service, ServiceContext
 from trendedge.runtime.trigger import MOST_CAUGHT_UP, TICK, Cron, Every, fires_between, last_fire
-
-log = structlog.get_logger("trendedge.runtime")
+from trendedge.runtime.voice import log
 
 CLOCK_CHECK_S = 30.0
 """Seconds after which the wall clock is looked at again: a timer does not notice that it was set, nor that the machine

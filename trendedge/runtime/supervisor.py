@@ -4,12 +4,13 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import anyio
 import anyio.abc
-import structlog
 
 from trendedge.runtime.cell import Cell
 from trendedge.runtime.child import Child, Exit, Process, ServiceProcess, outlast
@@ -25,8 +26,7 @@ from trendedge.runtime.errors import (
 )
 from trendedge.runtime.intensity import Intensity
 from trendedge.runtime.specs import ChildSpec, Restart, ServiceSpec, Spec, Strategy, SupervisorSpec
-
-log = structlog.get_logger("trendedge.runtime")
+from trendedge.runtime.voice import log
 
 KINDS = {ChildSpec: "actor", ServiceSpec: "service", SupervisorSpec: "supervisor"}
 
@@ -93,6 +93,8 @@ class Supervisor:
         """Around the pauses and starts of those who are restarted alone."""
         self._turns: dict[Child, deque[Exit | RestartOrder]] = {}
         """What each child has still to come to, while it is restarted by itself."""
+        self._context = Context()
+        """What its children run in copies of: that of whoever runs it, and not of those who add children."""
         self._host: asyncio.Task[Any] | None = None
         """What runs it, and then its stop."""
         self._cancelled_before = 0
@@ -107,6 +109,7 @@ class Supervisor:
         :raises IntensityExceeded: too many restarts; the children have been stopped
         """
         self.status = "starting"
+        self._context = copy_context()
         self._take_host()
         try:
             async with anyio.create_task_group() as tasks:
@@ -208,14 +211,19 @@ class Supervisor:
         while not self._exits.empty():
             _refuse([self._exits.get_nowait()])
 
-    def beside(self, work: Callable[[], Coroutine[Any, Any, None]], *, name: str) -> None:
+    def beside(self, work: Callable[[], Coroutine[Any, Any, None]], *, name: str, inherits: bool = True) -> None:
         """Run work of a child beside its mailbox. It must not raise, and be cancelled by whoever began it.
 
+        :param inherits: it runs in the context of whoever begins it, and not in the supervisor's
         :raises ActorStopped: the supervisor is not running
         """
         if self._tasks is None:
             raise ActorStopped(self.path)
-        self._tasks.start_soon(work, name=name)
+        begin = partial(self._tasks.start_soon, work, name=name)
+        if inherits:
+            begin()
+        else:
+            self._context.copy().run(begin)
 
     @staticmethod
     def nursery(path: str) -> "Supervisor":
@@ -239,7 +247,7 @@ class Supervisor:
         error: BaseException | None = None
         try:
             with self._given_up_at_the_stop() as scope:
-                error = await child.start(self._exits.put_nowait)
+                error = await child.start(self._exits.put_nowait, context=self._context)
         except BaseException:
             if child.generation == 1:
                 self._forget(child, None)
@@ -330,7 +338,7 @@ class Supervisor:
             with self._given_up_at_the_stop():
                 if child.generation:
                     child.will_restart(f"with {self.path}")
-                error = await child.start(self._exits.put_nowait)
+                error = await child.start(self._exits.put_nowait, context=self._context)
                 if error is not None:
                     raise StartFailed(child.path, error) from error
         return not self._stop.is_set()
@@ -445,7 +453,7 @@ class Supervisor:
             self._forgotten.discard(child)
             child.will_restart(cause if child is culprit else f"with {culprit.path}")
             with self._given_up_at_the_stop():
-                error = await child.start(self._exits.put_nowait)
+                error = await child.start(self._exits.put_nowait, context=self._context)
                 if error is not None and child in self.children:
                     child.report(error)
                     return child, error

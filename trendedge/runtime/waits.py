@@ -26,6 +26,14 @@ def asking_entity() -> "Entity | None":
     return asker if asker is not None and asker.task is asyncio.current_task() else None
 
 
+def is_running(task: asyncio.Task[Any] | None) -> bool:
+    """Whether it is this task's code that runs right now. What closes its coroutine does not run in it."""
+    try:
+        return task is not None and asyncio.current_task() is task
+    except RuntimeError:
+        return False  # no event loop runs any more
+
+
 @contextmanager
 def asking(asker: "Entity", cell: "Cell", key: str | None, reply: asyncio.Future[Any]) -> Iterator[None]:
     """Around an ask: remember that the asker waits for the instance of `key` in `cell`, until there is a reply.

@@ -9,14 +9,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 import anyio
-import structlog
 
 from trendedge.runtime.cell import Cell
 from trendedge.runtime.service import Service, ServiceContext
 from trendedge.runtime.stats import MARK_EVERY_S, SAMPLES, describe, rank
 from trendedge.runtime.supervisor import Supervisor
-
-log = structlog.get_logger("trendedge.runtime")
+from trendedge.runtime.voice import log
 
 _FRAMES = 12
 """Frames of a stack that are logged, the innermost last."""

@@ -4,12 +4,9 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 
-import structlog
-
 from trendedge.runtime.errors import Fenced, JournalUnavailable, text_of
 from trendedge.runtime.journal import SETTLED_AT_ONCE, Journal, Settlement
-
-log = structlog.get_logger("trendedge.runtime")
+from trendedge.runtime.voice import log
 
 AGAIN_S = 1.0
 """How long after a store was away it is tried again."""
