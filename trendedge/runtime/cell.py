@@ -1,7 +1,6 @@
 """The host of one actor: its bounded mailbox, its instances, its counters. It outlives every incarnation."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +28,10 @@ from trendedge.runtime.intensity import Intensity
 from trendedge.runtime.latest import Latest
 from trendedge.runtime.mailbox import Envelope, MailboxSpec, Overflow
 from trendedge.runtime.retry import RetryPolicy
+from trendedge.runtime.room import Room
 from trendedge.runtime.stats import Stats, describe
 from trendedge.runtime.voice import log
+from trendedge.runtime.waits import asking_entity, waiting_for_room
 from trendedge.runtime.watchers import Watchers
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Cell:
         self.intensity = intensity
         self._was_ready = False
         """It has started once: an outage at a later start is waited for, and no failure of its supervisor's start."""
-        self._room: deque[asyncio.Future[None]] | None = None
+        self._room: Room | None = None
         """Senders that wait for room; None until there is one."""
         self._on_ready: Callable[[], None] | None = None
 
@@ -188,8 +189,14 @@ class Cell:
 
     # -- the sender's side --------------------------------------------------------------------------------------
 
-    def put_nowait(self, message: Any, reply: asyncio.Future[Any] | None, deadline: float | None = None) -> None:
-        """Deliver, or raise `MailboxFull` when it would have to wait. The deadline is event loop time."""
+    def put_nowait(
+        self, message: Any, reply: asyncio.Future[Any] | None, deadline: float | None = None, *, own: bool = False
+    ) -> None:
+        """Deliver, or raise `MailboxFull` when it would have to wait.
+
+        :param deadline: event loop time
+        :param own: it is of a handler of this very actor, which would wait for itself: it goes round the capacity
+        """
         self.check(message)
         if self.closed or self.stopping:
             raise ActorStopped(self.path)
@@ -200,7 +207,7 @@ class Cell:
         if self._latest is not None and self._latest.replace(envelope):
             self.stats.dropped += 1
             return
-        if self.depth >= self.spec.capacity:
+        if not own and (self.depth >= self.spec.capacity or (self._room is not None and self.is_full)):
             if self.spec.overflow is not Overflow.DROP_OLDEST:
                 raise MailboxFull(self.path, self.spec.capacity)
             self._drop_oldest()
@@ -210,36 +217,39 @@ class Cell:
         self.depth += 1
 
     async def put(self, message: Any, reply: asyncio.Future[Any] | None, deadline: float | None = None) -> None:
-        """Deliver when there is room. Who is refused does not wait, or hands on its turn."""
+        """Deliver when there is room. Who is refused does not wait, or hands on its turn.
+
+        :raises TellCycle: the sender's handler would wait for itself, over others
+        """
         self.check(message)
         self.place(message)
-        await self.wait_for_room()
+        sender = asking_entity()
+        if sender is not None and sender.cell is self:
+            self.put_nowait(message, reply, deadline, own=True)
+            return
+        if self._room is None:
+            self._room = Room(self)
+        if sender is None:
+            await self._room.wait()
+        else:
+            with waiting_for_room(sender, self):
+                await self._room.wait()
         try:
             self.put_nowait(message, reply, deadline)
         except BaseException:
-            self._let_in()
+            self._room.let_in()
             raise
 
     @property
     def must_wait(self) -> bool:
         """Whether a sender has to `put`, since `put_nowait` would find no room."""
-        return self.depth >= self.spec.capacity and self.spec.overflow is Overflow.BLOCK
+        full = self.depth >= self.spec.capacity or (self._room is not None and self.is_full)
+        return full and self.spec.overflow is Overflow.BLOCK
 
-    async def wait_for_room(self) -> None:
-        """With BLOCK: return when there is room, or when the actor is stopping."""
-        while self.must_wait and not (self.closed or self.stopping):
-            waiter = asyncio.get_running_loop().create_future()
-            if self._room is None:
-                self._room = deque()
-            self._room.append(waiter)
-            try:
-                await waiter
-            except BaseException:
-                if waiter in self._room:
-                    self._room.remove(waiter)
-                else:
-                    self._let_in()  # it was to be us: let the next one in
-                raise
+    @property
+    def is_full(self) -> bool:
+        """Whether each place is taken, or kept for a sender that has waited for it."""
+        return self.depth + (0 if self._room is None else self._room.coming) >= self.spec.capacity
 
     def check(self, message: Any) -> None:
         """Raise `MessageRefused` for a type that the actor does not handle."""
@@ -502,19 +512,12 @@ class Cell:
         """A message has left: there is room for another one."""
         if self.depth:  # a handler that outlives a `close` has lost its place with it
             self.depth -= 1
-        if self._room:
-            self._let_in()
+        if self._room is not None:
+            self._room.let_in()
 
     def _wake_senders(self) -> None:
-        while self._room:
-            _wake(self._room.popleft())
-
-    def _let_in(self) -> None:
-        while self._room:
-            waiter = self._room.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                return
+        if self._room is not None:
+            self._room.send_away()
 
     def _drop_oldest(self) -> None:
         waiting = [(entity, index) for entity in self.entities.values() if (index := self._oldest(entity)) is not None]
@@ -533,8 +536,3 @@ class Cell:
     def _busy(self, entity: Entity) -> int:
         """1 when the head of the line is being handled and must not be dropped."""
         return int(entity.since is not None)
-
-
-def _wake(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)

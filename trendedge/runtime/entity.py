@@ -56,6 +56,7 @@ class Entity:
         "over",
         "passivated",
         "reported",
+        "room",
         "scope",
         "since",
         "spawning",
@@ -94,6 +95,8 @@ class Entity:
         self.task: asyncio.Task[Any] | None = None
         self.asks: list[Ask] = []
         """Whom the handler has asked, and waits for."""
+        self.room: Cell | None = None
+        """In whose mailbox it waits for room."""
         self.spawning: str | None = None
         """Id of the child for whose start it waits."""
         self.children: Supervisor | None = None

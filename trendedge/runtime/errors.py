@@ -28,6 +28,16 @@ class MailboxFull(RuntimeFault):
         self.actor, self.capacity = actor, capacity
 
 
+class TellCycle(MailboxFull):
+    """The mailbox is full, and the sender's handler would wait for itself: those who could make room wait for it."""
+
+    def __init__(self, actor: str, capacity: int, cycle: tuple[str, ...]) -> None:
+        super().__init__(actor, capacity)
+        self.args = (f"{self}; waiting for room would be in a cycle: {' -> '.join(cycle)}",)
+        self.cycle = cycle
+        """Paths of the actors, each waiting for the next; the last is the first again."""
+
+
 class MessageRefused(RuntimeFault, TypeError):
     """The actor does not handle messages of this type."""
 

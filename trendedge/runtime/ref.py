@@ -62,11 +62,14 @@ class ActorRef[M](_Address):
     async def tell(self, message: M, *, deadline_s: float | None = None) -> None:
         """Put a message into the mailbox; returns when it is in, not when it is handled.
 
+        With BLOCK it waits for room, but not when a handler tells its own actor, which would wait for itself.
+
         :param deadline_s: seconds from this call after which nobody is interested any more; looked at when its turn
             comes, and counted as expired then
         :raises MessageRefused: the actor does not handle messages of this type
         :raises MessageWithoutKey: the mailbox is keyed, and its key function gives None
-        :raises MailboxFull: at capacity, and the policy is FAIL, or finds nothing to drop or to replace
+        :raises MailboxFull: at capacity, and the policy is FAIL, or finds nothing to drop or to replace; as `TellCycle`,
+            when those who could make room wait for the handler that tells
         :raises ActorStopped: the actor has ended for good, or is stopped just now to be restarted by order
         """
         cell = self.cell

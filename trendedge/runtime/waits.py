@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from trendedge.runtime.errors import AskCycle
+from trendedge.runtime.errors import AskCycle, TellCycle
 
 if TYPE_CHECKING:
     from trendedge.runtime.cell import Cell
@@ -40,7 +40,7 @@ def asking(asker: "Entity", cell: "Cell", key: str | None, reply: asyncio.Future
 
     :raises AskCycle: that instance waits for the asker already
     """
-    cycle = _way_back(asker, (cell, key))
+    cycle = _way_back(asker, (cell, key), set())
     if cycle is not None:
         raise AskCycle((asker.name, *cycle))
     asked: Ask = (cell, key, reply)
@@ -51,15 +51,43 @@ def asking(asker: "Entity", cell: "Cell", key: str | None, reply: asyncio.Future
         asker.asks.remove(asked)
 
 
-def _way_back(asker: "Entity", target: Target) -> tuple[str, ...] | None:
+@contextmanager
+def waiting_for_room(sender: "Entity", cell: "Cell") -> Iterator[None]:
+    """Around a wait for room in `cell` that holds up the sender's mailbox.
+
+    :raises TellCycle: all who could make room there wait for the sender already
+    """
+    cycle = _way_round(sender, cell, set())
+    if cycle is not None:
+        raise TellCycle(cell.path, cell.spec.capacity, (sender.name, *cycle))
+    sender.room = cell
+    try:
+        yield
+    finally:
+        sender.room = None
+
+
+def _way_back(asker: "Entity", target: Target, seen: set["Entity"]) -> tuple[str, ...] | None:
     """Names from the target to the asker, or None when no chain of waits leads there."""
     entity = target[0].entities.get(target[1])
-    if entity is None:
+    if entity is None or entity in seen:
         return None  # nobody there yet: it will begin with no ask under way
     if entity is asker:
         return (asker.name,)
-    for further in entity.awaited():
-        way = _way_back(asker, further)
-        if way is not None:
-            return (entity.name, *way)
-    return None
+    seen.add(entity)
+    way = None if entity.room is None else _way_round(asker, entity.room, seen)
+    further = iter(() if way is not None else entity.awaited())
+    while way is None and (awaited := next(further, None)) is not None:
+        way = _way_back(asker, awaited, seen)
+    return None if way is None else (entity.name, *way)
+
+
+def _way_round(asker: "Entity", cell: "Cell", seen: set["Entity"]) -> tuple[str, ...] | None:
+    """As `_way_back`, from all in a full mailbox: any of them could make room."""
+    found: tuple[str, ...] | None = None
+    for key, entity in cell.entities.items():
+        if entity.mail:
+            found = _way_back(asker, (cell, key), seen)
+            if found is None:
+                return None
+    return found

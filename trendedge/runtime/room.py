@@ -1,0 +1,56 @@
+"""Senders that wait for room in a full mailbox: first come, first let in."""
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trendedge.runtime.cell import Cell
+
+
+class Room:
+    """The queue before one mailbox."""
+
+    __slots__ = ("_cell", "_waiters", "coming")
+
+    def __init__(self, cell: "Cell") -> None:
+        self._cell = cell
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self.coming = 0
+        """Senders that were let in and have not come yet: nobody else gets their places."""
+
+    async def wait(self) -> None:
+        """Return when it is one's turn and there is room, or when the actor is stopping."""
+        was_let_in = False
+        while self._cell.is_full and not self._cell.ending:
+            waiter = asyncio.get_running_loop().create_future()
+            if was_let_in:
+                self._waiters.appendleft(waiter)  # the place went to what the actor has sent to itself
+            else:
+                self._waiters.append(waiter)
+            try:
+                await waiter
+            except BaseException:
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
+                else:
+                    self.coming -= 1
+                    self.let_in()  # it was to be us: let the next one in
+                raise
+            self.coming -= 1
+            was_let_in = True
+
+    def let_in(self) -> None:
+        """As many as there is room for."""
+        while self._waiters and not self._cell.is_full:
+            self._wake(self._waiters.popleft())
+
+    def send_away(self) -> None:
+        """Let everybody find out that the actor takes nothing any more."""
+        while self._waiters:
+            self._wake(self._waiters.popleft())
+
+    def _wake(self, waiter: asyncio.Future[None]) -> None:
+        if not waiter.done():
+            self.coming += 1
+            waiter.set_result(None)
