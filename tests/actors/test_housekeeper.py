@@ -119,7 +119,7 @@ def test_a_defect_of_ours_crashes_it_and_the_next_incarnation_works(
     broom.error = ZeroDivisionError("ours")
     housekeeper.tell(Purge(DUE))
     actors.advance(TAKES_S)
-    assert [line["cause"] for line in logged(actors, "restarting")] == ["ZeroDivisionError('ours')"]
+    assert [line["cause"] for line in logged(actors, "restarting")] == ["ZeroDivisionError: ours"]
     broom.error = None
     actors.advance(60)
     housekeeper.tell(Purge(DUE))

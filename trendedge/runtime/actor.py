@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from trendedge.runtime.errors import ActorStopped
 from trendedge.runtime.journal import Announcement
+from trendedge.runtime.latch import Latch
 
 if TYPE_CHECKING:
     import anyio
@@ -70,6 +71,7 @@ class Context:
     __slots__ = (
         "_host",
         "_pipes",
+        "_pipes_over",
         "_timers",
         "_watched",
         "announcements",
@@ -92,6 +94,7 @@ class Context:
         self._timers: set[Timer] | None = None
         self._watched: set[Watchers] | None = None
         self._pipes: set[anyio.CancelScope] | None = None
+        self._pipes_over: Latch | None = None
         self.announcements: list[Announcement] | None = None
 
     # -- timers -------------------------------------------------------------------------------------------------
@@ -185,7 +188,7 @@ class Context:
 
         An error becomes the message that `on_error` makes of it, and so does a cancellation by somebody else, as
         `StrayCancellation`; without `on_error` it crashes this incarnation. At the end of the incarnation the work is
-        cancelled.
+        cancelled; a stop waits for its end, within `shutdown_s`, and a restart after a crash does not.
         """
         if self._pipes is None:
             self._pipes = set()
@@ -217,6 +220,19 @@ class Context:
         if self.announcements is None:
             self.announcements = []
         self.announcements.append(Announcement(channel, payload))
+
+    def pipe_ended(self, scope: "anyio.CancelScope") -> None:
+        """Piped work is over."""
+        if self._pipes is not None:
+            self._pipes.discard(scope)
+            if not self._pipes and self._pipes_over is not None:
+                self._pipes_over.set()
+
+    async def pipes_ended(self) -> None:
+        """Return when no piped work is under way any more."""
+        while self._pipes:
+            self._pipes_over = Latch()
+            await self._pipes_over.wait()
 
     def take_announcements(self) -> tuple[Announcement, ...]:
         """Hand over what the handler announced, once."""

@@ -27,6 +27,8 @@ THROUGHPUT = 64
 """After so many messages the event loop turns once, though more are at hand and no handler has waited (Akka's
 `throughput`): an actor that tells itself its next step would keep it from everybody else."""
 
+OWN = "the incarnation that sent it to itself has ended"
+
 NO_MAIL: deque[Envelope] = deque(maxlen=0)
 """Stands for an empty line until there is mail: an empty deque takes 760 bytes, a tenth of an idle actor."""
 
@@ -38,6 +40,7 @@ class Entity:
     """
 
     __slots__ = (
+        "_ending",
         "_escalated",
         "_stashed",
         "_waiter",
@@ -101,6 +104,8 @@ class Entity:
         """Id of the child for whose start it waits."""
         self.children: Supervisor | None = None
         """Of this incarnation."""
+        self._ending: Callable[..., Iterator[Cell]] | None = None
+        """Those below the children for whose end it waits."""
         self._stashed: deque[Envelope] | None = None
         self._escalated: Exception | None = None
         self._waiter: asyncio.Future[bool] | None = None
@@ -168,6 +173,8 @@ class Entity:
             await self._stop_children()
             self.over = True
             await actor.on_stop()
+            context.close()
+            await context.pipes_ended()  # who is stopped after this one may be what they need to end in good order
         finally:
             context.close()
             self._tell_escalated()
@@ -190,13 +197,18 @@ class Entity:
 
     def _delay_s(self, head: Envelope | None) -> float:
         """Seconds until the message at the head, if any, may be tried: after a failure, or behind an open breaker."""
-        delay_s = head.not_before - self.cell.now() if head is not None and head.not_before else 0.0
+        delay_s = 0.0
+        if head is not None and head.not_before:
+            until = head.not_before if head.deadline is None else min(head.not_before, head.deadline)
+            delay_s = until - self.cell.now()
         if delay_s <= 0 and self.cell.breakers.by_key:
             delay_s = self.cell.breakers.delay_s(self.key, self.cell.now())
         return delay_s
 
     async def _due(self) -> bool:
         """Wait for the delay of a retry before the restart, so that `on_start` loads the state after it, not before."""
+        while self.mail and self.mail[0].origin is not None:
+            self.cell.dropped(self.mail.popleft(), OWN)
         while (
             delay_s := max(self.not_before - self.cell.now(), self._delay_s(self.mail[0] if self.mail else None))
         ) > 0:
@@ -250,9 +262,10 @@ class Entity:
         """Take out a message that nobody wants handled any more."""
         if head.origin is not None and head.origin is not context:
             self.mail.popleft()
-            self.cell.dropped(head, "the incarnation that sent it to itself has ended")
+            self.cell.dropped(head, OWN)
             return True
-        if head.deadline is not None and self.cell.now() > head.deadline:
+        # At its deadline, and not after it, when its retry is due later: then it has waited for nothing else.
+        if head.deadline is not None and (self.cell.now() > head.deadline or head.not_before > head.deadline):
             self.mail.popleft()
             self.cell.expired(head)
             return True
@@ -320,6 +333,7 @@ class Entity:
         except Exception as error:
             if not (begun and isinstance(error, actor.declared)):
                 await cell.failed(self, envelope, error)
+                self._forget_own(envelope)
                 raise
             actor.context.stashing = False
             self._done(actor, envelope, now)
@@ -334,6 +348,14 @@ class Entity:
             self.since, self.in_hand, self.reported = None, None, False
             if bound:
                 structlog.contextvars.reset_contextvars(**bound)
+
+    def _forget_own(self, envelope: Envelope) -> None:
+        """What a crashed incarnation has sent to itself is not tried by the next, which need not wait for it either."""
+        if envelope.origin is not None and self.mail and self.mail[0] is envelope:
+            self.mail.popleft()
+            if self.outage:
+                self.not_before = max(self.not_before, envelope.not_before)
+            self.cell.dropped(envelope, OWN)
 
     def _done(self, actor: Actor[Any], envelope: Envelope, began: float) -> None:
         self.cell.stats.ended(self.cell.now() - began)
@@ -400,7 +422,7 @@ class Entity:
                 else:
                     self._escalate(crash)
             finally:
-                scopes.discard(scope)
+                context.pipe_ended(scope)
 
         self.cell.supervisor.beside(run, name=f"{self.name} pipe")
 
@@ -439,12 +461,23 @@ class Entity:
         yield from ((cell, key) for cell, key, reply in self.asks if not reply.done())
         if self.spawning is not None and self.children is not None:
             yield from ((cell, None) for cell in self.children.unready(self.spawning))
+        if self._ending is not None:
+            for cell in self._ending():
+                yield from ((cell, key) for key in cell.entities)
 
     async def stop_child(self, child_id: str) -> None:
         """Stop and forget a spawned child; see `Context.stop_child`."""
         if self.children is None:
             raise UnknownChild(f"{self.name}/{child_id}")
-        await self.children.stop_child(child_id)
+        children = self.children
+        if asking_entity() is not self:
+            await children.stop_child(child_id)
+            return
+        self._ending = partial(children.ending, child_id)
+        try:
+            await children.stop_child(child_id)
+        finally:
+            self._ending = None
 
     async def _run_children(self, children: "Supervisor") -> None:
         error: Exception | None
@@ -462,12 +495,14 @@ class Entity:
             return
         children.request_stop()
         cut_off: asyncio.CancelledError | None = None
+        self._ending = children.ending
         with anyio.CancelScope(shield=True):
             while not children.ended.is_set():
                 try:
                     await children.ended.wait()
-                except asyncio.CancelledError as error:  # of asyncio's own group, which knows no shield
+                except asyncio.CancelledError as error:  # of a task that was cancelled itself, which knows no shield
                     cut_off = error
+        self._ending = None
         if cut_off is not None:
             raise cut_off
 

@@ -68,8 +68,8 @@ class ActorRef[M](_Address):
             comes, and counted as expired then
         :raises MessageRefused: the actor does not handle messages of this type
         :raises MessageWithoutKey: the mailbox is keyed, and its key function gives None
-        :raises MailboxFull: at capacity, and the policy is FAIL, or finds nothing to drop or to replace; as `TellCycle`,
-            when those who could make room wait for the handler that tells
+        :raises MailboxFull: at capacity, and the policy is FAIL, or finds nothing to drop or to replace
+        :raises TellCycle: at capacity, and those who could make room wait for the handler that tells
         :raises ActorStopped: the actor has ended for good, or is stopped just now to be restarted by order
         """
         cell = self.cell

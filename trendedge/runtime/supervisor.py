@@ -295,6 +295,15 @@ class Supervisor:
                 elif isinstance(child.process, Cell):
                     yield child.process
 
+    def ending(self, child_id: str | None = None) -> Iterator[Cell]:
+        """The actors below that have not ended; of one child, or of all."""
+        for child in [*self.children, *self._leaving]:
+            if child_id in (None, child.spec.id) and child.status not in ("stopped", "crashed"):
+                if isinstance(child.process, Supervisor):
+                    yield from child.process.ending()
+                elif isinstance(child.process, Cell):
+                    yield child.process
+
     def _forget(self, child: Child, error: BaseException | None) -> None:
         """A child has ended and is not started again."""
         child.terminate(error)
