@@ -10,6 +10,7 @@ from typing import Any
 from trendedge.runtime.errors import JournalUnavailable
 from trendedge.runtime.journal import Appended, Buried, DeadLetter, Duplicate, Entry, Settlement, Unique
 from trendedge.runtime.ownership import Owner
+from trendedge.storage import mailbox_sql as sql
 from trendedge.storage.errors import StoreUnavailable
 from trendedge.storage.ownership import PostgresOwnership
 from trendedge.storage.pending import DOUBT_S, Pending, journal_unavailable
@@ -51,11 +52,11 @@ class PostgresJournal:
         lease_s = self._lease_s if renew else 0.0
         with self._pending.doubting(mailbox):
             async with _answered():
-                row = await self._database.fetchrow(_APPEND, *_key(owner), payload, mark, value, ttl_s, lease_s)
+                row = await self._database.fetchrow(sql.APPEND, *_key(owner), payload, mark, value, ttl_s, lease_s)
                 if row is None:
                     raise StoreUnavailable(STORE, "a statement that gives one row gave none")
                 if row["id"] is None and row["owned"]:
-                    return Duplicate(await self._database.fetchval(_MARK, mark) or "")
+                    return Duplicate(await self._database.fetchval(sql.MARK, mark) or "")
             # As a new owner, all was read again meanwhile: only the store knows whose this entry is by now.
             if not row["owned"] or owner != self._ownership.of(mailbox):
                 raise self._ownership.lost(owner)
@@ -68,19 +69,19 @@ class PostgresJournal:
     async def settle(self, mailbox: str, settlements: Sequence[Settlement], *, begin: Sequence[str] = ()) -> None:
         """Forget entries and count attempts. Whoever wants announcements to be heard has to publish them elsewhere."""
         gone = [_row_id(settlement.entry_id) for settlement in settlements]
-        await self._act(_SETTLE, mailbox, gone, [_row_id(entry_id) for entry_id in begin])
+        await self._act(sql.SETTLE, mailbox, gone, [_row_id(entry_id) for entry_id in begin])
         for settlement in settlements:
             self._pending.forget(mailbox, settlement.entry_id)
 
     async def uncount(self, mailbox: str, entry_ids: Sequence[str]) -> None:
         """Take back one attempt at each entry."""
-        await self._act(_UNCOUNT, mailbox, [_row_id(entry_id) for entry_id in entry_ids])
+        await self._act(sql.UNCOUNT, mailbox, [_row_id(entry_id) for entry_id in entry_ids])
 
     async def bury(self, mailbox: str, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
         """Move an entry to the dead letters."""
         texts = (storable(letter.cause), storable(letter.traceback))
         facts = {storable(name): storable(fact) for name, fact in letter.facts.items()}
-        await self._act(_BURY, mailbox, _row_id(entry_id), payload, *texts, letter.attempts, facts)
+        await self._act(sql.BURY, mailbox, _row_id(entry_id), payload, *texts, letter.attempts, facts)
         self._pending.forget(mailbox, entry_id)
 
     async def recover(self, mailbox: str) -> list[Entry]:
@@ -90,7 +91,7 @@ class PostgresJournal:
             self._pending.forget_all(mailbox)
             await self._renew_lease(mailbox)
             await self._adopt_from_the_dead(mailbox)
-            rows = await self._database.fetch(_ALL, mailbox, self._ownership.node)
+            rows = await self._database.fetch(sql.ALL, mailbox, self._ownership.node)
         return self._delivered(mailbox, rows)
 
     async def adopt(self, mailbox: str) -> list[Entry]:
@@ -106,7 +107,7 @@ class PostgresJournal:
             moved = await self._adopt_from_the_dead(mailbox)
             if not moved and not self._pending.in_doubt(mailbox):
                 return []
-            found = await self._database.fetch(_NEW, mailbox, self._ownership.node, known)
+            found = await self._database.fetch(sql.NEW, mailbox, self._ownership.node, known)
         known = self._known(mailbox)  # with what was appended while it was read
         unknown = [row for row in found if row["id"] not in known]
         # A young one may be an append whose answer is just coming in: that delivers itself.
@@ -118,7 +119,7 @@ class PostgresJournal:
     async def count(self, mailbox: str) -> tuple[int, int]:
         """(unsettled of this node, dead of all nodes)."""
         async with _answered():
-            row = await self._database.fetchrow(_COUNT, mailbox, self._ownership.node)
+            row = await self._database.fetchrow(sql.COUNT, mailbox, self._ownership.node)
         return (0, 0) if row is None else (row["pending"], row["dead"])
 
     async def dead_letters(self, mailbox: str, *, after: str | None = None, limit: int = 50) -> list[Buried]:
@@ -127,7 +128,7 @@ class PostgresJournal:
         if place is None:
             return []
         async with _answered():
-            return [_buried(row) for row in await self._database.fetch(_DEAD_LETTERS, mailbox, *place, limit)]
+            return [_buried(row) for row in await self._database.fetch(sql.DEAD_LETTERS, mailbox, *place, limit)]
 
     async def dead_letter(self, mailbox: str, dead_id: str) -> Buried | None:
         """One dead letter."""
@@ -135,7 +136,7 @@ class PostgresJournal:
         if place is None:
             return None
         async with _answered():
-            row = await self._database.fetchrow(_DEAD_LETTER, mailbox, *place)
+            row = await self._database.fetchrow(sql.DEAD_LETTER, mailbox, *place)
         return None if row is None else _buried(row)
 
     async def replay(self, mailbox: str, dead_id: str) -> Entry | None:
@@ -146,7 +147,7 @@ class PostgresJournal:
         begun, owner = time.monotonic(), self._ownership.of(mailbox)
         with self._pending.doubting(mailbox):
             async with _answered():
-                row = await self._database.fetchrow(_REPLAY, *_key(owner), *place, self._lease_s)
+                row = await self._database.fetchrow(sql.REPLAY, *_key(owner), *place, self._lease_s)
                 if row is None:
                     raise StoreUnavailable(STORE, "a statement that gives one row gave none")
             if not row["owned"]:
@@ -164,7 +165,7 @@ class PostgresJournal:
         if place is None:
             return False
         async with _answered():
-            return await self._database.execute(_DISCARD, mailbox, *place) == "DELETE 1"
+            return await self._database.execute(sql.DISCARD, mailbox, *place) == "DELETE 1"
 
     async def keep_lease(self) -> None:
         """Renew the lease while there is unsettled mail, until cancelled. Costs nothing while there is none."""
@@ -174,18 +175,18 @@ class PostgresJournal:
         """End the leases of the mailboxes that have unsettled mail; one statement for each."""
         left = self._pending.left()
         for mailbox in left:
-            await self._act(_RELEASE, mailbox)
+            await self._act(sql.RELEASE, mailbox)
         return bool(left)
 
     async def _renew_lease(self, mailbox: str) -> None:
         begun = time.monotonic()
-        await self._act(_RENEW, mailbox, self._lease_s)
+        await self._act(sql.RENEW, mailbox, self._lease_s)
         self._pending.renewed(mailbox, begun)
 
     async def _adopt_from_the_dead(self, mailbox: str) -> list[int]:
         """Make the entries of nodes without a lease ours; their ids."""
         us = self._ownership.of(mailbox)
-        dead = await self._database.fetch(_LOOK, *_key(us))
+        dead = await self._database.fetch(sql.LOOK, *_key(us))
         if any(row["node"] == us.node for row in dead):
             raise self._ownership.lost(us)
         moved: list[int] = []
@@ -195,7 +196,7 @@ class PostgresJournal:
             await self._renew_lease(mailbox)
             if await self._ownership.fence(Owner(mailbox, row["node"], row["epoch"])):
                 # By name, and not by lease once more: a row that another adopter took meanwhile no longer matches.
-                taken = await self._database.fetch(_ADOPT, *_key(us), row["node"])
+                taken = await self._database.fetch(sql.ADOPT, *_key(us), row["node"])
                 moved += [entry["id"] for entry in taken]
         return moved
 
@@ -262,112 +263,3 @@ def _buried(row: Row) -> Buried:
 
 def _row_id(entry_id: str) -> int:
     return int(entry_id.partition("-")[2])
-
-
-# Each statement on behalf of an owner begins with its mailbox, node and epoch, and answers whether it (still) is one.
-_OWNER = "owner as (select from mailbox_owners where mailbox = $1 and node = $2 and epoch = $3)"
-_OWNED = "select exists (select from owner) as owned"
-# What is unique is a mark with its value: the same once more is an append whose answer was lost.
-_APPEND = f"""
-    with {_OWNER}, taken as (
-        insert into signal_marks as held (mark, signal_id, marked_at)
-        select $5::text, $6::text, now() from owner where $5 is not null
-        on conflict (mark) do update set
-            signal_id = excluded.signal_id,
-            marked_at = case when held.signal_id = excluded.signal_id then held.marked_at else excluded.marked_at end
-        where held.signal_id = excluded.signal_id
-            or abs(extract(epoch from excluded.marked_at - held.marked_at)) >= $7::int
-        returning mark
-    ), lease as (
-        update mailbox_owners set lease_until = now() + make_interval(secs => $8::float)
-        where mailbox = $1 and node = $2 and epoch = $3 and $8 > 0
-    ), entry as (
-        insert into mailbox_entries (mailbox, node, payload, unique_value)
-        select $1, $2, $4, $5 || chr(10) || $6 from owner where $5 is null or exists (select from taken)
-        on conflict (mailbox, unique_value) do update set node = excluded.node
-        returning id, created_at
-    )
-    {_OWNED}, entry.id, entry.created_at from (values (1)) as one left join entry on true
-"""  # noqa: S608 - made of constants
-_MARK = "select signal_id from signal_marks where mark = $1"
-_SETTLE = f"""
-    with {_OWNER}, gone as (
-        delete from mailbox_entries
-        where mailbox = $1 and node = $2 and id = any($4::bigint[]) and exists (select from owner)
-    ), begun as (
-        update mailbox_entries set attempts = attempts + 1
-        where mailbox = $1 and node = $2 and id = any($5::bigint[]) and exists (select from owner)
-    ) {_OWNED}
-"""  # noqa: S608 - made of constants
-_UNCOUNT = f"""
-    with {_OWNER}, uncounted as (
-        update mailbox_entries set attempts = greatest(attempts - 1, 0)
-        where mailbox = $1 and node = $2 and id = any($4::bigint[]) and exists (select from owner)
-    ) {_OWNED}
-"""  # noqa: S608 - made of constants
-_BURY = f"""
-    with {_OWNER}, gone as (
-        delete from mailbox_entries where mailbox = $1 and node = $2 and id = $4 and exists (select from owner)
-        returning mailbox
-    ), buried as (
-        insert into dead_letters (mailbox, payload, cause, traceback, attempts, facts)
-        select mailbox, $5, $6, $7, $8, $9 from gone
-    ) {_OWNED}
-"""  # noqa: S608 - made of constants
-# The others that own entries and no lease; ourselves, when we are fenced.
-_LOOK = """
-    select entry.node, owner.epoch from (select distinct node from mailbox_entries where mailbox = $1) as entry
-    join mailbox_owners as owner on owner.mailbox = $1 and owner.node = entry.node
-    where entry.node <> $2 and (lease_until is null or lease_until <= now())
-    union all
-    select node, epoch from mailbox_owners where mailbox = $1 and node = $2 and epoch <> $3
-"""
-_ADOPT = """
-    update mailbox_entries set node = $2 where mailbox = $1 and node = $4
-        and exists (select from mailbox_owners where mailbox = $1 and node = $2 and epoch = $3)
-    returning id
-"""
-_ALL = """
-    select id, payload, attempts, replayed, created_at, extract(epoch from now() - created_at)::float as age_s
-    from mailbox_entries where mailbox = $1 and node = $2
-"""
-_NEW = """
-    select id, payload, attempts, replayed, created_at, extract(epoch from now() - created_at)::float as age_s
-    from mailbox_entries where mailbox = $1 and node = $2 and id <> all($3::bigint[])
-"""
-_COUNT = """
-    select (select count(*) from mailbox_entries where mailbox = $1 and node = $2) as pending,
-        (select count(*) from dead_letters where mailbox = $1) as dead
-"""
-# Ids tell milliseconds, as those of Redis do, so that is what letters are put in order by.
-_BURIED_AT = "date_trunc('milliseconds', buried_at)"
-_LETTER = f"select id, payload, cause, traceback, attempts, facts, {_BURIED_AT} as created_at from dead_letters"  # noqa: S608 - made of constants
-_DEAD_LETTERS = f"""
-    {_LETTER} where mailbox = $1 and ($2::timestamptz is null or ({_BURIED_AT}, id) < ($2, $3::bigint))
-    order by {_BURIED_AT} desc, id desc limit $4
-"""
-_THIS_ONE = f"mailbox = $1 and {_BURIED_AT} = $2::timestamptz and id = $3::bigint"
-_DEAD_LETTER = f"{_LETTER} where {_THIS_ONE}"
-_DISCARD = f"delete from dead_letters where {_THIS_ONE}"  # noqa: S608 - made of constants
-_REPLAY = f"""
-    with {_OWNER}, taken as (
-        delete from dead_letters
-        where mailbox = $1 and {_BURIED_AT} = $4::timestamptz and id = $5::bigint and exists (select from owner)
-        returning payload
-    ), lease as (
-        update mailbox_owners set lease_until = now() + make_interval(secs => $6::float)
-        from taken where mailbox_owners.mailbox = $1 and node = $2 and epoch = $3
-    ), entry as (
-        insert into mailbox_entries (mailbox, node, payload, replayed) select $1, $2, payload, true from taken
-        returning id, payload, created_at
-    )
-    {_OWNED}, entry.id, entry.payload, entry.created_at from (values (1)) as one left join entry on true
-"""  # noqa: S608 - made of constants
-_RELEASE = """
-    update mailbox_owners set lease_until = now() where mailbox = $1 and node = $2 and epoch = $3 returning true
-"""
-_RENEW = """
-    update mailbox_owners set lease_until = now() + make_interval(secs => $4::float)
-    where mailbox = $1 and node = $2 and epoch = $3
-    returning true
-"""
