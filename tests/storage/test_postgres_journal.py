@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.storage.network import network
-from tests.storage.support import own
+from tests.storage.support import end_lease, own
 from tests.storage.test_journals import BOX, append
 from trendedge.runtime.errors import JournalUnavailable
 from trendedge.runtime.journal import Entry, Journal, Settlement
@@ -70,3 +70,18 @@ async def test_an_append_that_is_stored_after_a_look_is_delivered_by_the_next(
             assert await journal.adopt(BOX) == []
         assert [entry.payload for entry in await delivered(journal)] == [b"late"]
         assert await journal.adopt(BOX) == []
+
+
+async def test_a_clock_of_the_database_that_is_set_back_turns_no_mail_around(
+    database: Database, redis_store: RedisStore
+) -> None:
+    """By as much as a correction of the time, or a standby that takes over, may do."""
+    before = (await own(database, redis_store, BOX, "a")).postgres
+    await append(before, b"buy")
+    await database.execute("update mailbox_entries set created_at = created_at + interval '0.5 s'")
+    await append(before, b"close")
+    again = (await own(database, redis_store, BOX, "a")).postgres
+    assert [entry.payload for entry in await again.recover(BOX)] == [b"buy", b"close"]
+    await end_lease(redis_store, database, BOX, "a")
+    heir = (await own(database, redis_store, BOX, "b")).postgres
+    assert [entry.payload for entry in await heir.adopt(BOX)] == [b"buy", b"close"]
