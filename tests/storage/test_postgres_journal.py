@@ -85,3 +85,26 @@ async def test_a_clock_of_the_database_that_is_set_back_turns_no_mail_around(
     await end_lease(redis_store, database, BOX, "a")
     heir = (await own(database, redis_store, BOX, "b")).postgres
     assert [entry.payload for entry in await heir.adopt(BOX)] == [b"buy", b"close"]
+
+
+async def leave(database: Database, node: str, number: int, length: int) -> None:
+    """Entries of as many bytes that begin with their numbers, and no lease unless the node has appended before."""
+    await database.execute(
+        """
+        insert into mailbox_entries (mailbox, node, payload)
+        select $1, $2, convert_to(rpad(number || ' ', $4, 'x'), 'UTF8') from generate_series(0, $3 - 1) as number
+        """,
+        BOX,
+        node,
+        number,
+        length,
+    )
+
+
+async def test_a_large_backlog_is_adopted_beside_another_one(database: Database, redis_store: RedisStore) -> None:
+    """Comparing each entry with all that are known takes PostgreSQL longer than it has, and then the event loop."""
+    dead, heir = [await own(database, redis_store, BOX, node) for node in ("dead", "heir")]
+    await leave(database, heir.ownership.node, 30_000, 10)
+    assert len(await heir.postgres.recover(BOX)) == 30_000
+    await leave(database, dead.ownership.node, 30_000, 10)
+    assert len(await heir.postgres.adopt(BOX)) == 30_000

@@ -67,9 +67,14 @@ ALL = """
     select id, payload, attempts, replayed, created_at, extract(epoch from now() - created_at)::float as age_s
     from mailbox_entries where mailbox = $1 and node = $2
 """
-NEW = """
+# Without the payloads: most of it may be known.
+LIST = """
+    select id, extract(epoch from now() - created_at)::float as age_s
+    from mailbox_entries where mailbox = $1 and node = $2
+"""
+READ = """
     select id, payload, attempts, replayed, created_at, extract(epoch from now() - created_at)::float as age_s
-    from mailbox_entries where mailbox = $1 and node = $2 and id <> all($3::bigint[])
+    from mailbox_entries where mailbox = $1 and node = $2 and id = any($3::bigint[])
 """
 COUNT = """
     select (select count(*) from mailbox_entries where mailbox = $1 and node = $2) as pending,

@@ -102,19 +102,21 @@ class PostgresJournal:
         with self._pending.doubting(mailbox):
             return await self._adopt(mailbox, self._known(mailbox))
 
-    async def _adopt(self, mailbox: str, known: list[int]) -> list[Entry]:
+    async def _adopt(self, mailbox: str, known: set[int]) -> list[Entry]:
         async with _answered():
             moved = await self._adopt_from_the_dead(mailbox)
             if not moved and not self._pending.in_doubt(mailbox):
                 return []
-            found = await self._database.fetch(sql.NEW, mailbox, self._ownership.node, known)
-        known = self._known(mailbox)  # with what was appended while it was read
-        unknown = [row for row in found if row["id"] not in known]
-        # A young one may be an append whose answer is just coming in: that delivers itself.
-        ours = [row for row in unknown if row["id"] in moved or row["age_s"] >= self._pending.doubt_s]
+            listed = await self._database.fetch(sql.LIST, mailbox, self._ownership.node)
+            known |= self._known(mailbox)  # with what was appended, or settled, while it was listed
+            unknown = [row for row in listed if row["id"] not in known]
+            # A young one may be an append whose answer is just coming in: that delivers itself.
+            ours = [row["id"] for row in unknown if row["id"] in moved or row["age_s"] >= self._pending.doubt_s]
+            rows = await self._database.fetch(sql.READ, mailbox, self._ownership.node, ours) if ours else []
         if len(ours) == len(unknown):
             self._pending.settle_doubt(mailbox)
-        return self._delivered(mailbox, ours)
+        known = self._known(mailbox)  # with what another look has given while it was read
+        return self._delivered(mailbox, [row for row in rows if row["id"] not in known])
 
     async def count(self, mailbox: str) -> tuple[int, int]:
         """(unsettled of this node, dead of all nodes)."""
@@ -183,13 +185,13 @@ class PostgresJournal:
         await self._act(sql.RENEW, mailbox, self._lease_s)
         self._pending.renewed(mailbox, begun)
 
-    async def _adopt_from_the_dead(self, mailbox: str) -> list[int]:
+    async def _adopt_from_the_dead(self, mailbox: str) -> set[int]:
         """Make the entries of nodes without a lease ours; their ids."""
         us = self._ownership.of(mailbox)
         dead = await self._database.fetch(sql.LOOK, *_key(us))
         if any(row["node"] == us.node for row in dead):
             raise self._ownership.lost(us)
-        moved: list[int] = []
+        moved: set[int] = set()
         for row in dead:
             # First our own lease: nobody may take from us what we are about to take. And before theirs is touched,
             # they are fenced: what they have in hand either is committed by now, or will not be.
@@ -197,7 +199,7 @@ class PostgresJournal:
             if await self._ownership.fence(Owner(mailbox, row["node"], row["epoch"])):
                 # By name, and not by lease once more: a row that another adopter took meanwhile no longer matches.
                 taken = await self._database.fetch(sql.ADOPT, *_key(us), row["node"])
-                moved += [entry["id"] for entry in taken]
+                moved |= {entry["id"] for entry in taken}
         return moved
 
     async def _act(self, statement: str, mailbox: str, *args: Any) -> None:
@@ -211,8 +213,8 @@ class PostgresJournal:
         if not owned:
             raise self._ownership.lost(owner)
 
-    def _known(self, mailbox: str) -> list[int]:
-        return [_row_id(entry_id) for entry_id in self._pending.entries(mailbox)]
+    def _known(self, mailbox: str) -> set[int]:
+        return {_row_id(entry_id) for entry_id in self._pending.entries(mailbox)}
 
     def _delivered(self, mailbox: str, rows: list[Row]) -> list[Entry]:
         entries = [
