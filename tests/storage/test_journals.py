@@ -618,6 +618,7 @@ async def test_mail_of_more_than_one_page_is_adopted_in_order(stores: Stores) ->
     heir = await stores.journal("b")
     assert [int(entry.payload) for entry in await heir.adopt(BOX)] == list(range(1_100))
     assert await heir.count(BOX) == (1_100, 0)
+    assert [int(entry.payload) for entry in await (await stores.journal("b")).recover(BOX)] == list(range(1_100))
 
 
 async def test_without_postgresql_nobody_is_fenced_and_adoption_waits(

@@ -1,14 +1,17 @@
 """PostgreSQL as a journal, behind a network that stands still or a lock that is held."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
 from tests.storage.network import network
-from tests.storage.support import end_lease, own
+from tests.storage.support import Journals, end_lease, own
 from tests.storage.test_journals import BOX, append
 from trendedge.runtime.errors import JournalUnavailable
 from trendedge.runtime.journal import Entry, Journal, Settlement
+from trendedge.storage.node import DEFAULT_TIMES, LeaseTimes
 from trendedge.storage.postgres import Database, open_database
 from trendedge.storage.redis import RedisStore
 
@@ -108,3 +111,52 @@ async def test_a_large_backlog_is_adopted_beside_another_one(database: Database,
     assert len(await heir.postgres.recover(BOX)) == 30_000
     await leave(database, dead.ownership.node, 30_000, 10)
     assert len(await heir.postgres.adopt(BOX)) == 30_000
+
+
+@asynccontextmanager
+async def slow_heir(database_url: str, redis: RedisStore, times: LeaseTimes) -> AsyncIterator[Journals]:
+    """A process whose PostgreSQL is behind 8 Mbit/s."""
+    async with network(database_url, bytes_a_second=1_000_000) as slow, open_database(slow.url) as database:
+        yield await own(database, redis, BOX, "heir", times=times)
+
+
+async def test_a_backlog_that_takes_longer_than_an_answer_may_is_adopted_in_pages(
+    database_url: str, database: Database, redis_store: RedisStore
+) -> None:
+    await leave(database, (await own(database, redis_store, BOX, "dead")).ownership.node, 900, 3_000)
+    await leave(database, "dead", 1, 200_000)
+    async with slow_heir(database_url, redis_store, DEFAULT_TIMES) as heir:
+        found = await heir.both.adopt(BOX)
+        assert [int(one.payload.partition(b" ")[0]) for one in found] == [*range(900), 0]
+        assert await heir.both.adopt(BOX) == []
+
+
+async def test_whoever_reads_a_long_backlog_holds_its_lease_meanwhile(
+    database_url: str, database: Database, redis_store: RedisStore
+) -> None:
+    dead, third = [await own(database, redis_store, BOX, node) for node in ("dead", "third")]
+    await leave(database, dead.ownership.node, 900, 3_000)
+    async with slow_heir(database_url, redis_store, LeaseTimes(6)) as heir:  # to be renewed each second
+        reading = asyncio.create_task(heir.postgres.adopt(BOX))
+        async with asyncio.timeout(10):
+            while await heir.postgres.count(BOX) != (900, 0):  # noqa: ASYNC110 - the state of a server
+                await asyncio.sleep(0.01)
+        await end_lease(redis_store, database, BOX, "heir")
+        assert len(await reading) == 900
+        assert await third.postgres.adopt(BOX) == []
+
+
+async def test_what_was_adopted_before_the_answer_was_lost_is_delivered_by_the_next_look(
+    database_url: str, database: Database, redis_store: RedisStore
+) -> None:
+    await leave(database, (await own(database, redis_store, BOX, "dead")).ownership.node, 900, 3_000)
+    async with slow_heir(database_url, redis_store, DEFAULT_TIMES) as heir:
+        cut_off = asyncio.create_task(heir.both.adopt(BOX))
+        async with asyncio.timeout(10):
+            while await heir.postgres.count(BOX) != (900, 0):  # noqa: ASYNC110 - the state of a server
+                await asyncio.sleep(0.01)
+        cut_off.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cut_off
+        await database.execute("update mailbox_entries set created_at = created_at - interval '1 minute'")
+        assert len(await heir.both.adopt(BOX)) == 900

@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,6 +19,11 @@ from trendedge.storage.postgres import STORE, Database, Row
 from trendedge.storage.values import storable
 
 _ANSWER_S = 2.0
+_LISTED = 2_000
+"""Entries of which one answer tells that they are there: 100 KB."""
+_PAGE = 500
+_PAGE_BYTES = 128 * 1024
+"""Entries, and bytes of them, that are read at once: to be answered in time they need half a Mbit/s."""
 _LATE_S = 60.0
 """How long a statement that nobody waits for any more may wait for a lock, with all its time-outs."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -86,37 +92,35 @@ class PostgresJournal:
 
     async def recover(self, mailbox: str) -> list[Entry]:
         """All unsettled entries of this node and of nodes whose lease ran out, oldest first."""
-        with self._pending.doubting(mailbox), journal_unavailable():
-            await self._ownership.take(mailbox)
+        with self._pending.doubting(mailbox):
+            with journal_unavailable():
+                await self._ownership.take(mailbox)
             self._pending.forget_all(mailbox)
             await self._renew_lease(mailbox)
             await self._adopt_from_the_dead(mailbox)
-            rows = await self._database.fetch(sql.ALL, mailbox, self._ownership.node)
-        return self._delivered(mailbox, rows)
+            listed, clock = await self._list(mailbox)
+            return self._delivered(mailbox, await self._read(mailbox, listed), clock)
 
     async def adopt(self, mailbox: str) -> list[Entry]:
         """Entries that became ours since the last look: of dead nodes, and of appends whose answer never came.
 
         One statement when there are none. To be called about once a minute.
         """
-        with self._pending.doubting(mailbox):
-            return await self._adopt(mailbox, self._known(mailbox))
-
-    async def _adopt(self, mailbox: str, known: set[int]) -> list[Entry]:
-        async with _answered():
+        with self._pending.doubting(mailbox):  # what was moved and not given to anybody is found by the next look
+            known = self._known(mailbox)
             moved = await self._adopt_from_the_dead(mailbox)
             if not moved and not self._pending.in_doubt(mailbox):
                 return []
-            listed = await self._database.fetch(sql.LIST, mailbox, self._ownership.node)
+            listed, clock = await self._list(mailbox)
             known |= self._known(mailbox)  # with what was appended, or settled, while it was listed
             unknown = [row for row in listed if row["id"] not in known]
             # A young one may be an append whose answer is just coming in: that delivers itself.
-            ours = [row["id"] for row in unknown if row["id"] in moved or row["age_s"] >= self._pending.doubt_s]
-            rows = await self._database.fetch(sql.READ, mailbox, self._ownership.node, ours) if ours else []
-        if len(ours) == len(unknown):
-            self._pending.settle_doubt(mailbox)
-        known = self._known(mailbox)  # with what another look has given while it was read
-        return self._delivered(mailbox, [row for row in rows if row["id"] not in known])
+            ours = [row for row in unknown if row["id"] in moved or row["age_s"] >= self._pending.doubt_s]
+            if len(ours) == len(unknown):
+                self._pending.settle_doubt(mailbox)
+            rows = await self._read(mailbox, ours)
+            known = self._known(mailbox)  # with what another look has given while it was read
+            return self._delivered(mailbox, [row for row in rows if row["id"] not in known], clock)
 
     async def count(self, mailbox: str) -> tuple[int, int]:
         """(unsettled of this node, dead of all nodes)."""
@@ -188,7 +192,8 @@ class PostgresJournal:
     async def _adopt_from_the_dead(self, mailbox: str) -> set[int]:
         """Make the entries of nodes without a lease ours; their ids."""
         us = self._ownership.of(mailbox)
-        dead = await self._database.fetch(sql.LOOK, *_key(us))
+        async with _answered():
+            dead = await self._database.fetch(sql.LOOK, *_key(us))
         if any(row["node"] == us.node for row in dead):
             raise self._ownership.lost(us)
         moved: set[int] = set()
@@ -196,10 +201,12 @@ class PostgresJournal:
             # First our own lease: nobody may take from us what we are about to take. And before theirs is touched,
             # they are fenced: what they have in hand either is committed by now, or will not be.
             await self._renew_lease(mailbox)
-            if await self._ownership.fence(Owner(mailbox, row["node"], row["epoch"])):
+            async with _answered():
+                fenced = await self._ownership.fence(Owner(mailbox, row["node"], row["epoch"]))
+            if fenced:
                 # By name, and not by lease once more: a row that another adopter took meanwhile no longer matches.
-                taken = await self._database.fetch(sql.ADOPT, *_key(us), row["node"])
-                moved |= {entry["id"] for entry in taken}
+                async with _answered():
+                    moved.update(await self._database.fetchval(sql.ADOPT, *_key(us), row["node"]))
         return moved
 
     async def _act(self, statement: str, mailbox: str, *args: Any) -> None:
@@ -216,14 +223,77 @@ class PostgresJournal:
     def _known(self, mailbox: str) -> set[int]:
         return {_row_id(entry_id) for entry_id in self._pending.entries(mailbox)}
 
-    def _delivered(self, mailbox: str, rows: list[Row]) -> list[Entry]:
+    async def _list(self, mailbox: str) -> tuple[list[Row], "_Clock"]:
+        """All unsettled entries of this node in their order, without their payloads; and the store's clock."""
+        listed: list[Row] = []
+        clock = _Clock(_EPOCH, 0.0)
+        while True:
+            await self._stay_alive(mailbox)
+            after = listed[-1]["id"] if listed else 0
+            async with _answered():
+                page = await self._database.fetch(sql.LIST, mailbox, self._ownership.node, after, _LISTED)
+            if page and not listed:
+                clock = _Clock(page[0]["now"], time.monotonic())
+            listed += page
+            if len(page) < _LISTED:
+                return listed, clock
+
+    async def _read(self, mailbox: str, listed: Iterable[Row]) -> list[Row]:
+        """The listed entries with their payloads, in the same order; without those that are gone."""
+        rows: list[Row] = []
+        for ids in _pages(listed):
+            await self._stay_alive(mailbox)
+            async with _answered():
+                rows += await self._database.fetch(sql.READ, mailbox, self._ownership.node, ids)
+        return rows
+
+    async def _stay_alive(self, mailbox: str) -> None:
+        """What was adopted is unknown to the heart until it is read, and that may take longer than a lease."""
+        if self._pending.lease_due(mailbox):
+            await self._renew_lease(mailbox)
+
+    def _delivered(self, mailbox: str, rows: Iterable[Row], clock: "_Clock") -> list[Entry]:
+        now = clock.now()
         entries = [
-            Entry(_entry_id(row), row["payload"], row["attempts"], age_s=row["age_s"], replayed=row["replayed"])
-            for row in sorted(rows, key=lambda row: row["id"])  # not by the time: clocks are set back
+            Entry(
+                _entry_id(row),
+                row["payload"],
+                row["attempts"],
+                age_s=(now - row["created_at"]).total_seconds(),
+                replayed=row["replayed"],
+            )
+            for row in rows
         ]
         for entry in entries:
             self._pending.remember(mailbox, entry.entry_id)
         return entries
+
+
+@dataclass(frozen=True, slots=True)
+class _Clock:
+    """The store's clock as it was once heard: of all pages the same, so that ages differ as the appends did."""
+
+    at: datetime
+    heard_at: float
+    """By our own clock, in monotonic seconds."""
+
+    def now(self) -> datetime:
+        """What time it is there."""
+        return self.at + timedelta(seconds=time.monotonic() - self.heard_at)
+
+
+def _pages(listed: Iterable[Row]) -> Iterator[list[int]]:
+    """Ids of as many entries as one answer may hold, in their order: one of them, however long it is."""
+    page: list[int] = []
+    length = 0
+    for row in listed:
+        length += row["length"]
+        if page and (length > _PAGE_BYTES or len(page) == _PAGE):
+            yield page
+            page, length = [], row["length"]
+        page.append(row["id"])
+    if page:
+        yield page
 
 
 @asynccontextmanager
