@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+import structlog
 
 from tests.storage.conftest import Breakable
 from tests.storage.network import network
@@ -13,6 +14,7 @@ from tests.storage.test_journals import BOX, LETTER, append
 from trendedge.runtime.errors import Fenced, JournalUnavailable
 from trendedge.runtime.journal import Announcement, Appended, Duplicate, Settlement, Unique
 from trendedge.storage.failover_journal import LEFT, FailoverJournal
+from trendedge.storage.migrate import upgrade
 from trendedge.storage.postgres import Database, open_database
 from trendedge.storage.postgres_journal import PostgresJournal
 from trendedge.storage.redis import RedisStore, open_redis
@@ -387,3 +389,34 @@ async def test_a_backlog_that_takes_longer_than_an_answer_may_is_read_in_pages(
         found = await watched.journal.recover(BOX)
         assert [int(one.payload.partition(b" ")[0]) for one in found] == list(range(361))
         assert watched.told == []
+
+
+async def test_a_store_that_the_other_stands_in_for_is_in_the_log_once_a_change(
+    own_postgres: Breakable, redis_store: RedisStore
+) -> None:
+    await asyncio.to_thread(upgrade, own_postgres.url)
+    async with open_database(own_postgres.url) as database:
+        journal = (await own(database, redis_store, BOX)).both
+        with structlog.testing.capture_logs() as logs:
+            for _ in range(2):
+                await own_postgres.stop()
+                for _ in range(3):
+                    assert await journal.adopt(BOX) == []
+                await own_postgres.start()
+                for _ in range(3):
+                    assert await journal.adopt(BOX) == []
+    said = [(log["event"], log["store"], log["asked"]) for log in logs]
+    assert said == 2 * [(event, "PostgreSQL", "adopt") for event in ("store gives no answer", "store answers again")]
+    assert logs[0]["reason"]
+
+
+async def test_a_redis_that_is_known_to_be_down_is_not_said_to_answer_nothing(
+    watched: Watched, own_redis: Breakable
+) -> None:
+    await own_redis.stop()
+    with structlog.testing.capture_logs() as logs:
+        await append(watched.journal, b"in postgresql")
+        await watched.journal.adopt(BOX)
+        await watched.journal.count(BOX)
+    assert logs == []
+    assert watched.told == [True]

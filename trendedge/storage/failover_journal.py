@@ -105,6 +105,8 @@ class FailoverJournal:
         self._adopting: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._adopted: dict[str, list[tuple[float, Entry]]] = {}
         """What one store has given when `adopt` was cut off before the other had answered: it gives nothing twice."""
+        self._unanswered: dict[tuple[str, str], str] = {}
+        """By (prefix, question) the names of the stores that gave no answer the last time they were asked it."""
 
     @property
     def degraded(self) -> bool:
@@ -203,7 +205,7 @@ class FailoverJournal:
             await self._ownership.take(mailbox)
         self._adopted.pop(mailbox, None)
         found: list[tuple[float, Entry]] = []
-        await self._gather(lambda side: side.journal.recover(mailbox), found)
+        await self._gather("recover", lambda side: side.journal.recover(mailbox), found)
         return _by_age(found)
 
     async def adopt(self, mailbox: str) -> list[Entry]:
@@ -214,13 +216,13 @@ class FailoverJournal:
         """
         async with self._adopting[mailbox]:  # two looks at once would both give what the stores give once
             found = self._adopted.setdefault(mailbox, [])
-            await self._gather(lambda side: side.journal.adopt(mailbox), found)
+            await self._gather("adopt", lambda side: side.journal.adopt(mailbox), found)
             self._adopted.pop(mailbox, None)
         return _by_age(found)
 
     async def count(self, mailbox: str) -> tuple[int, int]:
         """(unsettled of this node, dead) in both stores; in one when the other is down."""
-        counts = await self._ask_both(lambda side: side.journal.count(mailbox))
+        counts = await self._ask_both("count", lambda side: side.journal.count(mailbox))
         return sum(pending for _, (pending, _) in counts), sum(dead for _, (_, dead) in counts)
 
     async def dead_letters(self, mailbox: str, *, after: str | None = None, limit: int = 50) -> list[Buried]:
@@ -229,7 +231,8 @@ class FailoverJournal:
         :raises JournalUnavailable: both are down
         """
         shares = await self._ask_both(
-            lambda side: side.journal.dead_letters(mailbox, after=self._after(side, after), limit=limit)
+            "dead_letters",
+            lambda side: side.journal.dead_letters(mailbox, after=self._after(side, after), limit=limit),
         )
         letters = [replace(one, dead_id=side.prefix + one.dead_id) for side, found in shares for one in found]
         return sorted(letters, key=lambda one: _place(one.dead_id), reverse=True)[:limit]
@@ -320,7 +323,9 @@ class FailoverJournal:
         self._learn(side, down=False)
         return Appended(side.prefix + outcome.entry_id) if isinstance(outcome, Appended) else outcome
 
-    async def _gather(self, read: Callable[[_Side], Awaitable[list[Entry]]], found: list[tuple[float, Entry]]) -> None:
+    async def _gather(
+        self, asked: str, read: Callable[[_Side], Awaitable[list[Entry]]], found: list[tuple[float, Entry]]
+    ) -> None:
         """Add the entries of both stores to what was found, with the loop's time at which each was appended."""
 
         async def collect(side: _Side) -> None:
@@ -328,9 +333,13 @@ class FailoverJournal:
             now = asyncio.get_running_loop().time()
             found.extend((now - one.age_s, replace(one, entry_id=side.prefix + one.entry_id)) for one in entries)
 
-        await self._ask_both(collect)
+        await self._ask_both(asked, collect)
 
-    async def _ask_both[T](self, question: Callable[[_Side], Awaitable[T]]) -> list[tuple[_Side, T]]:
+    async def _ask_both[T](self, asked: str, question: Callable[[_Side], Awaitable[T]]) -> list[tuple[_Side, T]]:
+        """The answers of the stores that have one; what failed is in the log.
+
+        :raises JournalUnavailable: neither has
+        """
         answers: list[tuple[_Side, T]] = []
         failure: JournalUnavailable | None = None
         for side in (self._first, self._second):
@@ -340,10 +349,25 @@ class FailoverJournal:
                 raise
             except JournalUnavailable as error:
                 failure = error
+                self._say_unanswered(side, asked, error)
                 self._learn(side, down=True)
+            else:
+                self._say_answered(side, asked)
         if failure is not None and not answers:
             raise failure
         return answers
+
+    def _say_unanswered(self, side: _Side, asked: str, error: JournalUnavailable) -> None:
+        """Once a change, and not while the store is known to be down."""
+        place = side.prefix, asked
+        if place not in self._unanswered and not (side is self._first and self._degraded):
+            log.warning("store gives no answer", store=error.store, asked=asked, reason=error.reason)
+            self._unanswered[place] = error.store
+
+    def _say_answered(self, side: _Side, asked: str) -> None:
+        store = self._unanswered.pop((side.prefix, asked), None)
+        if store is not None:
+            log.info("store answers again", store=store, asked=asked)
 
     async def _announce(self, announce: Sequence[Announcement]) -> None:
         """For entries of the second store. While the first is down nobody can listen to it either."""
