@@ -1,17 +1,19 @@
-"""Nobody could renew a lease while Redis was down: those who live get the time for it when it is back."""
+"""Those who live keep their mail: nobody could renew a lease while a store was down, and some may be unheard of."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
 from tests.storage.conftest import Breakable
-from tests.storage.support import Journals, own
+from tests.storage.network import network
+from tests.storage.support import Journals, end_lease, own
 from tests.storage.test_failover_journal import Watched, until
 from tests.storage.test_journals import BOX, append
 from trendedge.runtime.errors import JournalUnavailable
 from trendedge.runtime.journal import Settlement
 from trendedge.storage.node import DEFAULT_TIMES, LeaseTimes
-from trendedge.storage.postgres import Database
+from trendedge.storage.postgres import Database, open_database
 from trendedge.storage.redis import RedisStore, open_redis
 
 
@@ -79,3 +81,37 @@ async def test_who_is_still_silent_when_all_have_had_their_time_is_adopted_from(
         return [entry.payload for entry in await journals.redis.adopt(BOX)]
 
     await until([b"x"], adopted)
+
+
+async def test_who_lives_keeps_an_append_that_postgresql_has_stored_without_an_answer(
+    database_url: str, database: Database, redis_store: RedisStore
+) -> None:
+    async with network(database_url) as between, open_database(between.url) as its:
+        journal = (await own(its, redis_store, BOX, "a", times=LeaseTimes(3))).postgres
+        await journal.settle(BOX, [Settlement(await append(journal, b"known"))])  # its connection knows the statement
+        between.hold()
+        with pytest.raises(JournalUnavailable):
+            await journal.append(BOX, b"late")
+        between.let_go()
+        await until((1, 0), lambda: journal.count(BOX))
+        await end_lease(redis_store, database, BOX, "a")
+        beating = asyncio.create_task(journal.keep_lease())
+        await until(True, lambda: database.fetchval("select lease_until > now() from mailbox_owners"))
+        beating.cancel()
+        assert await (await own(database, redis_store, BOX, "heir")).postgres.adopt(BOX) == []
+
+
+async def test_who_lives_keeps_an_append_that_redis_has_stored_without_an_answer(
+    own_redis: Breakable, redis: RedisStore, database: Database
+) -> None:
+    async with open_redis(own_redis.url) as its:
+        journal = (await own(database, its, BOX, "a")).redis
+        await journal.settle(BOX, [Settlement(await append(journal, b"known"))])
+        own_redis.freeze()
+        with pytest.raises(JournalUnavailable):
+            await journal.append(BOX, b"late")
+        own_redis.thaw()
+        await until(1, lambda: redis.command("XLEN", f"mailbox:{BOX}:a"))
+        await run_out(redis, "a")
+        await journal.probe()
+        assert await (await own(database, redis, BOX, "heir")).redis.adopt(BOX) == []

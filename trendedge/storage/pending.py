@@ -45,13 +45,9 @@ class Pending:
         """Ids of the unsettled entries."""
         return self._entries[mailbox]
 
-    def busy(self) -> list[str]:
-        """The mailboxes that have unsettled mail."""
-        return [mailbox for mailbox, entries in self._entries.items() if entries]
-
     def left(self) -> list[str]:
         """The mailboxes that have unsettled mail, or may have some."""
-        return sorted({*self.busy(), *self._in_doubt})
+        return sorted({*(mailbox for mailbox, entries in self._entries.items() if entries), *self._in_doubt})
 
     @contextmanager
     def doubting(self, mailbox: str) -> Generator[None]:
@@ -65,6 +61,7 @@ class Pending:
     def doubt(self, mailbox: str) -> None:
         """The store may hold entries that we do not know of."""
         self._in_doubt[mailbox] = time.monotonic()
+        self._mail.set()
 
     def in_doubt(self, mailbox: str) -> bool:
         """The store may hold entries that this process never heard of."""
@@ -84,14 +81,14 @@ class Pending:
         self._renewed_at[mailbox] = at
 
     async def beat(self, renew: Callable[[str], Awaitable[None]]) -> None:
-        """Call `renew` for each mailbox with unsettled mail about every heartbeat, until cancelled."""
+        """Call `renew` for each mailbox that has or may have unsettled mail about every heartbeat, until cancelled."""
         while True:
             await self._mail.wait()
             await asyncio.sleep(self.times.heartbeat_s)
-            busy = self.busy()
-            if not busy:
+            left = self.left()
+            if not left:
                 self._mail.clear()
-            for mailbox in filter(self.lease_due, busy):
+            for mailbox in filter(self.lease_due, left):
                 with suppress(JournalUnavailable):  # Appends, settlements and looks say so; the next beat tries again.
                     await renew(mailbox)
 

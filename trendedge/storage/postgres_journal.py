@@ -174,7 +174,7 @@ class PostgresJournal:
             return await self._database.execute(sql.DISCARD, mailbox, *place) == "DELETE 1"
 
     async def keep_lease(self) -> None:
-        """Renew the lease while there is unsettled mail, until cancelled. Costs nothing while there is none."""
+        """Renew the lease while mail is or may be unsettled, until cancelled. Costs nothing while there is none."""
         await self._pending.beat(self._renew_lease)
 
     async def release(self) -> bool:

@@ -197,7 +197,7 @@ class RedisJournal:
         :raises JournalUnavailable: it does not answer, or cannot
         """
         await self._run(scripts.PROBE, [_PROBED], [])
-        for mailbox in self._pending.busy():
+        for mailbox in self._pending.left():
             with suppress(Fenced):  # whoever does something for the mailbox is told so
                 await self._renew_lease(mailbox)
 
