@@ -12,6 +12,7 @@ from tests.storage.test_failover_journal import Watched, until
 from tests.storage.test_journals import BOX, append
 from trendedge.runtime.errors import JournalUnavailable
 from trendedge.runtime.journal import Settlement
+from trendedge.storage.migrate import upgrade
 from trendedge.storage.node import DEFAULT_TIMES, LeaseTimes
 from trendedge.storage.postgres import Database, open_database
 from trendedge.storage.redis import RedisStore, open_redis
@@ -115,3 +116,48 @@ async def test_who_lives_keeps_an_append_that_redis_has_stored_without_an_answer
         await run_out(redis, "a")
         await journal.probe()
         assert await (await own(database, redis, BOX, "heir")).redis.adopt(BOX) == []
+
+
+async def after_an_outage_of_postgresql(
+    postgres: Breakable, database: Database, redis: RedisStore, lease_s: float
+) -> Journals:
+    """The journals of a process that has seen PostgreSQL go and come back, beside the mail of a silent one."""
+    await append((await own(database, redis, BOX, "silent")).postgres, b"x")
+    journals = await own(database, redis, BOX, times=LeaseTimes(lease_s))
+    await postgres.stop()
+    with pytest.raises(JournalUnavailable):
+        await journals.postgres.adopt(BOX)
+    await postgres.start()
+    await database.execute("update mailbox_owners set lease_until = now() where node = 'silent'")
+    return journals
+
+
+@pytest.fixture
+async def postgres(own_postgres: Breakable) -> AsyncIterator[Database]:
+    await asyncio.to_thread(upgrade, own_postgres.url)
+    async with open_database(own_postgres.url) as database:
+        yield database
+
+
+async def test_after_an_outage_of_postgresql_only_who_has_left_or_was_fenced_counts_as_gone(
+    own_postgres: Breakable, postgres: Database, redis_store: RedisStore
+) -> None:
+    journals = await after_an_outage_of_postgresql(own_postgres, postgres, redis_store, lease_s=30)
+    assert await journals.postgres.adopt(BOX) == []
+    leaver, fenced = [await own(postgres, redis_store, BOX, node) for node in ("leaver", "fenced")]
+    for one, payload in ((leaver, b"left"), (fenced, b"fenced")):
+        await append(one.postgres, payload)
+    await leaver.postgres.release()
+    await journals.ownership.fence(fenced.ownership.of(BOX))
+    assert [entry.payload for entry in await journals.postgres.adopt(BOX)] == [b"left", b"fenced"]
+
+
+async def test_who_is_still_silent_when_all_have_had_their_time_in_postgresql_is_adopted_from(
+    own_postgres: Breakable, postgres: Database, redis_store: RedisStore
+) -> None:
+    journals = await after_an_outage_of_postgresql(own_postgres, postgres, redis_store, lease_s=0.5)
+
+    async def adopted() -> list[bytes]:
+        return [entry.payload for entry in await journals.postgres.adopt(BOX)]
+
+    await until([b"x"], adopted)

@@ -39,3 +39,17 @@ def test_it_says_so_for_mail_that_may_be_there_until_it_was_looked_for() -> None
 
     simulate(main)
     assert heart.beats == [15, 25]
+
+
+def test_who_could_not_say_so_tries_again_before_the_others_have_lost_patience() -> None:
+    heart = Heart(True, True)
+
+    async def main(_: SimulatedLoop) -> None:
+        pending = Pending(times=TIMES)
+        pending.remember(BOX, "1")
+        beating = asyncio.create_task(pending.beat(heart.renew, again_s=1))
+        await asyncio.sleep(30)
+        beating.cancel()
+
+    simulate(main)
+    assert heart.beats == [10, 11, 12, 22]

@@ -50,13 +50,14 @@ BURY = f"""
         select mailbox, $5, $6, $7, $8, $9 from gone
     ) {_OWNED}
 """  # noqa: S608 - made of constants
-# The others that own entries and no lease; ourselves, when we are fenced.
+# The others that own entries and no lease, with whether it was given up or taken; ourselves, when we are fenced.
 LOOK = """
-    select entry.node, owner.epoch from (select distinct node from mailbox_entries where mailbox = $1) as entry
+    select entry.node, owner.epoch, lease_until is null as given_up
+    from (select distinct node from mailbox_entries where mailbox = $1) as entry
     join mailbox_owners as owner on owner.mailbox = $1 and owner.node = entry.node
     where entry.node <> $2 and (lease_until is null or lease_until <= now())
     union all
-    select node, epoch from mailbox_owners where mailbox = $1 and node = $2 and epoch <> $3
+    select node, epoch, true from mailbox_owners where mailbox = $1 and node = $2 and epoch <> $3
 """
 # The ids as one value: a row for each would be twice as long on the wire.
 ADOPT = """
@@ -105,7 +106,7 @@ REPLAY = f"""
     {_OWNED}, entry.id, entry.payload, entry.created_at from (values (1)) as one left join entry on true
 """  # noqa: S608 - made of constants
 RELEASE = """
-    update mailbox_owners set lease_until = now() where mailbox = $1 and node = $2 and epoch = $3 returning true
+    update mailbox_owners set lease_until = null where mailbox = $1 and node = $2 and epoch = $3 returning true
 """
 RENEW = """
     update mailbox_owners set lease_until = now() + make_interval(secs => $4::float)

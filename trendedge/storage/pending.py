@@ -4,9 +4,9 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
-from trendedge.runtime.errors import JournalUnavailable
+from trendedge.runtime.errors import Fenced, JournalUnavailable
 from trendedge.storage.errors import StoreUnavailable
 from trendedge.storage.node import DEFAULT_TIMES, LeaseTimes
 
@@ -80,17 +80,26 @@ class Pending:
         """The lease was renewed by a command sent `at` (monotonic seconds)."""
         self._renewed_at[mailbox] = at
 
-    async def beat(self, renew: Callable[[str], Awaitable[None]]) -> None:
-        """Call `renew` for each mailbox that has or may have unsettled mail about every heartbeat, until cancelled."""
+    async def beat(self, renew: Callable[[str], Awaitable[None]], *, again_s: float | None = None) -> None:
+        """Call `renew` for each mailbox that has or may have unsettled mail about every heartbeat, until cancelled.
+
+        :param again_s: how soon after it was unavailable, if sooner
+        """
+        pause_s = self.times.heartbeat_s
         while True:
             await self._mail.wait()
-            await asyncio.sleep(self.times.heartbeat_s)
+            await asyncio.sleep(pause_s)
+            pause_s = self.times.heartbeat_s
             left = self.left()
             if not left:
                 self._mail.clear()
             for mailbox in filter(self.lease_due, left):
-                with suppress(JournalUnavailable):  # Appends, settlements and looks say so; the next beat tries again.
+                try:
                     await renew(mailbox)
+                except Fenced:
+                    pass  # whoever does something for the mailbox is told so
+                except JournalUnavailable:  # appends, settlements and looks say so
+                    pause_s = min(pause_s, again_s or pause_s)
 
 
 @contextmanager

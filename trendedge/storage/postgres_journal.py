@@ -24,6 +24,8 @@ _LISTED = 2_000
 _PAGE = 500
 _PAGE_BYTES = 128 * 1024
 """Entries, and bytes of them, that are read at once: to be answered in time they need half a Mbit/s."""
+_AGAIN_S = 1.0
+"""How soon a renewal that failed is tried again."""
 _LATE_S = 60.0
 """How long a statement that nobody waits for any more may wait for a lock, with all its time-outs."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -49,6 +51,9 @@ class PostgresJournal:
         self._ownership = ownership
         self._pending = Pending(doubt_s=doubt_s, late_s=_LATE_S, times=ownership.times)
         self._lease_s = ownership.times.lease_s
+        self._away = False
+        self._back_at = float("-inf")
+        """When the server was found to work again, in monotonic seconds."""
 
     async def append(self, mailbox: str, payload: bytes, *, unique: Unique | None = None) -> Appended | Duplicate:
         """Remember a message; with `unique`, only if nobody else holds the mark. One transaction."""
@@ -57,7 +62,7 @@ class PostgresJournal:
         mark, value, ttl_s = (unique.mark, unique.value, unique.ttl_s) if unique else (None, None, 0)
         lease_s = self._lease_s if renew else 0.0
         with self._pending.doubting(mailbox):
-            async with _answered():
+            async with self._answered():
                 row = await self._database.fetchrow(sql.APPEND, *_key(owner), payload, mark, value, ttl_s, lease_s)
                 if row is None:
                     raise StoreUnavailable(STORE, "a statement that gives one row gave none")
@@ -124,7 +129,7 @@ class PostgresJournal:
 
     async def count(self, mailbox: str) -> tuple[int, int]:
         """(unsettled of this node, dead of all nodes)."""
-        async with _answered():
+        async with self._answered():
             row = await self._database.fetchrow(sql.COUNT, mailbox, self._ownership.node)
         return (0, 0) if row is None else (row["pending"], row["dead"])
 
@@ -133,7 +138,7 @@ class PostgresJournal:
         place = (None, None) if after is None else _place(after)
         if place is None:
             return []
-        async with _answered():
+        async with self._answered():
             return [_buried(row) for row in await self._database.fetch(sql.DEAD_LETTERS, mailbox, *place, limit)]
 
     async def dead_letter(self, mailbox: str, dead_id: str) -> Buried | None:
@@ -141,7 +146,7 @@ class PostgresJournal:
         place = _place(dead_id)
         if place is None:
             return None
-        async with _answered():
+        async with self._answered():
             row = await self._database.fetchrow(sql.DEAD_LETTER, mailbox, *place)
         return None if row is None else _buried(row)
 
@@ -152,7 +157,7 @@ class PostgresJournal:
             return None
         begun, owner = time.monotonic(), self._ownership.of(mailbox)
         with self._pending.doubting(mailbox):
-            async with _answered():
+            async with self._answered():
                 row = await self._database.fetchrow(sql.REPLAY, *_key(owner), *place, self._lease_s)
                 if row is None:
                     raise StoreUnavailable(STORE, "a statement that gives one row gave none")
@@ -170,12 +175,13 @@ class PostgresJournal:
         place = _place(dead_id)
         if place is None:
             return False
-        async with _answered():
+        async with self._answered():
             return await self._database.execute(sql.DISCARD, mailbox, *place) == "DELETE 1"
 
     async def keep_lease(self) -> None:
         """Renew the lease while mail is or may be unsettled, until cancelled. Costs nothing while there is none."""
-        await self._pending.beat(self._renew_lease)
+        # While the server is away nobody's lease holds, and some may look as soon as it is back.
+        await self._pending.beat(self._renew_lease, again_s=_AGAIN_S)
 
     async def release(self) -> bool:
         """End the leases of the mailboxes that have unsettled mail; one statement for each."""
@@ -192,20 +198,21 @@ class PostgresJournal:
     async def _adopt_from_the_dead(self, mailbox: str) -> set[int]:
         """Make the entries of nodes without a lease ours; their ids."""
         us = self._ownership.of(mailbox)
-        async with _answered():
-            dead = await self._database.fetch(sql.LOOK, *_key(us))
-        if any(row["node"] == us.node for row in dead):
+        async with self._answered():
+            found = await self._database.fetch(sql.LOOK, *_key(us))
+        if any(row["node"] == us.node for row in found):
             raise self._ownership.lost(us)
+        dead = [row for row in found if row["given_up"] or not self._just_back]
         moved: set[int] = set()
         for row in dead:
             # First our own lease: nobody may take from us what we are about to take. And before theirs is touched,
             # they are fenced: what they have in hand either is committed by now, or will not be.
             await self._renew_lease(mailbox)
-            async with _answered():
+            async with self._answered():
                 fenced = await self._ownership.fence(Owner(mailbox, row["node"], row["epoch"]))
             if fenced:
                 # By name, and not by lease once more: a row that another adopter took meanwhile no longer matches.
-                async with _answered():
+                async with self._answered():
                     moved.update(await self._database.fetchval(sql.ADOPT, *_key(us), row["node"]))
         return moved
 
@@ -215,10 +222,30 @@ class PostgresJournal:
         :raises Fenced: it is none any more, and nothing was changed
         """
         owner = self._ownership.of(mailbox)
-        async with _answered():
+        async with self._answered():
             owned = await self._database.fetchval(statement, *_key(owner), *args)
         if not owned:
             raise self._ownership.lost(owner)
+
+    @asynccontextmanager
+    async def _answered(self) -> AsyncGenerator[None]:
+        """Wait so long and no longer: a webhook has three seconds in all, and the journal is a part of that."""
+        try:
+            with journal_unavailable():
+                async with asyncio.timeout(_ANSWER_S):
+                    yield
+        except (JournalUnavailable, TimeoutError) as error:
+            self._away = True
+            if isinstance(error, JournalUnavailable):
+                raise
+            raise JournalUnavailable(STORE, f"no answer within {_ANSWER_S:g} s") from error
+        if self._away:
+            self._away, self._back_at = False, time.monotonic()
+
+    @property
+    def _just_back(self) -> bool:
+        """Nobody could renew a lease until a moment ago, and not all who live have had the time for it since."""
+        return time.monotonic() - self._back_at < 1.5 * self._ownership.times.heartbeat_s
 
     def _known(self, mailbox: str) -> set[int]:
         return {_row_id(entry_id) for entry_id in self._pending.entries(mailbox)}
@@ -230,7 +257,7 @@ class PostgresJournal:
         while True:
             await self._stay_alive(mailbox)
             after = listed[-1]["id"] if listed else 0
-            async with _answered():
+            async with self._answered():
                 page = await self._database.fetch(sql.LIST, mailbox, self._ownership.node, after, _LISTED)
             if page and not listed:
                 clock = _Clock(page[0]["now"], time.monotonic())
@@ -243,7 +270,7 @@ class PostgresJournal:
         rows: list[Row] = []
         for ids in _pages(listed):
             await self._stay_alive(mailbox)
-            async with _answered():
+            async with self._answered():
                 rows += await self._database.fetch(sql.READ, mailbox, self._ownership.node, ids)
         return rows
 
@@ -294,17 +321,6 @@ def _pages(listed: Iterable[Row]) -> Iterator[list[int]]:
         page.append(row["id"])
     if page:
         yield page
-
-
-@asynccontextmanager
-async def _answered() -> AsyncGenerator[None]:
-    """Wait so long and no longer: a webhook has three seconds in all, and the journal is a part of that."""
-    try:
-        with journal_unavailable():
-            async with asyncio.timeout(_ANSWER_S):
-                yield
-    except TimeoutError as error:
-        raise JournalUnavailable(STORE, f"no answer within {_ANSWER_S:g} s") from error
 
 
 def _key(owner: Owner) -> tuple[str, str, int]:
