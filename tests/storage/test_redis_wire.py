@@ -147,13 +147,27 @@ async def test_what_a_server_says_unasked_is_no_answer() -> None:
             await store.command("PING")
 
 
-async def test_a_busy_event_loop_is_not_taken_for_a_silent_server(own_redis: Breakable) -> None:
+@pytest.mark.parametrize("number", [1, 1000])
+async def test_a_busy_event_loop_is_not_taken_for_a_silent_server(own_redis: Breakable, number: int) -> None:
     async with open_redis(own_redis.url, timeout_s=0.2) as store:
         await store.command("PING")
-        asked = asyncio.create_task(store.command("ECHO", "on time"))
+        asked = [asyncio.create_task(store.command("ECHO", "on time")) for _ in range(number)]
         await asyncio.sleep(0)
         time.sleep(0.5)  # noqa: ASYNC251 - that is what is tested
-        assert await asked == b"on time"
+        assert await asyncio.gather(*asked) == [b"on time"] * number
+
+
+async def test_a_server_that_answers_steadily_and_too_slowly_is_given_up() -> None:
+    async def drag(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.readuntil(b"PING\r\n"):
+            await asyncio.sleep(0.002)
+            writer.write(b"+PONG\r\n")
+
+    async with listening(drag) as url, open_redis(url, timeout_s=0.5) as store:
+        asked = [store.command("PING") for _ in range(1000)]  # the last has its answer after two seconds
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert answers[0] == b"PONG"
+    assert str(answers[-1]) == "Redis is unavailable: no answer within 0.5 s"
 
 
 async def test_what_a_silent_server_does_not_take_is_not_piled_up(own_redis: Breakable) -> None:

@@ -17,7 +17,7 @@ type Words = tuple[str | bytes | int | float, ...]
 _NOTHING = object()
 """What the parser answers when there is no whole answer yet."""
 _GRACE_S = 0.01
-"""How long an answer that seems too late is still waited for: it may have come while the event loop was busy."""
+"""How long answers that seem too late are still waited for: they may have come while the event loop was busy."""
 _FULL_BYTES = 1 << 20
 """Unsent bytes from which on whoever comes has to wait."""
 
@@ -49,8 +49,8 @@ class Wire(asyncio.Protocol):
         self._asked: deque[tuple[asyncio.Future[object], float]] = deque()
         """Who waits for an answer, the oldest first, and since when on the loop's clock."""
         self._timer: asyncio.TimerHandle | None = None
-        self._late: asyncio.Future[object] | None = None
-        """Who was too late at the last look."""
+        self._late = False
+        """At the last look the oldest answer was too late."""
         self._room: Latch | None = None
         """Set when there is room again; None while there is."""
         self._error: RedisError | None = None
@@ -103,17 +103,22 @@ class Wire(asyncio.Protocol):
         self._asked.clear()
 
     def _look(self) -> None:
-        """Whether the oldest answer is too late; one timer looks for all."""
+        """Whether the oldest answer is too late, at two looks in a row; one timer looks for all.
+
+        Not whether it is the same one twice: of a server that is steadily too slow it is another at each look. What
+        came while the loop was busy is read before the second look.
+        """
         self._timer = None
+        late, self._late = self._late, False
         if not self._asked:
             return
-        oldest, since = self._asked[0]
+        _, since = self._asked[0]
         left_s = since + self._answer_s - self._loop.time()
         if left_s <= 0:
-            if self._late is oldest:
+            if late:
                 self.give_up(RedisTimeoutError(f"no answer within {self._answer_s:g} s"))
                 return
-            self._late = oldest
+            self._late = True
         self._timer = self._loop.call_later(max(left_s, _GRACE_S), self._look)
 
     # -- what the event loop calls --------------------------------------------------------------------------------
