@@ -7,7 +7,7 @@ import pytest
 
 from tests.storage.network import network
 from tests.storage.support import end_lease, own
-from trendedge.runtime import Appended, Fenced, JournalUnavailable, Settlement
+from trendedge.runtime import Appended, DeadLetter, Fenced, JournalUnavailable, Settlement
 from trendedge.storage.postgres import Database
 from trendedge.storage.redis import RedisStore, open_redis
 
@@ -73,3 +73,31 @@ async def test_an_owner_of_a_postgresql_that_was_restored_from_a_backup_counts_o
     await restored.both.append(BOX, b"y")
     with pytest.raises(Fenced):
         await earlier.redis.append(BOX, b"z")
+
+
+@pytest.mark.parametrize(
+    ("payload_bytes", "limit", "commands"),
+    [
+        (100, 50, 1),  # all there is
+        (100, 20, 1),
+        (50_000, 3, 1),
+        (50_000, 4, 2),  # the first page ends with the letter that makes it more than 128 KiB
+        (50_000, 20, 7),
+        (200_000, 20, 20),
+    ],
+)
+async def test_dead_letters_are_read_by_number_and_by_size_and_an_ordinary_page_is_one_command(
+    database: Database, redis_store: RedisStore, payload_bytes: int, limit: int, commands: int
+) -> None:
+    journal = (await own(database, redis_store, BOX)).redis
+    for number in range(20):
+        entry = await journal.append(BOX, b"x")
+        assert isinstance(entry, Appended)
+        letter = DeadLetter("ValueError: no", "...", number, {"a": "b"})
+        await journal.bury(BOX, entry.entry_id, b"x" * payload_bytes, letter)
+    await journal.dead_letters(BOX, limit=1)  # the server learns the script
+    before = await scripts_run(redis_store)
+    found = await journal.dead_letters(BOX, limit=limit)
+    assert await scripts_run(redis_store) - before == commands
+    assert [one.letter.attempts for one in found] == list(reversed(range(20)))[:limit]
+    assert {(len(one.payload), one.letter.cause) for one in found} == {(payload_bytes, "ValueError: no")}

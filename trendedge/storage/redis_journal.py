@@ -152,13 +152,17 @@ class RedisJournal:
         return int(pending), int(dead)
 
     async def dead_letters(self, mailbox: str, *, after: str | None = None, limit: int = 50) -> list[Buried]:
-        """Dead letters, the newest first, from the one after `after` on. One command."""
+        """Dead letters, the newest first, from the one after `after` on. One command for each `_PAGE_BYTES`."""
         if after is not None and (not _ID.fullmatch(after) or not after.strip("0-")):
             return []  # 0-0 is before everything, which Redis refuses to look for
+        found: list[Buried] = []
         last = "+" if after is None else f"({after}"
-        with journal_unavailable():
-            found = await self._redis.command("XREVRANGE", _dead(mailbox), last, "-", "COUNT", limit)
-        return [_buried(id, fields) for id, fields in found]
+        while True:
+            more, *page = await self._run(scripts.LETTERS, [_dead(mailbox)], [last, limit - len(found), _PAGE_BYTES])
+            found += [_buried(id, fields) for id, fields in page]
+            if not more:
+                return found
+            last = f"({found[-1].dead_id}"
 
     async def dead_letter(self, mailbox: str, dead_id: str) -> Buried | None:
         """One dead letter."""

@@ -212,6 +212,26 @@ end
 return found
 """)
 
+LETTERS = Script("""
+-- KEYS: dead   ARGV: last id, most letters, bytes after which it is enough
+-- Answers {1 when there is more, {id, fields and values}...}, the newest first; one letter at least, if there is any.
+local found, bytes, start, left = {0}, 0, ARGV[1], tonumber(ARGV[2])
+while left > 0 do
+    local some = redis.call('XREVRANGE', KEYS[1], start, '-', 'COUNT', math.min(left, 16))
+    if #some == 0 then break end
+    for _, letter in ipairs(some) do
+        if bytes >= tonumber(ARGV[3]) then
+            found[1] = 1
+            return found
+        end
+        found[#found + 1] = letter
+        for _, word in ipairs(letter[2]) do bytes = bytes + #word end
+        start, left = '(' .. letter[1], left - 1
+    end
+end
+return found
+""")
+
 ATTEMPTS = Script("""
 -- KEYS: attempts   ARGV: entry ids   Answers the attempts that were begun at each.
 local attempts = {}
