@@ -176,6 +176,38 @@ async def test_a_poison_message_is_buried_with_its_cause_and_holds_nobody_up() -
     assert done == ["buy"]
 
 
+async def test_a_look_counts_the_dead_when_nobody_could_before_or_the_last_one_found_mail_and_else_never() -> None:
+    class Counts(MemoryJournal):
+        away = True
+        counted = 0
+
+        async def count(self, mailbox: str) -> tuple[int, int]:
+            if self.away:
+                raise JournalUnavailable("half of it", "away")
+            self.counted += 1
+            return await super().count(mailbox)
+
+    journal, done = Counts(), list[str]()
+    for _ in range(2):
+        await journal.bury("executor", "", b"a|buy", DeadLetter("ValueError: no", "...", 3))
+    ref, spec = tree(journal, done)
+    async with running(spec):
+        log = ref.cell.log
+        assert log is not None
+        await ref.tell(Order("a", "poison"))
+        await until(lambda: log.dead == 1)  # as far as this process knows
+        await ref.adopt()
+        journal.away = False
+        await ref.adopt()
+        assert (log.dead, journal.counted) == (3, 1)
+        journal.orphans = [Entry("1", b"a|buy")]
+        await ref.adopt()
+        assert journal.counted == 1
+        for _ in range(3):
+            await ref.adopt()
+        assert (log.dead, journal.counted) == (3, 2)
+
+
 async def test_an_outage_uses_up_no_attempt_and_loses_nothing() -> None:
     journal, done, up = MemoryJournal(), list[str](), anyio.Event()
     ref, spec = tree(journal, done, store_up=up)

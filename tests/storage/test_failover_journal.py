@@ -11,8 +11,11 @@ from tests.storage.conftest import Breakable
 from tests.storage.network import network
 from tests.storage.support import end_lease, own
 from tests.storage.test_journals import BOX, LETTER, append
+from trendedge.runtime import Durability
+from trendedge.runtime.durable import DurableLog
 from trendedge.runtime.errors import Fenced, JournalUnavailable
 from trendedge.runtime.journal import Announcement, Appended, Duplicate, Settlement, Unique
+from trendedge.runtime.mailbox import Envelope
 from trendedge.storage.failover_journal import LEFT, FailoverJournal
 from trendedge.storage.migrate import upgrade
 from trendedge.storage.postgres import Database, open_database
@@ -200,6 +203,9 @@ async def test_a_dead_letter_stays_in_the_store_of_its_entry(watched: Watched, o
     await own_redis.stop()
     entry_id = await append(watched.journal, b"x")
     await watched.journal.bury(BOX, entry_id, b"x", LETTER)
+    [letter] = await watched.journal.dead_letters(BOX)
+    assert (letter.dead_id[:2], letter.payload) == ("2:", b"x")
+    await own_redis.start()
     assert await watched.journal.count(BOX) == (0, 1)
 
 
@@ -437,3 +443,37 @@ async def test_a_page_of_dead_letters_that_takes_longer_than_an_answer_may_is_no
         rest = await watched.journal.dead_letters(BOX, after=found[-1].dead_id)
         assert [int(one.payload.partition(b" ")[0]) for one in rest] == list(reversed(range(5)))
         assert watched.told == []
+
+
+async def test_dead_letters_of_a_store_that_was_away_are_counted_when_it_is_back(
+    own_redis: Breakable, database: Database
+) -> None:
+    async with open_redis(own_redis.url) as redis:
+        before = (await own(database, redis, BOX)).both
+        for _ in range(3):
+            await before.bury(BOX, await append(before, b"x"), b"x", LETTER)
+        await own_redis.stop()
+        watched = await Watched.open(redis, database)
+        log = DurableLog(Durability(watched.journal, BOX, bytes, bytes), len)
+        await log.recover(3, now=0.0)
+        await give_up(log)
+        assert log.dead == 1
+        await own_redis.start()
+        async with watched.running():
+            await watched.wait_told(False)
+        await log.adopt(3, now=0.0)
+        assert log.dead == 4
+        await own_redis.stop()
+        await give_up(log)
+        assert log.dead == 5
+        with pytest.raises(JournalUnavailable):
+            await watched.journal.count(BOX)
+        assert watched.told == [True, False, True]
+
+
+async def give_up(log: DurableLog) -> None:
+    appended = await log.append(b"x", None)
+    assert isinstance(appended, Appended)
+    envelope = Envelope(b"x", enqueued_at=0.0)
+    envelope.entry_id = appended.entry_id
+    await log.bury(envelope, ValueError("no"))

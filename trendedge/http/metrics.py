@@ -113,7 +113,11 @@ _GAUGES: tuple[tuple[str, str, Reading], ...] = (
 _WITH_MAILBOX_ALONE = frozenset(name for name, *_ in (*_COUNTERS, *_GAUGES)) - {"up", "restarts"}
 _JOURNAL: tuple[tuple[str, str, Reading], ...] = (
     ("pending", "Messages that are remembered and not settled.", lambda actor: actor["durable"]["pending"]),
-    ("dead_letters", "Messages that were given up and lie there.", lambda actor: actor["durable"]["dead"]),
+    (
+        "dead_letters",
+        "Messages that were given up and lie there, as this process has counted them last.",
+        lambda actor: actor["durable"]["dead"],
+    ),
     (
         "oldest_age_seconds",
         "Age of the oldest unsettled message; 0 without one.",

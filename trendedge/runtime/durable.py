@@ -100,6 +100,11 @@ class DurableLog:
         """Entries that are in memory or being settled: recovery must not deliver them a second time. With the loop's
         time of their append."""
         self.dead = 0
+        """Dead letters, as they were counted last: at a recovery, a burial, a replay, a discard, and at the look after
+        that when a store was away or mail was found. What other processes bury in between is not heard of: asking for
+        it would cost an idle process a command at each look."""
+        self._uncounted = False
+        """There may be more or fewer: the next look counts."""
         self.recovered = False
         """The journal was read once by this process: it was there, and so it will be again."""
         self._suspects: set[str] = set()
@@ -163,7 +168,7 @@ class DurableLog:
         :raises JournalUnavailable: the store cannot be read
         """
         self._tried = None  # none is in hand: whoever was may be behind another one now
-        _, self.dead = await self._at.journal.count(self._at.mailbox)
+        await self._count_dead()
         entries = await self._at.journal.recover(self._at.mailbox)
         self._writing.lost = None  # whatever was refused before says nothing about the new epoch
         self.recovered = True
@@ -171,7 +176,11 @@ class DurableLog:
 
     async def adopt(self, max_deliveries: int, *, now: float) -> list[Envelope]:
         """What became this process's own since the last look. What cannot be delivered waits for `bury_doomed`."""
-        return self._read(await self._at.journal.adopt(self._at.mailbox), max_deliveries, now)
+        if self._uncounted:
+            await self._count_dead()
+        entries = await self._at.journal.adopt(self._at.mailbox)
+        self._uncounted = self._uncounted or bool(entries)  # one may be of a replay whose answer was lost
+        return self._read(entries, max_deliveries, now)
 
     def _read(self, entries: list[Entry], max_deliveries: int, now: float) -> list[Envelope]:
         # Without a pause, so that nothing can come between the journal's answer and the delivery.
@@ -281,8 +290,10 @@ class DurableLog:
 
     async def _count_dead(self) -> None:
         """Anew: other processes bury and replay too."""
+        self._uncounted = True
         with suppress(JournalUnavailable):
             _, self.dead = await self._at.journal.count(self._at.mailbox)
+            self._uncounted = False
 
     async def begin(self, envelope: Envelope) -> None:
         """Count an attempt at a recovered message before it is made; a suspect is the one that is tried from now on."""
@@ -395,6 +406,7 @@ class DurableLog:
             return  # it was forgotten
         self._forget(entry_id)
         log.error("message buried", mailbox=self._at.mailbox, entry_id=entry_id, cause=letter.cause)
+        self.dead += 1
         await self._count_dead()
 
     def settle_soon(self, entry_id: str, announce: tuple[Announcement, ...]) -> None:

@@ -152,7 +152,7 @@ class Journal(Protocol):
         ...
 
     async def count(self, mailbox: str) -> tuple[int, int]:
-        """(unsettled, dead) entries of this mailbox."""
+        """(unsettled, dead) entries of this mailbox: all of them, or `JournalUnavailable`."""
         ...
 
     async def dead_letters(self, mailbox: str, *, after: str | None = None, limit: int = 50) -> list[Buried]:

@@ -94,6 +94,7 @@ class FailoverJournal:
     ) -> None:
         self._first = _Side("1:", first)
         self._second = _Side("2:", second)
+        self._sides = self._first, self._second
         self._probe = first.probe
         self._uncounted: set[str] = set()
         """Entries whose attempts could not be counted: there is nothing to be taken back."""
@@ -221,9 +222,12 @@ class FailoverJournal:
         return _by_age(found)
 
     async def count(self, mailbox: str) -> tuple[int, int]:
-        """(unsettled of this node, dead) in both stores; in one when the other is down."""
-        counts = await self._ask_both("count", lambda side: side.journal.count(mailbox))
-        return sum(pending for _, (pending, _) in counts), sum(dead for _, (_, dead) in counts)
+        """(unsettled of this node, dead) in both stores.
+
+        :raises JournalUnavailable: one of them is down: what the other has is not all there is
+        """
+        counts = [await self._ask(side, "count", lambda side: side.journal.count(mailbox)) for side in self._sides]
+        return sum(pending for pending, _ in counts), sum(dead for _, dead in counts)
 
     async def dead_letters(self, mailbox: str, *, after: str | None = None, limit: int = 50) -> list[Buried]:
         """The dead letters of both stores, the newest first; of one when the other is down.
@@ -269,7 +273,7 @@ class FailoverJournal:
         A store that is down keeps its lease; what is there is adopted when that has run out.
         """
         left = False
-        for side in (self._first, self._second):
+        for side in self._sides:
             with suppress(JournalUnavailable, Fenced):  # who was fenced has nothing left
                 left = await side.journal.release() or left
         if left:
@@ -342,17 +346,13 @@ class FailoverJournal:
         """
         answers: list[tuple[_Side, T]] = []
         failure: JournalUnavailable | None = None
-        for side in (self._first, self._second):
+        for side in self._sides:
             try:
-                answers.append((side, await question(side)))
+                answers.append((side, await self._ask(side, asked, question)))
             except Fenced:
                 raise
             except JournalUnavailable as error:
                 failure = error
-                self._say_unanswered(side, asked, error)
-                self._learn(side, down=True)
-            else:
-                self._say_answered(side, asked)
         if failure is not None and not answers:
             raise failure
         return answers
@@ -368,6 +368,18 @@ class FailoverJournal:
         store = self._unanswered.pop((side.prefix, asked), None)
         if store is not None:
             log.info("store answers again", store=store, asked=asked)
+
+    async def _ask[T](self, side: _Side, asked: str, question: Callable[[_Side], Awaitable[T]]) -> T:
+        try:
+            answer = await question(side)
+        except Fenced:
+            raise
+        except JournalUnavailable as error:
+            self._say_unanswered(side, asked, error)
+            self._learn(side, down=True)
+            raise
+        self._say_answered(side, asked)
+        return answer
 
     async def _announce(self, announce: Sequence[Announcement]) -> None:
         """For entries of the second store. While the first is down nobody can listen to it either."""
