@@ -1,6 +1,5 @@
 """What must not hold up an actor: its dead self, a retry that comes too late, and its own children."""
 
-
 import anyio
 import anyio.lowlevel
 import pytest
