@@ -211,7 +211,7 @@ class World:
         while True:
             await anyio.sleep(self.random.random())
             for cell in [] if self.loop.busy else cells(self.root):
-                if not cell.must_wait and any(not waiter.done() for waiter in cell._room or ()):
+                if cell.depth < cell.spec.capacity and cell.waiting:
                     self.broken(f"somebody waits for room in {cell.path}", "nobody waits for room that is there")
 
     def _behaviour(self) -> str:

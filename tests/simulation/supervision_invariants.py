@@ -180,8 +180,9 @@ def nothing_left_behind(world: World) -> Iterator[str]:
         yield f"the task {name} goes on"
     for line in world.lines:
         cell = line.cell
-        if cell.depth or cell._room or cell.entities:
-            yield f"{cell.path} has depth {cell.depth}, {len(cell._room or ())} wait for room"
+        coming = 0 if cell._room is None else cell._room.coming
+        if cell.depth or cell.waiting or coming or cell.entities:
+            yield f"{cell.path} has depth {cell.depth}, {cell.waiting} + {coming} wait for room"
         log = cell.log
         if log is not None and (log.underway._asked or any(not counted.done() for _, counted in log._writing._begun)):
             yield f"somebody waits for the journal of {cell.path}"

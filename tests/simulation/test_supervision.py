@@ -1,7 +1,6 @@
 """The runtime by itself over many seeds: nothing may break, everything must happen, and no safeguard is idle."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,6 +16,7 @@ from trendedge.runtime.delivery import Delivery
 from trendedge.runtime.durable import DurableLog
 from trendedge.runtime.entity import Entity
 from trendedge.runtime.intensity import Intensity
+from trendedge.runtime.room import Room
 from trendedge.runtime.simulation.campaign import run_seeds
 from trendedge.runtime.supervisor import Supervisor
 
@@ -141,22 +141,22 @@ def burning(breakers: Breakers, key: Any, name: str, error: Exception, now: floa
     return False
 
 
-async def selfish(cell: Cell) -> None:
+async def selfish(room: Room) -> None:
     """Who is cancelled after it was let in keeps its turn to itself."""
-    while cell.must_wait and not cell.ending:
+    while room._cell.is_full and not room._cell.ending:
         waiter = asyncio.get_running_loop().create_future()
-        cell._room = cell._room or deque()
-        cell._room.append(waiter)
+        room._waiters.append(waiter)
         await waiter
+        room.coming -= 1
 
 
 def keeping(delivery: Delivery, closings: int) -> None:
     """The room of an append that is cut off stays taken."""
 
 
-async def unattended(child: Child, on_exit: Any, start: Callable[..., Any] = Child.start) -> Any:
+async def unattended(child: Child, on_exit: Any, start: Callable[..., Any] = Child.start, **context: Any) -> Any:
     """A start goes on when nobody waits for it any more."""
-    return await asyncio.shield(asyncio.get_running_loop().create_task(start(child, on_exit)))
+    return await asyncio.shield(asyncio.get_running_loop().create_task(start(child, on_exit, **context)))
 
 
 async def counting(log: DurableLog, envelope: Any, begin: Callable[..., Any] = DurableLog.begin) -> None:
@@ -185,7 +185,7 @@ ABLATIONS: dict[str, tuple[Any, str, Any, str]] = {
         forgetful,
         "accepted = settled + dead + pending + counted drops",
     ),
-    "handing on the turn of who gives up": (Cell, "wait_for_room", selfish, "nobody waits for room that is there"),
+    "handing on the turn of who gives up": (Room, "wait", selfish, "nobody waits for room that is there"),
     "giving back the room of who gives up": (Delivery, "_give_back", keeping, "in peace everything comes to its end"),
     "giving up a start that nobody waits for": (Child, "start", unattended, "nothing is left behind"),
     "counting one attempt for each process": (DurableLog, "begin", counting, "only the guilty are given up"),

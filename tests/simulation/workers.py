@@ -229,7 +229,7 @@ class Worker(Actor[Job]):
             case "slow":
                 await anyio.sleep(world.loop.random.random())
             case "hang":  # longer than any shutdown
-                await anyio.sleep(20 * SHUTDOWN_S)
+                await anyio.sleep(60 * SHUTDOWN_S)
             case "answer":
                 raise LookupError(job.number)
             case "ask":

@@ -247,6 +247,11 @@ class Cell:
         return full and self.spec.overflow is Overflow.BLOCK
 
     @property
+    def waiting(self) -> int:
+        """Senders that wait for room."""
+        return 0 if self._room is None else self._room.waiting
+
+    @property
     def is_full(self) -> bool:
         """Whether each place is taken, or kept for a sender that has waited for it."""
         return self.depth + (0 if self._room is None else self._room.coming) >= self.spec.capacity

@@ -19,6 +19,11 @@ class Room:
         self.coming = 0
         """Senders that were let in and have not come yet: nobody else gets their places."""
 
+    @property
+    def waiting(self) -> int:
+        """Senders that were not let in yet."""
+        return sum(not waiter.done() for waiter in self._waiters)
+
     async def wait(self) -> None:
         """Return when it is one's turn and there is room, or when the actor is stopping."""
         was_let_in = False
@@ -31,11 +36,11 @@ class Room:
             try:
                 await waiter
             except BaseException:
-                if waiter in self._waiters:
-                    self._waiters.remove(waiter)
-                else:
+                if waiter.done() and not waiter.cancelled():
                     self.coming -= 1
                     self.let_in()  # it was to be us: let the next one in
+                elif waiter in self._waiters:
+                    self._waiters.remove(waiter)
                 raise
             self.coming -= 1
             was_let_in = True
