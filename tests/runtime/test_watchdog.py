@@ -1,5 +1,6 @@
 """The watchdog: who runs for too long, and who keeps the event loop from everybody else, is named in the log."""
 
+import inspect
 import pickle
 import time
 from collections.abc import Callable, Mapping
@@ -27,6 +28,7 @@ from trendedge.runtime import (
     Watchdog,
 )
 from trendedge.runtime.mailbox import MailboxSpec
+from trendedge.runtime.simulation import Actors
 
 
 class Slow(Actor[str]):
@@ -99,6 +101,30 @@ async def test_whoever_blocks_the_loop_is_named_while_it_does_and_the_lag_is_mea
     assert len(named) == 1
     assert any(line.endswith("in receive") for line in named[0]["stack"])
     assert lag.worst_s >= 0.2
+
+
+def test_unless_it_is_told_otherwise_it_names_a_handler_after_ten_seconds(actors: Actors) -> None:
+    class Sleeps(Actor[str]):
+        async def receive(self, message: str) -> None:
+            await anyio.sleep_forever()
+
+    sleeps = actors.start(Sleeps, name="sleeps")
+    watchdog = Watchdog(lambda: sleeps.ref.cell.supervisor, LoopLag())
+
+    def named() -> list[tuple[str, float]]:
+        actors.call(watchdog._name_the_slow)  # as it does twice a second; its thread is none of this clock's
+        return [(line["actor"], line["elapsed_s"]) for line in actors.log if line["event"] == "handler runs long"]
+
+    actors.advance(1.0)
+    sleeps.tell("wait")
+    actors.advance(9.5)
+    assert named() == []
+    actors.advance(0.5)
+    assert named() == named() == [("test/sleeps", 10.0)]
+
+
+def test_unless_it_is_told_otherwise_it_names_what_blocks_the_loop_after_a_quarter_of_a_second() -> None:
+    assert inspect.signature(Watchdog).parameters["blocked_s"].default == 0.25
 
 
 @dataclass(frozen=True)
