@@ -49,6 +49,28 @@ def test_an_incarnation_that_has_ended_begins_no_timer(
     assert fails.handled == 0
 
 
+@pytest.mark.parametrize("end", ["crash", "stop"])
+@pytest.mark.parametrize("begin", [Context.tell_self_after, Context.tell_self_every])
+def test_no_timer_outlives_its_incarnation(
+    begin: Callable[[Context, float, str], Timer], end: str, actors: Actors
+) -> None:
+    begun: list[Timer] = []
+
+    class Begins(Actor[str]):
+        async def receive(self, message: str) -> None:
+            begun.append(begin(self.context, 1.0, "tick"))
+            if message == "crash":
+                raise ValueError(message)
+
+    begins = actors.start(Begins)
+    begins.tell(end)
+    if end == "stop":
+        actors.stop()
+    assert [one.pending for one in begun] == [False]
+    actors.advance(5.0)
+    assert actors.loop.next_timer() is None
+
+
 @pytest.mark.parametrize("stashed", [False, True], ids=["waits", "stashed"])
 async def test_no_death_notice_is_handled_after_its_actor_is_unwatched(stashed: bool) -> None:
     refs, gate, seen = {name: ActorRef[str](name) for name in "ab"}, anyio.Event(), list[Any]()
