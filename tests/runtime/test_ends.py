@@ -1,11 +1,14 @@
 """How actors end that nobody stops in order, and what they leave behind."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import anyio
 import pytest
+import structlog
 
 from tests.runtime.support import MemoryJournal, running, until
 from trendedge.runtime import (
@@ -18,6 +21,7 @@ from trendedge.runtime import (
     Controls,
     Durability,
     DurableRef,
+    ForeignError,
     MailboxSpec,
     RetryPolicy,
     Service,
@@ -98,6 +102,87 @@ def test_the_end_of_the_event_loop_ends_a_drain(keyed: bool) -> None:
 
     asyncio.run(main())
     assert begun == ["1"]
+
+
+class Interrupted(Actor[str]):
+    """Is where the process is told to end."""
+
+    def __init__(self, where: str, end: type[BaseException], life: list[str]) -> None:
+        self._where, self._end, self._life = where, end, life
+
+    async def on_start(self) -> None:
+        self._life.append("on_start")
+        self._pass("on_start")
+
+    async def receive(self, message: str) -> None:
+        self._life.append("receive")
+        self._pass("receive")
+        self.context.pipe_to_self(self._work(), str)
+
+    async def _work(self) -> str:
+        self._life.append("pipe")
+        self._pass("pipe")
+        return "done"
+
+    async def on_stop(self) -> None:
+        self._life.append("on_stop")
+        self._pass("on_stop")
+
+    def _pass(self, where: str) -> None:
+        if where == self._where:
+            raise self._end
+
+
+def crashes_of(end: type[BaseException], logs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """What the log says of it; that the end of the loop has cancelled others is none of that."""
+    return [line for line in logs if isinstance(line.get("exc_info"), (end, ForeignError))]
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("keyed", [False, True], ids=["one instance", "keyed"])
+@pytest.mark.parametrize("where", ["on_start", "receive", "pipe", "on_stop"])
+def test_the_end_of_the_process_is_no_crash_of_the_actor_in_which_it_comes(
+    where: str, keyed: bool, end: type[BaseException]
+) -> None:
+    journal, life = MemoryJournal(), list[str]()
+
+    async def main() -> None:
+        ref, mailbox = DurableRef[str]("a"), MailboxSpec(key=(lambda _: "k") if keyed else None)
+        durability = Durability(journal, "a", str.encode, bytes.decode)
+        child = ChildSpec("a", lambda: Interrupted(where, end, life), ref, mailbox=mailbox, durability=durability)
+        async with running(specs(child)) as root:
+            await ref.tell("innocent")
+            await until(lambda: "receive" in life)
+            if where == "on_stop":
+                root.request_stop()
+            await until(lambda: life.count(where) > 1, within_s=1)
+
+    with structlog.testing.capture_logs() as logs, pytest.raises(end):
+        asyncio.run(main())
+    assert (life.count("on_start"), life.count(where), journal.letters) == (1, 1, {})
+    assert not crashes_of(end, logs)
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("ready", [False, True], ids=["at its start", "while it runs"])
+def test_the_end_of_the_process_is_no_crash_of_the_service_in_which_it_comes(
+    ready: bool, end: type[BaseException]
+) -> None:
+    runs = list[int]()
+
+    class Interrupted(Service):
+        async def run(self, context: ServiceContext) -> None:
+            runs.append(1)
+            if ready:
+                context.started()
+            raise end
+
+    async def main() -> None:
+        await Supervisor(specs(ServiceSpec("s", Interrupted))).run(lambda: None)
+
+    with structlog.testing.capture_logs() as logs, pytest.raises(end):
+        asyncio.run(main())
+    assert (runs, crashes_of(end, logs)) == ([1], [])
 
 
 # -- behind a breaker, or an outage ------------------------------------------------------------------------------------
