@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,14 @@ def test_supervisord_gives_up_with_a_status_that_is_not_0(tmp_path: Path) -> Non
     assert done.returncode not in {0, None}
     assert "called with serve --no-migrate" in done.stdout
     assert "gave up: trendedge entered FATAL state" in done.stdout
+
+
+def test_the_wheel_says_that_it_has_types(tmp_path: Path) -> None:
+    """Else mypy would take all of it for `Any`, wherever it is installed."""
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    [wheel] = tmp_path.glob("*.whl")
+    assert {"trendedge/py.typed", "trendedge/runtime/py.typed"} <= set(zipfile.ZipFile(wheel).namelist())
 
 
 def test_the_image_runs_as_an_ordinary_user_from_hashed_locks() -> None:
