@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import anyio
 import pytest
@@ -20,6 +20,7 @@ from trendedge.runtime import (
     ActorStopped,
     BreakerSpec,
     ChildSpec,
+    Controls,
     Cron,
     Durability,
     DurableRef,
@@ -29,6 +30,8 @@ from trendedge.runtime import (
     LaneSpec,
     LanesService,
     LoopLag,
+    MailboxSpec,
+    Request,
     RetryPolicy,
     Schedules,
     ScheduleSpec,
@@ -112,6 +115,74 @@ async def test_what_the_actors_count_can_be_scraped(stage: Stage) -> None:
     assert ("trendedge_actor_mailbox_depth", frozenset({("actor", "root/idle")})) not in samples
     assert of(samples, "process_resident_memory_bytes") > 1e6
     assert of(samples, "trendedge_info", version="0.0.0-test", environment="development") == 1
+
+
+@dataclass(frozen=True)
+class Question(Request[str]):
+    key: str
+
+
+class Asks(Actor[Question]):
+    """Asks another about each question."""
+
+    def __init__(self, other: ActorRef[Question]) -> None:
+        self._other = other
+
+    async def receive(self, message: Question) -> str:
+        return await self._other.ask(message, timeout_s=60)
+
+
+class Ponders(Actor[Question]):
+    """Fails over "down", and answers nothing else."""
+
+    async def receive(self, message: Question) -> str:
+        if message.key == "down":
+            raise OSError(message)
+        await anyio.sleep_forever()
+        return "never"
+
+
+def by_label(samples: Samples, name: str) -> dict[tuple[str, ...], float]:
+    """The samples of one name, by the values of their labels in the order of the labels' names."""
+    return {
+        tuple(value for _, value in sorted(labels)): number
+        for (sample, labels), number in samples.items()
+        if sample == name
+    }
+
+
+async def test_restart_budgets_waits_and_failing_breakers_can_be_scraped(stage: Stage) -> None:
+    asks, ponders = ActorRef[Question]("asks"), ActorRef[Question]("ponders")
+    mailbox, breaker = MailboxSpec(key=lambda question: question.key), BreakerSpec(trips_on=(OSError,), failures=4)
+    keyed = ChildSpec("ponders", Ponders, ponders, mailbox=mailbox, breaker=breaker, shutdown_s=0.0)
+    asking = ChildSpec("asks", lambda: Asks(ponders), asks, mailbox=mailbox, shutdown_s=0.0)
+    inner = SupervisorSpec("inner", [keyed, ServiceSpec("idle", Idle)], intensity=3, period_s=3600.0)
+    async with running(SupervisorSpec("root", [inner, asking], intensity=7, period_s=3600.0)) as root:
+        app = create_app(replace(stage.services, tree=Inspector(root)))
+        for _ in range(2):
+            await ponders.tell(Question("down"))
+        await until(lambda: ponders.cell.stats.restarts == 2)
+        await Controls(root).restart("root/inner/idle")  # which counts as none
+        for key in ("a", "b", "c"):
+            await asks.tell(Question(key))
+        await until(lambda: {"a", "b", "c"} <= ponders.cell.entities.keys())
+        samples = await scrape(app)
+    assert by_label(samples, "trendedge_actor_restarts_recent") == {
+        ("root",): 0,
+        ("root/inner",): 0,
+        ("root/inner/ponders",): 2,
+        ("root/inner/idle",): 0,
+        ("root/asks",): 0,
+    }
+    assert by_label(samples, "trendedge_actor_restarts_allowed") == {
+        ("root",): 7,
+        ("root/inner",): 3,
+        ("root/inner/ponders",): 3,
+        ("root/inner/idle",): 3,
+        ("root/asks",): 7,
+    }
+    assert by_label(samples, "trendedge_actor_waiting") == {("root/asks", "root/inner/ponders"): 3}
+    assert by_label(samples, "trendedge_breaker_failures") == {("root/inner/ponders[down]",): 2}
 
 
 async def test_lanes_and_schedules_can_be_scraped(stage: Stage) -> None:

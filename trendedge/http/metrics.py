@@ -1,5 +1,6 @@
 """The process in Prometheus' terms, read at each scrape from what is counted anyway: nothing is counted twice."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
@@ -41,7 +42,7 @@ class ProcessMetrics(Collector):
         actors = self._services.tree.actors()
         yield from _of_actors(actors)
         yield from _of_journals([actor for actor in actors if actor["durable"] is not None])
-        yield self._breakers()
+        yield from _of_breakers(self._services.tree.breakers())
         yield from _of_lanes(self._services.lanes.snapshot())
         yield from _of_schedules(self._services.schedules.snapshot())
         yield from self._process()
@@ -50,15 +51,6 @@ class ProcessMetrics(Collector):
     def describe(self) -> list[Metric]:
         """Nothing: the library would otherwise collect at the registration, before there is a tree."""
         return []
-
-    def _breakers(self) -> Metric:
-        family = GaugeMetricFamily(
-            "trendedge_breaker_state", "1 for the state that a circuit breaker is in.", labels=("breaker", "state")
-        )
-        for breaker in self._services.tree.breakers():
-            for state in _BREAKER_STATES:
-                family.add_metric((breaker["name"], state), float(breaker["state"] == state))
-        return family
 
     def _process(self) -> Iterator[Metric]:
         settings = self._services.settings
@@ -97,6 +89,16 @@ _COUNTERS: tuple[tuple[str, str, Reading], ...] = (
 _GAUGES: tuple[tuple[str, str, Reading], ...] = (
     ("up", "1 while it runs or is suspended.", lambda actor: float(actor["status"] in ("running", "suspended"))),
     ("suspended", "1 while it takes no message.", lambda actor: float(actor["status"] == "suspended")),
+    (
+        "restarts_recent",
+        "Restarts that its supervisor has counted within the period; of a supervisor or a keyed actor, its own.",
+        lambda actor: actor["intensity"]["restarts"],
+    ),
+    (
+        "restarts_allowed",
+        "Restarts that are tolerated within the period; one more goes upwards.",
+        lambda actor: actor["intensity"]["allowed"],
+    ),
     ("mailbox_depth", "Messages that wait, the one being handled included.", lambda actor: actor["mailbox"]["depth"]),
     ("mailbox_capacity", "Messages that may wait.", lambda actor: actor["mailbox"]["capacity"]),
     (
@@ -110,7 +112,8 @@ _GAUGES: tuple[tuple[str, str, Reading], ...] = (
         lambda actor: 0.0 if actor["handling"] is None else actor["handling"]["elapsed_s"],
     ),
 )
-_WITH_MAILBOX_ALONE = frozenset(name for name, *_ in (*_COUNTERS, *_GAUGES)) - {"up", "restarts"}
+_OF_ALL = {"up", "restarts", "restarts_recent", "restarts_allowed"}
+_WITH_MAILBOX_ALONE = frozenset(name for name, *_ in (*_COUNTERS, *_GAUGES)) - _OF_ALL
 _JOURNAL: tuple[tuple[str, str, Reading], ...] = (
     ("pending", "Messages that are remembered and not settled.", lambda actor: actor["durable"]["pending"]),
     (
@@ -139,6 +142,35 @@ def _of_actors(actors: list[Actor]) -> Iterator[Metric]:
         for actor in actors:
             _add_quantiles(family, actor["path"], actor[field])
         yield family
+    yield _waiting(actors)
+
+
+def _waiting(actors: list[Actor]) -> Metric:
+    family = GaugeMetricFamily(
+        "trendedge_actor_waiting",
+        "Handlers that wait for another actor to answer or to start; absent while none does.",
+        labels=("actor", "on"),
+    )
+    for actor in actors:
+        # Without the key: there are as many pairs as actors know each other, and as many keys as there are accounts.
+        for on, handlers in Counter(wait["on"].partition("[")[0] for wait in actor["waiting_on"]).items():
+            family.add_metric((actor["path"], on), handlers)
+    return family
+
+
+def _of_breakers(breakers: list[dict[str, Any]]) -> Iterator[Metric]:
+    states = GaugeMetricFamily(
+        "trendedge_breaker_state", "1 for the state that a circuit breaker is in.", labels=("breaker", "state")
+    )
+    failures = GaugeMetricFamily(
+        "trendedge_breaker_failures", "Failures in a row that a circuit breaker has counted.", labels=("breaker",)
+    )
+    for breaker in breakers:
+        failures.add_metric((breaker["name"],), breaker["failures"])
+        for state in _BREAKER_STATES:
+            states.add_metric((breaker["name"], state), float(breaker["state"] == state))
+    yield states
+    yield failures
 
 
 _LANE = (
