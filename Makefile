@@ -37,7 +37,7 @@ bench: ready ## start the product, load it, print a table
 	@$(VENV) -m benchmarks $(ARGS)
 	@[ -n "$(ARGS)" ] || exec $(VENV) -m benchmarks runtime
 
-simulate: ready ## run SEEDS=1000 seeds of the simulation, or SEED=123 with its trace
+simulate: ready ## run SEEDS=1000 seeds of each simulation, or SEED=123 with its trace
 	@exec $(VENV) -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000)) $(ARGS)
 
 lock: ready ## resolve the dependencies anew

@@ -72,8 +72,10 @@ def _reports(run: Callable[[int], SeedReport], seeds: Iterable[int], processes: 
 class Progress:
     """A bar on a terminal; a line now and then elsewhere."""
 
-    def __init__(self, total: int, stream: TextIO | None = None) -> None:
+    def __init__(self, total: int, stream: TextIO | None = None, *, name: str = "") -> None:
+        """:param name: what is run, to stand before it"""
         self._total = total
+        self._name = f"{name} " if name else ""
         self._stream = stream or sys.stderr
         self._began = self._shown_at = time.monotonic()
         self._done = self._failed = 0
@@ -92,7 +94,7 @@ class Progress:
         share = self._done / self._total
         bar = "#" * int(share * 30)
         rate = self._done / max(now - self._began, 1e-9)
-        text = f"[{bar:<30}] {self._done}/{self._total} seeds, {self._failed} failed, {rate:.0f}/s"
+        text = f"{self._name}[{bar:<30}] {self._done}/{self._total} seeds, {self._failed} failed, {rate:.0f}/s"
         terminal = self._stream.isatty()
         self._stream.write(f"\r{text}" if terminal else f"{text}\n")
         if terminal and self._done == self._total:
