@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -391,6 +391,42 @@ async def test_what_is_not_done_in_time_at_a_stop_is_cancelled_and_says_so() -> 
     assert gate.begun == ["a"]
     assert [line["event"] for line in lines] == ["job failed", "job failed"]
     assert counts(lanes) | {"active": 0, "pending": 0, "cancelled": 2} == counts(lanes)
+
+
+def shielded(gate: Gate) -> Callable[[], Awaitable[str]]:
+    """Work that must not be cut in two, as a commit."""
+
+    async def commit() -> str:
+        with anyio.CancelScope(shield=True):
+            await gate("commit")
+        return "committed"
+
+    return commit
+
+
+async def test_what_a_job_shields_is_done_at_a_stop_as_after_its_time_and_when_it_is_cancelled() -> None:
+    lanes = Lanes([LaneSpec("low", 3, 2, 60)])
+    gate, jobs = Gate(), list[Job[str]]()
+    async with tree(lanes, drain_s=0) as root:
+        jobs += [await lanes.submit("low", shielded(gate), timeout_s=timeout_s) for timeout_s in (0.0, 60.0, 60.0)]
+        await anyio.wait_all_tasks_blocked()
+        jobs[1].cancel()
+        root.request_stop()
+        await anyio.wait_all_tasks_blocked()
+        gate.open.set()
+    assert [await job for job in jobs] == ["committed"] * 3
+
+
+async def test_a_shield_holds_off_a_stop_no_longer_than_the_lanes_may_take() -> None:
+    lanes, gate = Lanes([LaneSpec("low", 1, 2, 60)]), Gate()
+    service = ServiceSpec("lanes", lambda: LanesService(lanes, drain_s=0), shutdown_s=0.05)
+    with capture_logs() as lines:
+        async with running(SupervisorSpec("root", [service])):
+            job = await lanes.submit("low", shielded(gate))
+            await anyio.wait_all_tasks_blocked()
+    with pytest.raises(LaneClosed):
+        await job
+    assert [line["event"] for line in lines] == ["child overran its shutdown", "job failed"]
 
 
 async def test_lanes_that_are_not_running_take_nothing_and_a_second_incarnation_goes_on() -> None:

@@ -219,14 +219,25 @@ class Lane:
         for job in list(self._jobs):
             await job.wait_ended()
 
+    async def end(self) -> None:
+        """Take no more jobs, and end those that there are by cancellation; what they shield is done. Returns then."""
+        self._accepting = False
+        for job in self._stop_jobs():
+            await job.wait_ended()
+
     async def close(self) -> None:
-        """Take no more jobs, and cancel those that there are; returns when they have ended."""
+        """As `end`, at once: no shield holds it off, since the library knows none."""
         self._accepting = False
         scheduler, self._scheduler = self._scheduler, None
-        for job in reversed(list(self._jobs)):  # those that wait first, lest the end of one start the next
-            job.stop(LaneClosed(self.spec.name, job.name))
+        self._stop_jobs()
         if scheduler is not None:
             await scheduler.close()
+
+    def _stop_jobs(self) -> list[Job[Any]]:
+        jobs = list(reversed(self._jobs))  # those that wait first, lest the end of one start the next
+        for job in jobs:
+            job.stop(LaneClosed(self.spec.name, job.name))
+        return jobs
 
     def snapshot(self) -> dict[str, Any]:
         """The lane as an operator sees it; ages in seconds, `run_ms` over the last 512 jobs."""

@@ -18,7 +18,7 @@ from trendedge.runtime.service import Service, ServiceContext
 __all__ = ["Job", "LaneSpec", "Lanes", "LanesService", "cpu"]
 
 CLOSE_S = 1.0
-"""Seconds for cancelled jobs to end when the supervisor waits no longer."""
+"""Seconds for jobs to end that are cut off because the supervisor waits no longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +104,14 @@ class Lanes:
             for lane in self._lanes.values():
                 tasks.start_soon(lane.drain)
 
+    async def end(self) -> None:
+        """Take no more work, cancel what there is, and wait until it has ended. What a job shields is done first."""
+        async with anyio.create_task_group() as tasks:
+            for lane in self._lanes.values():
+                tasks.start_soon(lane.end)
+
     async def close(self) -> None:
-        """Take no more work, cancel what is left, and end the worker processes."""
+        """Take no more work, cut off what is left, shielded or not, and end the worker processes."""
         try:
             async with anyio.create_task_group() as tasks:
                 for lane in self._lanes.values():
@@ -124,7 +130,8 @@ class LanesService(Service):
     async def run(self, context: ServiceContext) -> None:
         """As `Service.run`. At a stop, work gets `drain_s` seconds to end by itself; the rest is cancelled.
 
-        `drain_s` must be less than the child's `shutdown_s`, or the supervisor cancels first.
+        What a job shields against that has until the end of the child's `shutdown_s`, and is cut off then. `drain_s`
+        must be less than that, or the supervisor cancels first.
         """
         self._lanes.open()
         try:
@@ -132,6 +139,7 @@ class LanesService(Service):
             await context.stopping.wait()
             with anyio.move_on_after(self._drain_s):
                 await self._lanes.drain()
+            await self._lanes.end()
         finally:
             with anyio.move_on_after(CLOSE_S, shield=True):
                 await self._lanes.close()
