@@ -439,6 +439,11 @@ async def test_lanes_that_are_not_running_take_nothing_and_a_second_incarnation_
     assert counts(lanes)["done"] == 2
 
 
+def test_two_lanes_of_one_name_are_refused() -> None:
+    with pytest.raises(ValueError, match="two lanes have the same name"):
+        Lanes([LaneSpec("low", 4, 100, 10), LaneSpec("high", 1, 0, 1), LaneSpec("low", 1, 0, 1)])
+
+
 async def test_a_lane_that_is_not_declared_is_named() -> None:
     async with one_lane() as lanes:
         with pytest.raises(UnknownLane, match="no lane 'lwo', only low"):

@@ -41,7 +41,12 @@ class Lanes:
     """All lanes, by name. Made before the tree and valid through restarts; open while a `LanesService` runs."""
 
     def __init__(self, specs: Sequence[LaneSpec], *, processes: int = 2) -> None:
+        """:param processes: workers for what is marked with `cpu`
+        :raises ValueError: two lanes have one name
+        """
         self._lanes = {spec.name: Lane(spec) for spec in specs}
+        if len(self._lanes) < len(specs):
+            raise ValueError("two lanes have the same name")
         self._pool = ProcessPool(processes)
 
     async def submit[*Ts, T](
