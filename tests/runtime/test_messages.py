@@ -24,10 +24,12 @@ from trendedge.runtime import (
     MessageWithoutKey,
     Overflow,
     Request,
+    RetryPolicy,
     Supervisor,
     SupervisorSpec,
 )
 from trendedge.runtime.simulation import Actors
+from trendedge.runtime.simulation.actors import Started
 
 
 @dataclass(frozen=True)
@@ -278,6 +280,54 @@ async def test_the_ask_that_was_replaced_is_told_so_and_the_later_one_is_answere
         permits.release()
         permits.release()
     assert said[1:] == ["Ping(name='k')"]
+
+
+class Unready(Actor[Ping]):
+    """Cannot start until it may, and fails over every message then."""
+
+    def __init__(self, may_start: list[bool], begun: list[int], error: type[Exception]) -> None:
+        self._may_start, self._begun, self._error = may_start, begun, error
+
+    async def on_start(self) -> None:
+        if not self._may_start:
+            raise self._error
+
+    async def receive(self, message: Ping) -> None:
+        self._begun.append(id(message))
+        raise ValueError
+
+
+def unready(actors: Actors, begun: list[int], error: type[Exception]) -> tuple[Started[Ping], list[bool]]:
+    may_start = list[bool]()
+    mailbox = MailboxSpec(3, Overflow.COALESCE, coalesce=lambda message: message.name, key=lambda message: message.name)
+    retry = RetryPolicy(delays_s=(60.0, 60.0), outage=(OSError,), outage_delays_s=(60.0,))
+    return actors.start(lambda: Unready(may_start, begun, error), mailbox=mailbox, retry=retry), may_start
+
+
+def test_what_takes_the_place_of_a_message_has_its_own_attempts_and_no_delay(actors: Actors) -> None:
+    """An instance that dies while it starts has failed over the message at the head of its line."""
+    begun, first, second = list[int](), Ping("x"), Ping("x")
+    actor, may_start = unready(actors, begun, ValueError)
+    actor.tell(first)
+    actors.advance(70)
+    assert (actor.failures, actor.mailbox) == (2, [first])
+    may_start.append(True)
+    actor.tell(second)
+    actors.advance(1)  # the pause of its instance alone
+    assert begun == [id(second)]
+    actors.advance(200)
+    assert begun == [id(second)] * 3
+    assert actor.ref.cell.stats.buried == 1
+
+
+def test_what_takes_the_place_of_a_message_waits_for_the_end_of_an_outage_all_the_same(actors: Actors) -> None:
+    actor, may_start = unready(actors, [], OSError)
+    for _ in range(3):
+        actor.tell(Ping("x"))
+    assert actor.failures == 1
+    may_start.append(True)
+    actors.advance(59)
+    assert actor.failures == 1
 
 
 async def test_what_was_given_up_before_it_was_begun_is_replaced_by_nothing() -> None:

@@ -72,7 +72,7 @@ class Cell:
         self.watchers = Watchers()
         self.supervisor = supervisor
         self._accepts: tuple[type, ...] | None = None
-        self._latest = None if spec.coalesce is None else Latest(path, spec.coalesce, spec.key)
+        self._latest = None if spec.coalesce is None else Latest(path, spec.coalesce, spec.key, self._wake_line)
         self._start = start
         self._retry = retry
         self.intensity = intensity
@@ -172,10 +172,13 @@ class Cell:
         for key, breaker in self.breakers.by_key.items():
             if breaker.name == name:
                 breaker.reset()
-                if key in self.entities:
-                    self.entities[key].wake()
+                self._wake_line(key)
                 return True
         return False
+
+    def _wake_line(self, key: str | None) -> None:
+        if key in self.entities:
+            self.entities[key].wake()
 
     def suspend(self) -> None:
         """Take no further message, until `resume`; through restarts."""
