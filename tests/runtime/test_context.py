@@ -22,6 +22,7 @@ from trendedge.runtime import (
     DurableRef,
     Inspector,
     MailboxSpec,
+    NoMessageInHand,
     Request,
     Restart,
     RetryPolicy,
@@ -35,6 +36,7 @@ from trendedge.runtime import (
     Timer,
     UnknownChild,
 )
+from trendedge.runtime.simulation import Actors
 
 AT_ONCE = Backoff(first_s=0.0, jitter=0.0)
 
@@ -581,6 +583,37 @@ async def test_a_stashed_message_stays_in_the_journal_until_it_is_handled() -> N
         await ref.tell("open")
         await until(lambda: not journal.entries)
     assert handled == ["1"]
+
+
+def test_only_the_handler_of_a_message_puts_it_aside(actors: Actors) -> None:
+    """From work beside it, the next message would be put aside when it is handled already."""
+
+    class Careless(Actor[str]):
+        async def on_start(self) -> None:
+            with pytest.raises(NoMessageInHand, match=f"{self.context.path}: a message is put aside"):
+                self.context.stash()
+
+        async def receive(self, message: str) -> None:
+            handled.append(message)
+            if message == "begin":
+                self.context.pipe_to_self(self.beside(), lambda _: "done", on_error=str)
+            elif message == "slow":
+                await anyio.sleep(10)
+
+        async def beside(self) -> None:
+            await anyio.sleep(1)
+            self.context.stash()
+
+    handled = list[str]()
+    careless = actors.start(Careless)
+    careless.tell("begin")
+    actors.advance(2)
+    refused = "test/careless-1: a message is put aside by the handler that has it in hand, and by nobody else"
+    assert handled == ["begin", refused]
+    for message in ("begin", "slow"):
+        careless.tell(message)
+    actors.advance(20)
+    assert (handled[2:], careless.stashed) == (["begin", "slow", refused], [])
 
 
 async def test_stashed_asks_settle_when_the_actor_ends() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from trendedge.runtime.errors import ActorStopped
+from trendedge.runtime.errors import ActorStopped, NoMessageInHand
 from trendedge.runtime.journal import Announcement
 from trendedge.runtime.latch import Latch
 
@@ -205,7 +205,12 @@ class Context:
         """Put the message being handled aside: it is neither done nor answered until it was handled once more.
 
         A stashed message keeps its place in the journal and counts towards the mailbox's capacity.
+
+        :raises NoMessageInHand: the handler of a message is not who calls this: work beside it has none to put aside
         """
+        host = self._host
+        if host.in_hand is None or host.task is not asyncio.current_task():
+            raise NoMessageInHand(host.name)
         self.stashing = True
 
     def unstash_all(self) -> None:

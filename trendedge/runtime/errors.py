@@ -135,6 +135,14 @@ class UnknownDeadLetter(RuntimeFault):
         self.dead_id = dead_id
 
 
+class NoMessageInHand(RuntimeFault):
+    """Somebody wants to put a message aside who does not handle one: work beside the handler, a timer, `on_start`."""
+
+    def __init__(self, actor: str) -> None:
+        super().__init__(f"{actor}: a message is put aside by the handler that has it in hand, and by nobody else")
+        self.actor = actor
+
+
 class UnreadableDeadLetter(RuntimeFault):
     """This release cannot read the payload: a replay would only bury it again."""
 
