@@ -616,6 +616,22 @@ def test_only_the_handler_of_a_message_puts_it_aside(actors: Actors) -> None:
     assert (handled[2:], careless.stashed) == (["begin", "slow", refused], [])
 
 
+def test_what_is_stashed_is_as_old_as_it_is_and_accepted_and_not_settled(actors: Actors) -> None:
+    door = actors.start_durable(lambda: Door([]))
+    for message in ("1", "2"):
+        door.tell(message)
+    actors.advance(60)
+    door.suspend()
+    door.tell("3")
+    actors.advance(30)
+    assert (door.stashed, sorted(door.ref.waiting())) == (["1", "2"], ["1", "2", "3"])
+
+    async def oldest_age_s() -> list[float]:
+        return [one["mailbox"]["oldest_age_s"] for one in Inspector(door.ref.cell.supervisor).actors()]
+
+    assert actors.run(oldest_age_s()) == [0.0, 90.0]
+
+
 async def test_stashed_asks_settle_when_the_actor_ends() -> None:
     ref = ActorRef[Any]("puppet")
 

@@ -121,6 +121,11 @@ class Entity:
         having been there, it has not: the next message begins it."""
         return bool(self.mail) or self.outage or (self.begun and not self.over)
 
+    @property
+    def stashed(self) -> deque[Envelope]:
+        """What the incarnation has put aside, oldest first."""
+        return self._stashed or NO_MAIL
+
     def append(self, envelope: Envelope) -> None:
         """Put a message at the end of the line, and let the incarnation know."""
         mail = self.mail

@@ -153,7 +153,8 @@ def _cell(cell: Cell, child: Child, now: _Now) -> Facts:
 
 
 def _mailbox(cell: Cell, now: _Now) -> Facts:
-    heads = [entity.mail[0].enqueued_at for entity in cell.entities.values() if entity.mail]
+    lines = [line for entity in cell.entities.values() for line in (entity.mail, entity.stashed) if line]
+    heads = [line[0].enqueued_at for line in lines]
     return {
         "depth": cell.depth,
         "capacity": cell.spec.capacity,

@@ -183,7 +183,7 @@ class DurableRef[M](_Address):
         await self.cell.durable.redeliver(dead_id)
 
     def waiting(self) -> Iterator[M]:
-        """What is accepted and not yet settled, in no particular order: for looking, not for taking."""
+        """What is accepted and not yet settled, stashed or not, in no particular order: for looking, not for taking."""
         for entity in self.cell.entities.values():
-            for envelope in entity.mail:
+            for envelope in (*entity.mail, *entity.stashed):
                 yield envelope.message

@@ -341,7 +341,7 @@ class _Mailbox[M]:
     @property
     def stashed(self) -> list[M]:
         """What the actor has put aside: oldest first within each key."""
-        return [envelope.message for entity in self._cell.entities.values() for envelope in entity._stashed or ()]
+        return [envelope.message for entity in self._cell.entities.values() for envelope in entity.stashed]
 
     @property
     def handled(self) -> int:
