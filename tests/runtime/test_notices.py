@@ -51,6 +51,32 @@ async def test_who_watches_late_hears_of_what_it_died() -> None:
     assert life[0] == f"Terminated(path='root/inner/a', cause={CRASHED!r})"
 
 
+async def test_who_watches_twice_hears_once_also_of_one_who_has_died_before() -> None:
+    watcher, child, life = ActorRef[Any]("puppet"), ActorRef[str]("a"), list[str]()
+    spec = ChildSpec("a", lambda: Named("", []), child, restart=Restart.TEMPORARY)
+    async with running(tree(puppet(watcher, life), spec)):
+        await child.tell("crash")
+        await until(lambda: child.cell.closed)
+
+        def watch_twice(self: Any) -> None:
+            self.context.watch(child)
+            self.context.watch(child)
+
+        for notices in (1, 2):  # who asks again, later, is told again
+            await tell_to(watcher, watch_twice)
+            await tell_to(watcher, lambda self: None)
+            assert len(life) == notices
+
+        def watch_anew(self: Any) -> None:
+            watch_twice(self)
+            self.context.unwatch(child)
+            watch_twice(self)
+
+        await tell_to(watcher, watch_anew)
+        await tell_to(watcher, lambda self: None)
+        assert len(life) == 3
+
+
 async def test_who_is_stopped_in_the_pause_before_its_restart_died_of_its_crash() -> None:
     watcher, child, life = ActorRef[Any]("puppet"), ActorRef[str]("a"), list[str]()
     pause = Backoff(first_s=60.0, longest_s=60.0)

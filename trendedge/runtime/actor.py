@@ -129,7 +129,8 @@ class Context:
     # -- others -------------------------------------------------------------------------------------------------
 
     def watch(self, ref: "ActorRef[Any] | DurableRef[Any]") -> None:
-        """Get a `Terminated` when that actor has ended for good; at once when it has already.
+        """Get a `Terminated` when that actor has ended for good; at once when it has already. While one waits to be
+        handled there comes no second one.
 
         :raises ActorStopped: no supervisor has ever known this address
         """
@@ -143,9 +144,16 @@ class Context:
         def notify(notice: Terminated) -> None:
             if self._watched is not None:
                 self._watched.discard(watchers)
-            self._host.deliver(notice, self)
+            if not self._knows(notice):
+                self._host.deliver(notice, self)
 
         watchers.add(self, notify)
+
+    def _knows(self, notice: Terminated) -> bool:
+        """Whether this death notice is still to be handled."""
+        host = self._host
+        waiting = (*host.mail, *host.stashed)
+        return any(one.message is notice and one.origin is self and one is not host.in_hand for one in waiting)
 
     def unwatch(self, ref: "ActorRef[Any] | DurableRef[Any]") -> None:
         """Get no death notice of that actor any more, not even one that waits in the mailbox already."""
