@@ -21,7 +21,10 @@ from trendedge.runtime import (
     DurableRef,
     Inspector,
     MailboxSpec,
+    Restart,
     RetryPolicy,
+    Service,
+    ServiceContext,
     ServiceSpec,
     Strategy,
     Supervisor,
@@ -184,6 +187,39 @@ def test_the_first_messages_have_a_rate_too() -> None:
     stats = Stats(handled=10)
     stats.mark(100.0)
     assert stats.rate_per_s(100.0) == 2.0
+
+
+class Once(Service):
+    """Does its work, and has ended then."""
+
+    def __init__(self, done: anyio.Event) -> None:
+        self._done = done
+
+    async def run(self, context: ServiceContext) -> None:
+        context.started()
+        await self._done.wait()
+
+
+async def test_who_has_done_its_work_is_not_expected_to_run_until_it_is_started_again() -> None:
+    done = [anyio.Event(), anyio.Event()]
+    once = ServiceSpec("once", lambda: Once(done[0]), Restart.TRANSIENT)
+    last = ServiceSpec("last", lambda: Once(done[0]), Restart.TRANSIENT, significant=True)
+    inner = SupervisorSpec("inner", [ServiceSpec("idle", Idle), last], restart=Restart.TRANSIENT)
+    crashed = ChildSpec("crashed", lambda: Worker(obey), ActorRef[str]("crashed"), Restart.TEMPORARY)
+    spec = SupervisorSpec("root", [once, inner, crashed, ServiceSpec("idle", Idle)], intensity=20, backoff=AT_ONCE)
+    async with running(spec) as root:
+        inspector = Inspector(root)
+        assert inspector.running() == (5, 5)
+        done[0].set()
+        await until(lambda: inspector.running() == (2, 2))
+        crashed.ref.tell_nowait("crash")
+        await until(lambda: inspector.running() == (1, 2))  # nobody has said that it might end
+        assert found(root, "root/once")["status"] == "stopped"
+        done[0] = done[1]
+        await Controls(root).restart("root/once")
+        assert inspector.running() == (2, 3)
+        done[1].set()
+        await until(lambda: inspector.running() == (1, 2))
 
 
 async def test_breakers_are_shown_and_reset() -> None:

@@ -1,7 +1,7 @@
 """The tree as an operator sees it. Snapshots are read from the cells; the actors are not asked and do not notice."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,7 +14,7 @@ from trendedge.runtime.intensity import Intensity
 from trendedge.runtime.specs import Backoff
 from trendedge.runtime.stats import Stats, describe
 from trendedge.runtime.supervisor import Supervisor
-from trendedge.runtime.walk import descendants
+from trendedge.runtime.walk import descendants, supervisors_of
 from trendedge.runtime.watchdog import LoopLag, cells
 
 type Facts = dict[str, Any]
@@ -50,8 +50,11 @@ class Inspector:
         return next(found, None)
 
     def running(self) -> tuple[int, int]:
-        """(running, expected) numbers of actors and services; supervisors do not count."""
-        leaves = [child for _, child in descendants(self._root) if child.kind != "supervisor"]
+        """(running, expected) numbers of actors and services; supervisors do not count.
+
+        Who has ended in good order and is not started again, as a service that runs once, is not expected to run.
+        """
+        leaves = [child for child in _expected(self._root) if child.kind != "supervisor"]
         return sum(child.status == "running" for child in leaves), len(leaves)
 
     def breakers(self) -> list[Facts]:
@@ -63,6 +66,15 @@ class Inspector:
                 shown = _breakers(cell, now)
                 found += [{"actor": cell.path, **one} for one in shown or [_closed(cell.path)]]
         return found
+
+
+def _expected(supervisor: Supervisor) -> Iterator[Child]:
+    """Every child below that is to run."""
+    for child in tuple(supervisor.children):
+        if not supervisor.is_done(child):
+            yield child
+            for below in supervisors_of(child):
+                yield from _expected(below)
 
 
 class _Now:

@@ -304,6 +304,10 @@ class Supervisor:
                 elif isinstance(child.process, Cell):
                     yield child.process
 
+    def is_done(self, child: Child) -> bool:
+        """Whether a child of its has ended in good order, and is not started again unless somebody orders it."""
+        return child in self._forgotten and child.died_of is None
+
     def _forget(self, child: Child, error: BaseException | None) -> None:
         """A child has ended and is not started again."""
         child.terminate(error)
