@@ -189,6 +189,58 @@ def test_the_first_messages_have_a_rate_too() -> None:
     assert stats.rate_per_s(100.0) == 2.0
 
 
+class Piper(Actor[str]):
+    """Does what its message says, beside it or in it; `starts` says how its incarnations fare."""
+
+    def __init__(self, starts: list[str]) -> None:
+        self._starts = starts
+
+    async def on_start(self) -> None:
+        if self._starts:
+            raise LookupError(self._starts.pop())
+
+    async def receive(self, message: str) -> None:
+        if message.startswith("beside"):
+            self.context.pipe_to_self(self.beside(message), lambda _: "")
+        await obey(message)
+
+    async def beside(self, message: str) -> None:
+        raise OSError(message)
+
+
+@pytest.mark.parametrize("key", [None, lambda message: message[-1]], ids=["one instance", "keyed"])
+async def test_the_last_error_is_the_newest_be_it_over_a_message_or_not(
+    key: Callable[[str], str] | None,
+) -> None:
+    ref, starts = ActorRef[str]("a"), list[str]()
+    child = ChildSpec("a", lambda: Piper(starts), ref, mailbox=MailboxSpec(key=key))
+    async with running(SupervisorSpec("root", [child], intensity=20, backoff=AT_ONCE)) as root:
+        assert found(root, "root/a")["last_error"] is None
+        for message, error in (
+            ("crash 1", "str: ValueError: crash 1"),
+            ("beside 1", "OSError: beside 1"),
+            ("crash 2", "str: ValueError: crash 2"),
+            ("beside 3", "OSError: beside 3"),
+        ):
+            restarts = found(root, "root/a")["restarts"]
+            await ref.tell(message)
+            await until(lambda: found(root, "root/a")["restarts"] == restarts + 1)  # noqa: B023 - awaited here
+            assert found(root, "root/a")["last_error"] == error
+        starts.append("state")
+        await ref.tell("crash 4")
+        await until(lambda: found(root, "root/a")["last_error"].endswith("LookupError: state"))
+
+
+async def test_what_ended_a_keyed_actor_as_a_whole_is_its_last_error() -> None:
+    ref = ActorRef[str]("a")
+    child = ChildSpec("a", lambda: Worker(obey), ref, mailbox=MailboxSpec(key=lambda text: text[-1]))
+    async with running(SupervisorSpec("root", [child], intensity=1, backoff=AT_ONCE)) as root:
+        for number in range(2):
+            await ref.tell(f"crash {number}")
+        await until(lambda: root.children[0].restarts == 1)
+        assert found(root, "root/a")["last_error"].startswith("IntensityExceeded: root/a: 2 restarts within 60 s")
+
+
 class Once(Service):
     """Does its work, and has ended then."""
 
@@ -205,14 +257,15 @@ async def test_who_has_done_its_work_is_not_expected_to_run_until_it_is_started_
     once = ServiceSpec("once", lambda: Once(done[0]), Restart.TRANSIENT)
     last = ServiceSpec("last", lambda: Once(done[0]), Restart.TRANSIENT, significant=True)
     inner = SupervisorSpec("inner", [ServiceSpec("idle", Idle), last], restart=Restart.TRANSIENT)
-    crashed = ChildSpec("crashed", lambda: Worker(obey), ActorRef[str]("crashed"), Restart.TEMPORARY)
+    ref = ActorRef[str]("crashed")
+    crashed = ChildSpec("crashed", lambda: Worker(obey), ref, Restart.TEMPORARY)
     spec = SupervisorSpec("root", [once, inner, crashed, ServiceSpec("idle", Idle)], intensity=20, backoff=AT_ONCE)
     async with running(spec) as root:
         inspector = Inspector(root)
         assert inspector.running() == (5, 5)
         done[0].set()
         await until(lambda: inspector.running() == (2, 2))
-        crashed.ref.tell_nowait("crash")
+        ref.tell_nowait("crash")
         await until(lambda: inspector.running() == (1, 2))  # nobody has said that it might end
         assert found(root, "root/once")["status"] == "stopped"
         done[0] = done[1]

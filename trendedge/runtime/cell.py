@@ -423,7 +423,7 @@ class Cell:
             self.log.survived(envelope)
         self.stats.failed += 1
         entity.culprit = describe(envelope.message)
-        self.stats.last_failure = f"{describe(envelope.message)}: {said(error)}"
+        self.stats.note_failure(self.now(), f"{describe(envelope.message)}: {said(error)}")
         if isinstance(error, self._retry.outage):
             entity.outage = True
             entity.outages += 1
@@ -459,7 +459,8 @@ class Cell:
             envelope.abandon(self.path)
 
     def tell_crash(self, key: str | None, error: Exception) -> None:
-        """Log a crash that was over no message."""
+        """Log a crash that was over no message, and remember it."""
+        self.stats.note_failure(self.now(), said(error))
         told = isinstance(error, IntensityExceeded)  # each crash of its children was
         log.error("crashed", actor=self.path, key=key, cause=said(error), exc_info=None if told else error)
 

@@ -1,6 +1,7 @@
 """One child of a supervisor: its process, its incarnations, and how it is stopped."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
@@ -11,6 +12,7 @@ import anyio
 import anyio.abc
 
 from trendedge.runtime.cell import Cell
+from trendedge.runtime.clock import clock_of
 from trendedge.runtime.errors import IntensityExceeded, said
 from trendedge.runtime.history import History, Restarted, remembered
 from trendedge.runtime.latch import Latch
@@ -130,6 +132,8 @@ class Child:
         self.generation: int = 0 if former is None else former.generation
         """Counts incarnations, from 1."""
         self.last_error: str | None = None if former is None else former.last_error
+        self.crashed_at: float = -math.inf if former is None else former.crashed_at
+        """Event loop time of the last crash over no message: of the others its cell knows more."""
         self.dynamic = False
         """Added to a running supervisor: it is forgotten once it has ended for good."""
         self.process: Process = make(spec, path, None if former is None else former.process)
@@ -232,6 +236,8 @@ class Child:
         finally:
             if error is not None:
                 self.last_error = said(error)
+                if self.culprit is None:
+                    self.crashed_at = clock_of(asyncio.get_running_loop())()
             self.status = "stopped" if error is None else "crashed"
             self._ended.set()
             asked = not began and not ready.done()

@@ -141,7 +141,7 @@ def _cell(cell: Cell, child: Child, now: _Now) -> Facts:
         "status": "suspended" if cell.suspended and child.status == "running" else child.status,
         "restarts": child.restarts + stats.restarts,
         "restart_history": _history(child.history, stats.history, now),
-        "last_error": stats.last_failure or child.last_error,
+        "last_error": child.last_error if child.crashed_at >= stats.last_failure_at else stats.last_failure,
         "mailbox": _mailbox(cell, now),
         "durable": _backlog(cell, now),
         "handled": stats.handled,

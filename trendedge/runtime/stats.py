@@ -2,6 +2,7 @@
 
 from collections import deque
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from trendedge.runtime.history import History
@@ -30,6 +31,9 @@ class Stats:
     waits_s: deque[float] | None = None
     """How long the last messages waited for their turn. None before the first, as an idle actor should cost little."""
     last_failure: str | None = None
+    """What the last handler that failed has failed of, or an instance over no message."""
+    last_failure_at: float = -inf
+    """Event loop time of that, seconds."""
     history: History | None = None
     """The last restarts of instances of a keyed actor."""
     marks: deque[tuple[float, int]] | None = None
@@ -46,6 +50,10 @@ class Stats:
         if self.durations_s is None:
             self.durations_s = deque(maxlen=SAMPLES)
         self.durations_s.append(seconds)
+
+    def note_failure(self, now: float, what: str) -> None:
+        """Remember the newest failure."""
+        self.last_failure, self.last_failure_at = what, now
 
     def mark(self, now: float) -> None:
         """Remember how far it is; to be called every `MARK_EVERY_S`, by whoever looks at all actors."""
