@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from trendedge.runtime.accepts import accepted_types
 from trendedge.runtime.actor import Actor, Context, Terminated
+from trendedge.runtime.ages import Ages
 from trendedge.runtime.breaker import NO_BREAKERS, Breakers, BreakerSpec
 from trendedge.runtime.clock import clock_of
 from trendedge.runtime.delivery import Delivery
@@ -73,6 +74,10 @@ class Cell:
         self.supervisor = supervisor
         self._accepts: tuple[type, ...] | None = None
         self._latest = None if spec.coalesce is None else Latest(path, spec.coalesce, spec.key, self._wake_line)
+        keyed_dropping = spec.overflow is Overflow.DROP_OLDEST and spec.key is not None
+        self._ages = Ages() if keyed_dropping else None
+        self._listed: Latest | Ages | None = self._latest or self._ages
+        """Where the messages are listed that wait, if they are."""
         self._start = start
         self._retry = retry
         self.intensity = intensity
@@ -137,8 +142,8 @@ class Cell:
         for entity in self.entities.values():
             entity.mail.clear()
         self.entities.clear()
-        if self._latest is not None:
-            self._latest.clear()
+        if self._listed is not None:
+            self._listed.clear()
         self.depth = 0
         self._wake_senders()
 
@@ -371,23 +376,26 @@ class Cell:
             self._on_ready = None
 
     def taken(self, envelope: Envelope) -> None:
-        """A message is about to be handled: it cannot be replaced any more."""
-        if self._latest is not None:
-            self._latest.discard(envelope)
+        """A message is about to be handled: it can be neither replaced nor dropped any more."""
+        if self._listed is not None:
+            self._listed.discard(envelope)
+
+    def back_in_line(self, entity: Entity) -> None:
+        """What an instance had in hand when it crashed, or had put aside, waits again."""
+        if self._ages is not None and self.entities.get(entity.key) is entity:
+            self._ages.add_back(entity.mail, entity)
 
     def dropped(self, envelope: Envelope, why: str) -> None:
         """A message was taken out of its line unhandled."""
         self.stats.dropped += 1
-        if self._latest is not None:
-            self._latest.discard(envelope)
+        self.taken(envelope)
         envelope.fail(MessageDropped(self.path, why))
         self.release()
 
     def expired(self, envelope: Envelope) -> None:
         """A message came to its turn after its deadline."""
         self.stats.expired += 1
-        if self._latest is not None:
-            self._latest.discard(envelope)
+        self.taken(envelope)
         late_s = self.now() - (envelope.deadline or 0.0)
         envelope.fail(DeadlineExceeded(self.path, describe(envelope.message), late_s))
         self.release()
@@ -516,6 +524,8 @@ class Cell:
             if self._instances is not None:
                 self._instances.begin(entity)
         entity.append(envelope)
+        if self._ages is not None:
+            self._ages.add(envelope, entity)
 
     def release(self) -> None:
         """A message has left: there is room for another one."""
@@ -529,19 +539,17 @@ class Cell:
             self._room.send_away()
 
     def _drop_oldest(self) -> None:
-        waiting = [(entity, index) for entity in self.entities.values() if (index := self._oldest(entity)) is not None]
-        if not waiting:
+        found = self._oldest() if self._ages is None else self._ages.oldest()
+        if found is None:
             raise MailboxFull(self.path, self.spec.capacity)
-        entity, index = min(waiting, key=lambda one: one[0].mail[one[1]].enqueued_at)
-        envelope = entity.mail[index]
-        del entity.mail[index]
+        envelope, entity = found
+        entity.mail.remove(envelope)  # it is never far from the head
         self.dropped(envelope, "the mailbox was full, and it waited longest")
 
-    def _oldest(self, entity: Entity) -> int | None:
-        """Where the oldest message stands that may be dropped: neither in hand, nor of the instance to itself."""
-        waiting = range(self._busy(entity), len(entity.mail))
-        return next((index for index in waiting if entity.mail[index].origin is None), None)
-
-    def _busy(self, entity: Entity) -> int:
-        """1 when the head of the line is being handled and must not be dropped."""
-        return int(entity.since is not None)
+    def _oldest(self) -> tuple[Envelope, Entity] | None:
+        """The oldest message of the only line that may be dropped: neither in hand, nor of the instance to itself."""
+        for entity in self.entities.values():
+            for envelope in entity.mail:
+                if envelope.origin is None and envelope is not entity.in_hand:
+                    return envelope, entity
+        return None

@@ -297,6 +297,7 @@ class Entity:
             self._stashed.extend(self.mail)
             self.mail = self._stashed
         self._stashed = None
+        self.cell.back_in_line(self)
 
     def _put_aside(self, context: Context, envelope: Envelope | None = None) -> bool:
         """Do what the handler said about stashed messages; whether `envelope` is one now."""
