@@ -136,10 +136,23 @@ async def test_what_a_blocked_loop_missed_is_skipped_or_made_up_for_once_or_fire
             assert max(gaps_s(since)) > 0.15
 
 
+@pytest.mark.parametrize("misfire", list(Misfire))
+async def test_what_comes_within_its_grace_is_not_missed_however_many_come_together(misfire: Misfire) -> None:
+    async with one_schedule(OFTEN, misfire, grace_s=GENEROUS_S) as stage:
+        await until(lambda: len(stage.heard) >= 2)
+        time.sleep(0.21)  # noqa: ASYNC251 - it is to block
+        resumed_at = datetime.now(UTC)
+        await until(lambda: stage.heard[-1] > resumed_at)
+        assert gaps_s(stage.heard) == pytest.approx([0.02] * (len(stage.heard) - 1), abs=1e-4)
+        assert (stage.shown["missed"], stage.shown["last_outcome"]) == (0, "posted")
+
+
 def test_of_fires_that_are_due_together_the_policy_chooses() -> None:
     dues = [datetime(2026, 11, 2, hour, tzinfo=UTC) for hour in (1, 2, 3)]
     assert [chosen(policy, dues, missed=3) for policy in Misfire] == [[], dues[2:], dues]
     assert [chosen(policy, dues, missed=2) for policy in Misfire] == [dues[2:], dues[2:], dues]
+    assert [chosen(policy, dues, missed=1) for policy in Misfire] == [dues[1:], dues[1:], dues]
+    assert [chosen(policy, dues, missed=0) for policy in Misfire] == [dues, dues, dues]
 
 
 @pytest.mark.parametrize(("misfire", "messages"), [(Misfire.SKIP, 0), (Misfire.ONCE, 1), (Misfire.ALL, 3)])

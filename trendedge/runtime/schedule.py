@@ -41,7 +41,7 @@ class Misfire(Enum):
     SKIP = "skip"
     """Nothing: the next one comes at its time."""
     ONCE = "once"
-    """One message for all of them."""
+    """One message for all of them: the next one that is on time, when it comes together with them."""
     ALL = "all"
     """One message for each, in order; of more than a thousand at once for the first thousand and the latest."""
 
@@ -57,7 +57,7 @@ class ScheduleSpec[M]:
     """Makes the message, from the moment (UTC) for which it was due."""
     misfire: Misfire = Misfire.SKIP
     grace_s: float = 1.0
-    """A fire that comes later than this many seconds counts as missed."""
+    """A fire that comes later than this many seconds counts as missed. Those that come within it are all posted."""
 
 
 class LastFires(Protocol):
@@ -84,7 +84,7 @@ def chosen(misfire: Misfire, dues: Sequence[datetime], *, missed: int) -> Sequen
         case Misfire.SKIP:
             return dues[missed:]
         case Misfire.ONCE:
-            return dues[-1:]
+            return dues[min(missed, len(dues) - 1) :]
         case Misfire.ALL:
             return dues
         case _:
@@ -113,8 +113,8 @@ class _Schedule:
 
     def fire(self, dues: Sequence[datetime]) -> None:
         """Do what the policy says with fires that are due now."""
-        late = datetime.now(UTC) - dues[-1] > timedelta(seconds=self.spec.grace_s)
-        missed = len(dues) if late else len(dues) - 1  # two are due together when the first was not seen in time
+        on_time_since = datetime.now(UTC) - timedelta(seconds=self.spec.grace_s)
+        missed = sum(due < on_time_since for due in dues)
         self.missed += missed
         self.last_due = dues[-1]
         if missed:
