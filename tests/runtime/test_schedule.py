@@ -249,28 +249,59 @@ async def test_a_remembered_fire_in_the_future_is_logged_and_counts_as_one_of_no
     assert [line["schedule"] for line in logs if line["event"] == "last fire lies in the future"] == ["tick"]
 
 
-async def test_a_clock_that_is_set_back_keeps_no_schedule_from_firing(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Clock(datetime):
-        ahead = timedelta(hours=1)
+class SetClock(datetime):
+    """A wall clock that somebody has set."""
 
-        @classmethod
-        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]  # arithmetic gives no Clock
-            return datetime.now(tz) + cls.ahead
+    ahead = timedelta()
 
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]  # arithmetic gives no SetClock
+        return datetime.now(tz) + cls.ahead
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> type[SetClock]:
     for module in (schedule, apscheduler.schedulers.base):
-        monkeypatch.setattr(module, "datetime", Clock)
+        monkeypatch.setattr(module, "datetime", SetClock)
+    monkeypatch.setattr(SetClock, "ahead", timedelta(hours=1))
+    return SetClock
+
+
+@pytest.mark.parametrize(
+    ("when", "told"), [(OFTEN, "wall clock set back"), (Cron("* * * * *", "UTC"), "last fire lies in the future")]
+)
+async def test_a_clock_that_is_set_back_keeps_no_schedule_from_firing(
+    when: Cron | Every, told: str, clock: type[SetClock]
+) -> None:
     memory = Notebook()
     with capture_logs() as logs:
-        async with one_schedule(OFTEN, memory=memory) as stage:
-            await until(lambda: len(stage.heard) >= 2)
-            Clock.ahead = timedelta()
+        async with one_schedule(when, memory=memory) as stage:
+            await until(lambda: len(stage.heard) >= 2 or when is not OFTEN)
+            clock.ahead = timedelta()
             set_back_at = datetime.now(UTC)
             stage.schedules.look_at_the_clock()
             assert datetime.fromisoformat(stage.shown["next_run_at"]) - set_back_at < timedelta(minutes=5)
-            await until(lambda: stage.heard[-1] - set_back_at < timedelta(minutes=5))
+            await until(lambda: when is not OFTEN or stage.heard[-1] - set_back_at < timedelta(minutes=5))
             stage.schedules.look_at_the_clock()
         assert memory.fires["tick"] - set_back_at < timedelta(minutes=5)
-    assert [line["schedule"] for line in logs if line["event"] == "last fire lies in the future"] == ["tick"]
+    clocks = ("wall clock set back", "last fire lies in the future")
+    assert [line["event"] for line in logs if line["event"] in clocks] == list(dict.fromkeys((clocks[0], told)))
+
+
+async def test_equal_distances_go_on_when_the_clock_is_set_back_by_a_little_and_nobody_has_looked_at_it(
+    clock: type[SetClock],
+) -> None:
+    async with one_schedule(OFTEN, Misfire.ALL) as stage:
+        await until(lambda: len(stage.heard) >= 2)
+        with capture_logs() as logs:
+            clock.ahead -= timedelta(seconds=25)
+            before = len(stage.heard)
+            await until(lambda: len(stage.heard) >= before + 5)
+        assert [round(line["by_s"]) for line in logs] == [25]
+        shown = stage.shown
+    back = [gap for gap in gaps_s(stage.heard) if gap < 0]
+    assert back == pytest.approx([0.02 - 25], abs=0.1)
+    assert shown["missed"] == 0
 
 
 class Silent(Notebook):

@@ -22,6 +22,7 @@ from trendedge.runtime.ref import ActorRef
 from trendedge.runtime.service import Service, ServiceContext
 from trendedge.runtime.trigger import MOST_CAUGHT_UP, TICK, Cron, Every, fires_between, last_fire
 from trendedge.runtime.voice import log
+from trendedge.runtime.wall_clock import WallClock
 
 CLOCK_CHECK_S = 30.0
 """Seconds after which the wall clock is looked at again: a timer does not notice that it was set, nor that the machine
@@ -177,6 +178,7 @@ class Schedules:
             raise ValueError("two schedules have the same id")
         self._memory, self._load_s = memory, load_s
         self._scheduler: AsyncIOScheduler | None = None
+        self._clock = WallClock(_now)
         self._unsaved: dict[str, datetime] = {}
         self._fired = anyio.Event()
 
@@ -213,7 +215,9 @@ class Schedules:
             schedule = self._schedules.get(id)
             if schedule is not None and (schedule.last_due is None or schedule.last_due < due):
                 schedule.last_due = due
-        scheduler = AsyncIOScheduler(timezone=UTC, executors={"default": _Poster(self._fire)}, logger=_QUIET)
+        self._clock = WallClock(_now)
+        self._clock.set_back()
+        scheduler = _Scheduler(self._follow_the_clock, _Poster(self._fire))
         for id, schedule in self._schedules.items():
             now = datetime.now(UTC)
             if schedule.last_due is not None and schedule.last_due > now:  # until then nothing would be due
@@ -240,6 +244,7 @@ class Schedules:
         """Fire what is due by the wall clock, whatever the timers believe."""
         if self._scheduler is None:
             return
+        self._follow_the_clock()
         now = datetime.now(UTC)
         for id, schedule in self._schedules.items():
             if schedule.last_due is not None and schedule.last_due - now > timedelta(seconds=CLOCK_CHECK_S):  # set back
@@ -247,6 +252,18 @@ class Schedules:
                 self._note(id, schedule, now)
                 self._scheduler.reschedule_job(id, trigger=_Trigger(schedule))
         self._scheduler.wakeup()
+
+    def _follow_the_clock(self) -> None:
+        """Equal distances are equal by the loop's clock: when the wall's is set back, their moments are with it."""
+        back = self._clock.set_back()
+        if self._scheduler is None or not back:
+            return
+        log.warning("wall clock set back", by_s=round(back.total_seconds(), 3))
+        for id, schedule in self._schedules.items():
+            if isinstance(schedule.spec.when, Every) and schedule.last_due is not None:
+                self._note(id, schedule, schedule.last_due - back)
+                self._fire(id)
+                self._scheduler.reschedule_job(id, trigger=_Trigger(schedule))
 
     async def save(self) -> None:
         """Remember what has fired since the last time."""
@@ -313,6 +330,19 @@ class SchedulesService(Service):
             self._schedules.look_at_the_clock()
 
 
+class _Scheduler(AsyncIOScheduler):  # type: ignore[misc]  # the library has no types
+    """Has a look at the clock before it looks for what is due by it. Its timers go by the loop's."""
+
+    def __init__(self, look: Callable[[], None], poster: BaseExecutor) -> None:
+        self._look = look
+        super().__init__(timezone=UTC, executors={"default": poster}, logger=_QUIET)
+
+    def _process_jobs(self) -> float | None:
+        self._look()
+        wait_s: float | None = super()._process_jobs()
+        return wait_s
+
+
 class _Poster(BaseExecutor):  # type: ignore[misc]  # the library has no types
     """What APScheduler hands due jobs to. Its own run a function in a task or a thread; this one posts, right here."""
 
@@ -346,6 +376,10 @@ class _Trigger(BaseTrigger):  # type: ignore[misc]  # the library has no types
 
 def _posted_instead() -> None:
     """APScheduler wants a function with each job; ours is never called."""
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _text(moment: datetime | None) -> str | None:

@@ -84,6 +84,9 @@ class Cron:
 class Every:
     """At equal distances, counted from the last fire that is remembered, or else from the start.
 
+    While the process runs, a wall clock that is set back makes none of them longer; with one that is set forward, or
+    that went on while the machine slept, those that lie in between were missed.
+
     :raises ValueError: not more than 0 seconds, or less than a clock can tell: a microsecond
     """
 
