@@ -1,6 +1,9 @@
 """The fixture `actors`, tested by using it."""
 
 import asyncio
+import json
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -9,6 +12,7 @@ from typing import Any
 import anyio
 import pytest
 import structlog
+import structlog.testing
 
 from trendedge.runtime import (
     Actor,
@@ -368,3 +372,23 @@ def test_hundreds_of_these_cost_a_second_or_two(actors: Actors, number: int) -> 
     adder = actors.start(Sum)
     adder.tell(Add(number))
     assert adder.ask(Total()) == number
+
+
+@pytest.mark.parametrize("whose", ["ours", "another project's"])
+@pytest.mark.parametrize("used", ["used before", "used in it first"])
+def test_what_happened_is_told_also_where_loggers_are_cached(whose: str, used: str) -> None:
+    """As `configure_logs` does, and structlog recommends: such a logger keeps the processors that it began with."""
+    command = [sys.executable, "-m", "tests.simulation.cached_loggers", whose, used]
+    told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert told["dead"] == [["test/own", "a", "a", 1], ["test/parent/child", "b", "b", 1]]
+    assert told["logged"] == ["received", "handler failed", "restarting"] * 2
+    assert told["traced"] == 1
+    assert told["written"] == ["before", "before", "after", "after"][0 if used == "used before" else 2 :]
+
+
+def test_a_message_that_was_given_up_is_a_dead_letter_whatever_is_logged(actors: Actors) -> None:
+    with structlog.testing.capture_logs():
+        adder = actors.start(Sum)
+        adder.tell(Add(-1))
+    assert [(dead.actor, dead.message, dead.attempts) for dead in actors.dead_letters] == [(adder.path, Add(-1), 1)]
+    assert actors.log == []

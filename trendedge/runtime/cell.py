@@ -455,6 +455,8 @@ class Cell:
                 await self._give_up(entity, envelope, error)
 
     async def _give_up(self, entity: Entity, envelope: Envelope, error: Exception) -> None:
+        if self.supervisor.on_given_up is not None:
+            self.supervisor.on_given_up(entity, envelope, error)
         try:
             if self.log is not None:
                 await self.log.bury(envelope, error)  # it stays in its place meanwhile: nobody may miss it

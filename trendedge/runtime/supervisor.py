@@ -14,6 +14,7 @@ import anyio.abc
 
 from trendedge.runtime.cell import Cell
 from trendedge.runtime.child import Child, Exit, Process, ServiceProcess, outlast
+from trendedge.runtime.entity import Entity
 from trendedge.runtime.errors import (
     ActorStopped,
     DuplicateChild,
@@ -25,8 +26,11 @@ from trendedge.runtime.errors import (
     said,
 )
 from trendedge.runtime.intensity import Intensity
+from trendedge.runtime.mailbox import Envelope
 from trendedge.runtime.specs import ChildSpec, Restart, ServiceSpec, Spec, Strategy, SupervisorSpec
 from trendedge.runtime.voice import log
+
+type OnGivenUp = Callable[[Entity, Envelope, Exception], None]
 
 KINDS = {ChildSpec: "actor", ServiceSpec: "service", SupervisorSpec: "supervisor"}
 
@@ -53,12 +57,15 @@ class Supervisor:
         parent: str = "",
         path: str | None = None,
         former: "Supervisor | None" = None,
+        on_given_up: OnGivenUp | None = None,
     ) -> None:
         """:param parent: path of its own supervisor, which says whether its end is one for good
         :param former: the one that this one takes the place of, with all that is known of its children
+        :param on_given_up: is called with each message that an actor below, spawned ones too, gives up, in its instance
         :raises DuplicateChild: two children have one id
         """
         self.spec = spec
+        self.on_given_up = on_given_up
         self._nested = bool(parent)
         self.path = path or (f"{parent}/{spec.id}" if parent else spec.id)
         for id, count in Counter(child.id for child in spec.children).items():
@@ -225,10 +232,9 @@ class Supervisor:
         else:
             self._context.copy().run(begin)
 
-    @staticmethod
-    def nursery(path: str) -> "Supervisor":
-        """The supervisor of what an actor at `path` spawns: one for one, with OTP's defaults."""
-        return Supervisor(SupervisorSpec("children", ()), path=path)
+    def nursery(self, path: str) -> "Supervisor":
+        """The supervisor of what an actor of its at `path` spawns: one for one, with OTP's defaults."""
+        return Supervisor(SupervisorSpec("children", ()), path=path, on_given_up=self.on_given_up)
 
     async def start_child(self, spec: Spec) -> None:
         """Add a child to a running supervisor (OTP's `start_child`); returns when it is ready.
@@ -529,7 +535,8 @@ class Supervisor:
     def _process(self, spec: Spec, path: str, before: Process | None) -> Process:
         match spec:
             case SupervisorSpec():
-                return Supervisor(spec, parent=self.path, former=before if isinstance(before, Supervisor) else None)
+                former = before if isinstance(before, Supervisor) else None
+                return Supervisor(spec, parent=self.path, former=former, on_given_up=self.on_given_up)
             case ServiceSpec():
                 return ServiceProcess(path, spec.start)
             case ChildSpec():

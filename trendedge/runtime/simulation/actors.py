@@ -17,9 +17,10 @@ from trendedge.runtime.actor import Actor
 from trendedge.runtime.breaker import BreakerSpec
 from trendedge.runtime.cell import Cell
 from trendedge.runtime.durable import Durability
+from trendedge.runtime.entity import Entity
 from trendedge.runtime.errors import ActorStopped, AskTimeout
 from trendedge.runtime.journal import Appended, Duplicate, Unique
-from trendedge.runtime.mailbox import MailboxSpec
+from trendedge.runtime.mailbox import Envelope, MailboxSpec
 from trendedge.runtime.ref import ActorRef, Asked, DurableRef, Request
 from trendedge.runtime.retry import RetryPolicy
 from trendedge.runtime.simulation.boundary import sealed
@@ -27,15 +28,12 @@ from trendedge.runtime.simulation.errors import NoAnswer
 from trendedge.runtime.simulation.journal import MemoryJournal, MemoryServer
 from trendedge.runtime.simulation.loop import SimulatedLoop
 from trendedge.runtime.simulation.process import SimulatedProcess
-from trendedge.runtime.simulation.running import seeded
+from trendedge.runtime.simulation.running import processed, seeded
 from trendedge.runtime.specs import ChildSpec, Restart, SupervisorSpec
 from trendedge.runtime.supervisor import Supervisor
-from trendedge.runtime.waits import current_entity
 
 STOP_S = 60.0
 """Virtual seconds for the orderly stop at the end of a test."""
-_GIVEN_UP = "handler failed"
-"""The runtime's log line of a failed attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +256,7 @@ class Actors:
 
     def _begin(self) -> None:
         process, ready = self.loop.process("test"), self.loop.create_future()
-        root = Supervisor(SupervisorSpec("test", (), intensity=1_000_000))
+        root = Supervisor(SupervisorSpec("test", (), intensity=1_000_000), on_given_up=self._mourn)
         main = process.start(lambda: root.run(lambda: ready.set_result(None)), name="root")
         self._running = _Life(process, root, main)
         self.drive(ready)
@@ -284,17 +282,14 @@ class Actors:
     def _logged(self) -> Iterator[None]:
         def keep(_: Any, level: str, event: MutableMapping[str, Any]) -> NoReturn:
             self.log.append({"level": level, **event})
-            if event.get("event") == _GIVEN_UP and event.get("retry_in_s") is None:
-                dead = Dead(event["actor"], event["key"], _at_hand(), event["exc_info"], event["attempt"])
-                self.dead_letters.append(dead)
             raise structlog.DropEvent
 
-        before = structlog.get_config()
-        structlog.configure(processors=[structlog.contextvars.merge_contextvars, keep])
-        try:
+        with processed(structlog.contextvars.merge_contextvars, keep):
             yield
-        finally:
-            structlog.configure(**before)
+
+    def _mourn(self, entity: Entity, envelope: Envelope, error: Exception) -> None:
+        dead = Dead(entity.cell.path, entity.key, envelope.message, error, envelope.attempts)
+        self.dead_letters.append(dead)
 
     def happened(self) -> str:
         """What time it is and what was logged last, for whoever reads why a test failed."""
@@ -306,15 +301,6 @@ def _told(line: Mapping[str, Any]) -> str:
     """A log line as one line: what happened, and with what."""
     facts = {name: value for name, value in line.items() if name not in ("event", "level") and value is not None}
     return " ".join([str(line.get("event")), *(f"{name}={value!r}" for name, value in facts.items())])
-
-
-def _at_hand() -> Any:
-    """The message over which the instance fails whose task this is: the log names its type alone.
-
-    It stands at the head of its line, also when its instance was started for it and never got as far as to handle it.
-    """
-    entity = current_entity.get()
-    return entity.mail[0].message if entity is not None and entity.mail else None
 
 
 class _Mailbox[M]:

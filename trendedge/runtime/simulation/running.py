@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import structlog
+from structlog.typing import Processor
 
 from trendedge.runtime.simulation.boundary import sealed
 from trendedge.runtime.simulation.loop import MOST_STEPS, SimulatedLoop
@@ -69,9 +70,27 @@ def recorded(loop: SimulatedLoop) -> Generator[None]:
             loop.trace.comment(f"{method}: {event.get('event')} {facts}")
         raise structlog.DropEvent
 
+    with processed(keep):
+        yield
+
+
+@contextmanager
+def processed(*processors: Processor) -> Generator[None]:
+    """Log lines go through these, and no others.
+
+    They take the others' place in the very list that is configured, as in structlog's own `capture_logs`: a cached
+    logger has kept that, whatever is configured later. One that was cached under an earlier configuration does not
+    notice, nor one whose processors are no list.
+    """
     before = structlog.get_config()
-    structlog.configure(processors=[keep])
+    configured, own = before["processors"], list(before["processors"])
+    if isinstance(configured, list):
+        configured[:] = processors
+    else:
+        structlog.configure(processors=list(processors))
     try:
         yield
     finally:
+        if isinstance(configured, list):
+            configured[:] = own
         structlog.configure(**before)
