@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from trendedge.runtime import Actor, ChildSpec, cell
+from trendedge.runtime import Actor, ChildSpec, voice
 from trendedge.runtime.logs import configure_logs
 from trendedge.runtime.ref import ActorRef
 from trendedge.runtime.simulation import Actors, simulate
@@ -67,10 +67,10 @@ if __name__ == "__main__":
     stream = io.BytesIO()
     configure(sys.argv[1], stream)
     if sys.argv[2] == "used before":
-        for one in (cell.log, log):
+        for one in (voice.log, log):
             one.info("before")
     found = told()
-    for one in (cell.log, log):
+    for one in (voice.log, log):
         one.info("after")
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     sys.stdout.write(json.dumps(found | {"written": [line.get("message") or line.get("event") for line in lines]}))

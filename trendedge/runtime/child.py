@@ -227,11 +227,9 @@ class Child:
         except asyncio.CancelledError as cancelled:
             error = cancelled  # not by its supervisor, which would have ended in the scope
             raise
-        except (KeyboardInterrupt, SystemExit):
-            raise  # the end of the process
         except BaseException as crash:  # also what is no `Exception`, as the panic of an extension
-            if isinstance(crash, GeneratorExit) and not is_running(self._task):
-                raise  # the end of the event loop
+            if self._is_the_end(crash):
+                raise
             error = crash
         finally:
             if error is not None:
@@ -247,6 +245,11 @@ class Child:
                 on_exit(Exit(self, error, generation))
             elif asked:
                 ready.set_result(error or RuntimeError("ended before it was ready"))
+
+    def _is_the_end(self, error: BaseException) -> bool:
+        """Of the process, or of the event loop, which closes what does not run."""
+        closed = isinstance(error, GeneratorExit) and not is_running(self._task)
+        return closed or isinstance(error, KeyboardInterrupt | SystemExit)
 
     async def stop(self, *, for_good: bool) -> None:
         """Ask to stop; cancel after `shutdown_s` and name who overran. Does nothing when it is not running.
