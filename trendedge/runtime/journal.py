@@ -46,6 +46,9 @@ class Entry:
     """Seconds between its append and its being read, by the store's clock."""
     replayed: bool = False
     """It was a dead letter, which `replay` has taken back. The entry keeps that, whoever recovers or adopts it."""
+    sent_us: int = 0
+    """Microseconds since 1970 at which it was appended, by the clock of the process that did; of two appends of one
+    process the later one says more, always. 0 when nobody has noted it."""
 
 
 @dataclass(frozen=True, slots=True)

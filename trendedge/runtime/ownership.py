@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from trendedge.runtime.errors import Fenced
+from trendedge.runtime.stamps import Stamps
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class Ownership(ABC):
 
     def __init__(self, *, node: str) -> None:
         self.node = node
+        self.stamps = Stamps()
+        """Of what this process appends, to whichever store."""
         self._epochs: dict[str, int] = {}
         self._lost: set[str] = set()
         self._valid_from: dict[str, int] = {}

@@ -5,8 +5,9 @@ from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from heapq import merge
 from itertools import groupby, islice
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Protocol
 
 import structlog
@@ -104,7 +105,7 @@ class FailoverJournal:
         self._work = asyncio.Event()
         self._degraded = False
         self._adopting: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._adopted: dict[str, list[tuple[float, Entry]]] = {}
+        self._adopted: dict[str, list[Entry]] = {}
         """What one store has given when `adopt` was cut off before the other had answered: it gives nothing twice."""
         self._unanswered: dict[tuple[str, str], str] = {}
         """By (prefix, question) the names of the stores that gave no answer the last time they were asked it."""
@@ -205,9 +206,9 @@ class FailoverJournal:
         with journal_unavailable():
             await self._ownership.take(mailbox)
         self._adopted.pop(mailbox, None)
-        found: list[tuple[float, Entry]] = []
+        found: list[Entry] = []
         await self._gather("recover", lambda side: side.journal.recover(mailbox), found)
-        return _by_age(found)
+        return self._in_order(found)
 
     async def adopt(self, mailbox: str) -> list[Entry]:
         """Entries that became ours since the last look: of dead nodes, of appends whose answer never came, and of a
@@ -219,7 +220,7 @@ class FailoverJournal:
             found = self._adopted.setdefault(mailbox, [])
             await self._gather("adopt", lambda side: side.journal.adopt(mailbox), found)
             self._adopted.pop(mailbox, None)
-        return _by_age(found)
+        return self._in_order(found)
 
     async def count(self, mailbox: str) -> tuple[int, int]:
         """(unsettled of this node, dead) in both stores.
@@ -327,17 +328,24 @@ class FailoverJournal:
         self._learn(side, down=False)
         return Appended(side.prefix + outcome.entry_id) if isinstance(outcome, Appended) else outcome
 
-    async def _gather(
-        self, asked: str, read: Callable[[_Side], Awaitable[list[Entry]]], found: list[tuple[float, Entry]]
-    ) -> None:
-        """Add the entries of both stores to what was found, with the loop's time at which each was appended."""
+    async def _gather(self, asked: str, read: Callable[[_Side], Awaitable[list[Entry]]], found: list[Entry]) -> None:
+        """Add the entries of both stores to what was found, each with its store's prefix and a stamp."""
 
         async def collect(side: _Side) -> None:
-            entries = await read(side)
-            now = asyncio.get_running_loop().time()
-            found.extend((now - one.age_s, replace(one, entry_id=side.prefix + one.entry_id)) for one in entries)
+            for one in await read(side):
+                sent_us = one.sent_us or self._ownership.stamps.of_age(one.age_s)
+                found.append(replace(one, entry_id=side.prefix + one.entry_id, sent_us=sent_us))
 
         await self._ask_both(asked, collect)
+
+    def _in_order(self, found: Sequence[Entry]) -> list[Entry]:
+        """The oldest first: those of each store in its own order, and between them by their stamps.
+
+        Not by their ids: those of adopted entries are younger than the entries, and the stores' clocks may differ. Nor
+        by their ages: an answer is on its way for a while.
+        """
+        lines = [[one for one in found if self._side(one.entry_id)[0] is side] for side in self._sides]
+        return list(merge(*lines, key=attrgetter("sent_us")))
 
     async def _ask_both[T](self, asked: str, question: Callable[[_Side], Awaitable[T]]) -> list[tuple[_Side, T]]:
         """The answers of the stores that have one; what failed is in the log.
@@ -398,15 +406,6 @@ class FailoverJournal:
             self._degraded = down
             self._on_change(down)
             self._work.set()
-
-
-def _by_age(found: Sequence[tuple[float, Entry]]) -> list[Entry]:
-    """The oldest first.
-
-    By their ages, not by their ids: those of adopted entries are younger than the entries, and the stores' clocks may
-    differ. What one store answers is in its own order already, which an equal age does not change.
-    """
-    return [entry for _, entry in sorted(found, key=itemgetter(0))]
 
 
 def _place(dead_id: str) -> tuple[int, str, int]:

@@ -18,8 +18,8 @@ APPEND = f"""
         update mailbox_owners set lease_until = now() + make_interval(secs => $8::float)
         where mailbox = $1 and node = $2 and epoch = $3 and $8 > 0
     ), entry as (
-        insert into mailbox_entries (mailbox, node, payload, unique_value)
-        select $1, $2, $4, $5 || chr(10) || $6 from owner where $5 is null or exists (select from taken)
+        insert into mailbox_entries (mailbox, node, payload, unique_value, sent_us)
+        select $1, $2, $4, $5 || chr(10) || $6, $9 from owner where $5 is null or exists (select from taken)
         on conflict (mailbox, unique_value) do update set node = excluded.node
         returning id, created_at
     )
@@ -74,7 +74,7 @@ LIST = """
     from mailbox_entries where mailbox = $1 and node = $2 and id > $3 order by id limit $4
 """
 READ = """
-    select id, payload, attempts, replayed, created_at
+    select id, payload, attempts, replayed, created_at, sent_us
     from mailbox_entries where mailbox = $1 and node = $2 and id = any($3::bigint[]) order by id
 """
 COUNT = """
@@ -100,7 +100,8 @@ REPLAY = f"""
         update mailbox_owners set lease_until = now() + make_interval(secs => $6::float)
         from taken where mailbox_owners.mailbox = $1 and node = $2 and epoch = $3
     ), entry as (
-        insert into mailbox_entries (mailbox, node, payload, replayed) select $1, $2, payload, true from taken
+        insert into mailbox_entries (mailbox, node, payload, replayed, sent_us)
+        select $1, $2, payload, true, $7 from taken
         returning id, payload, created_at
     )
     {_OWNED}, entry.id, entry.payload, entry.created_at from (values (1)) as one left join entry on true

@@ -63,7 +63,8 @@ class PostgresJournal:
         lease_s = self._lease_s if renew else 0.0
         with self._pending.doubting(mailbox):
             async with self._answered():
-                row = await self._database.fetchrow(sql.APPEND, *_key(owner), payload, mark, value, ttl_s, lease_s)
+                told = (payload, mark, value, ttl_s, lease_s, self._ownership.stamps.next())
+                row = await self._database.fetchrow(sql.APPEND, *_key(owner), *told)
                 if row is None:
                     raise StoreUnavailable(STORE, "a statement that gives one row gave none")
                 if row["id"] is None and row["owned"]:
@@ -158,7 +159,8 @@ class PostgresJournal:
         begun, owner = time.monotonic(), self._ownership.of(mailbox)
         with self._pending.doubting(mailbox):
             async with self._answered():
-                row = await self._database.fetchrow(sql.REPLAY, *_key(owner), *place, self._lease_s)
+                told = (*place, self._lease_s, self._ownership.stamps.next())
+                row = await self._database.fetchrow(sql.REPLAY, *_key(owner), *told)
                 if row is None:
                     raise StoreUnavailable(STORE, "a statement that gives one row gave none")
             if not row["owned"]:
@@ -286,13 +288,15 @@ class PostgresJournal:
                 _entry_id(row),
                 row["payload"],
                 row["attempts"],
-                age_s=(now - row["created_at"]).total_seconds(),
-                replayed=row["replayed"],
+                (now - row["created_at"]).total_seconds(),
+                row["replayed"],
+                row["sent_us"],
             )
             for row in rows
         ]
         for entry in entries:
             self._pending.remember(mailbox, entry.entry_id)
+            self._ownership.stamps.seen(entry.sent_us)
         return entries
 
 

@@ -63,7 +63,7 @@ class RedisJournal:
         owner = self._ownership.of(mailbox)
         begun, renew = time.monotonic(), self._pending.lease_due(mailbox)
         keys = [_stream(owner), _owners(mailbox)]
-        args: list[Argument] = [owner.node, self._lease_ms, int(renew), payload]
+        args: list[Argument] = [owner.node, self._lease_ms, int(renew), payload, self._ownership.stamps.next()]
         if unique is not None:
             keys.append(self._mark_prefix + unique.mark)
             args += [unique.value, unique.ttl_s]
@@ -179,7 +179,8 @@ class RedisJournal:
         begun, owner = time.monotonic(), self._ownership.of(mailbox)
         keys = [_stream(owner), _owners(mailbox), _dead(mailbox)]
         with self._pending.doubting(mailbox):
-            moved = await self._act(scripts.REPLAY, owner, keys, [owner.node, self._lease_ms, dead_id])
+            stamp = self._ownership.stamps.next()
+            moved = await self._act(scripts.REPLAY, owner, keys, [owner.node, self._lease_ms, dead_id, stamp])
         if moved is None:
             return None
         self._pending.renewed(mailbox, begun)
@@ -268,8 +269,8 @@ class RedisJournal:
         while True:
             now_ms, more, *page = await self._run(scripts.READ, [_stream(owner)], [start, _PAGE, _PAGE_BYTES])
             found += [
-                _Found(id.decode(), (first or id).decode(), payload, moved=bool(first), replayed=bool(again))
-                for id, first, payload, again in page
+                _Found(id.decode(), (first or id).decode(), payload, int(sent), moved=bool(first), replayed=bool(again))
+                for id, first, payload, sent, again in page
             ]
             if not more:
                 return found, now_ms, time.monotonic()
@@ -286,7 +287,8 @@ class RedisJournal:
         since_s = time.monotonic() - read_at  # by the age they are put in order with those of the other store
         for one, count in zip(found, attempts, strict=True):
             age_s = (now_ms - one.age[0]) / 1000 + since_s
-            entries.append(Entry(one.id, one.payload, count, age_s=age_s, replayed=one.replayed))
+            entries.append(Entry(one.id, one.payload, count, age_s, one.replayed, one.sent_us))
+            self._ownership.stamps.seen(one.sent_us)
         for entry in entries:
             self._counted.add(entry.entry_id)
             self._pending.remember(mailbox, entry.entry_id)
@@ -333,15 +335,19 @@ class _Found:
     first_id: str
     """The id on the stream where it was appended."""
     payload: bytes
+    sent_us: int
     moved: bool
     """It came from another node. The ids do not tell: within one millisecond they may be alike."""
     replayed: bool
 
     @property
-    def age(self) -> tuple[int, int]:
-        """When it was appended: milliseconds of the server's clock, and a running number within one."""
+    def age(self) -> tuple[int, int, int]:
+        """When it was appended: milliseconds of the server's clock, the stamp, and a running number within one of them.
+
+        The numbers are those of different streams.
+        """
         ms, _, number = self.first_id.partition("-")
-        return int(ms), int(number)
+        return int(ms), self.sent_us, int(number)
 
 
 def _utf8(text: str) -> bytes:

@@ -1,6 +1,6 @@
 """What the Redis journal does in one step each. Every key is passed in KEYS; none is made up inside.
 
-A stream holds entries {p: payload} or, when adopted from another node, {p: payload, o: id that it had at first}.
+A stream holds entries {p: payload, s: stamp} and, when adopted from another node, the id that it had at first as o.
 A mark holds the value of whoever took it and the id of its entry, on two lines. Attempts are counted in a hash beside
 the stream, which only recovery writes: the normal way of a message touches nothing but the stream.
 
@@ -41,19 +41,20 @@ end
 )
 
 APPEND = Script(f"""
--- KEYS: fence, stream, owners, [mark]   ARGV: epoch, node, lease in ms, renew or 0, payload, [value, ttl in s]
+-- KEYS: fence, stream, owners, [mark]
+-- ARGV: epoch, node, lease in ms, renew or 0, payload, stamp, [value, ttl in s]
 {_OWNED}{_LEASE}
 if KEYS[4] then
     local held = redis.call('GET', KEYS[4])
     if held then
         local value, id = string.match(held, '^(.*)\\n(.-)$')
         -- Our own value: the append succeeded and its reply was lost on the way.
-        if value == ARGV[6] then return {{1, id}} end
+        if value == ARGV[7] then return {{1, id}} end
         return {{0, value or held}}
     end
 end
-local id = redis.call('XADD', KEYS[2], '*', 'p', ARGV[5])
-if KEYS[4] then redis.call('SET', KEYS[4], ARGV[6] .. '\\n' .. id, 'EX', ARGV[7]) end
+local id = redis.call('XADD', KEYS[2], '*', 'p', ARGV[5], 's', ARGV[6])
+if KEYS[4] then redis.call('SET', KEYS[4], ARGV[7] .. '\\n' .. id, 'EX', ARGV[8]) end
 if ARGV[4] ~= '0' or redis.call('HEXISTS', KEYS[3], ARGV[2]) == 0 then renew(KEYS[3], ARGV[2], ARGV[1], ARGV[3]) end
 return {{1, id}}
 """)
@@ -156,8 +157,8 @@ local entries = redis.call('XRANGE', KEYS[4], '-', '+', 'COUNT', ARGV[7])
 for _, entry in ipairs(entries) do
     local fields = {{}}
     for i = 1, #entry[2], 2 do fields[entry[2][i]] = entry[2][i + 1] end
-    local words = {{'p', fields['p'], 'o', fields['o'] or entry[1]}}
-    if fields['r'] then words[5], words[6] = 'r', fields['r'] end
+    local words = {{'p', fields['p'], 's', fields['s'] or 0, 'o', fields['o'] or entry[1]}}
+    if fields['r'] then words[7], words[8] = 'r', fields['r'] end
     local id = redis.call('XADD', KEYS[6], '*', unpack(words))
     local attempts = redis.call('HGET', KEYS[5], entry[1])
     if attempts then
@@ -176,14 +177,14 @@ return {{#entries, left}}
 """)
 
 REPLAY = Script(f"""
--- KEYS: fence, stream, owners, dead   ARGV: epoch, node, lease in ms, dead letter's id
+-- KEYS: fence, stream, owners, dead   ARGV: epoch, node, lease in ms, dead letter's id, stamp
 -- Answers {{entry's id, payload}}, or nothing.
 {_OWNED}{_LEASE}
 local found = redis.call('XRANGE', KEYS[4], ARGV[4], ARGV[4])
 if #found == 0 then return false end
 local fields = {{}}
 for i = 1, #found[1][2], 2 do fields[found[1][2][i]] = found[1][2][i + 1] end
-local id = redis.call('XADD', KEYS[2], '*', 'p', fields['p'], 'r', 1)
+local id = redis.call('XADD', KEYS[2], '*', 'p', fields['p'], 's', ARGV[5], 'r', 1)
 redis.call('XDEL', KEYS[4], ARGV[4])
 renew(KEYS[3], ARGV[2], ARGV[1], ARGV[3])
 return {{id, fields['p']}}
@@ -191,8 +192,8 @@ return {{id, fields['p']}}
 
 READ = Script(f"""
 -- KEYS: stream   ARGV: first id, most entries, bytes after which it is enough
--- Answers {{server's ms, 1 when there is more, {{id, first id if it was moved, payload, replayed}}...}}; one entry at
--- least, if there is any.
+-- Answers {{server's ms, 1 when there is more, {{id, first id if it was moved, payload, stamp, replayed}}...}}; one
+-- entry at least, if there is any.
 {_CLOCK}
 local found, bytes, start, more = {{now_ms(), 0}}, 0, ARGV[1], true
 while more do
@@ -204,7 +205,7 @@ while more do
         end
         local fields = {{}}
         for i = 1, #entry[2], 2 do fields[entry[2][i]] = entry[2][i + 1] end
-        found[#found + 1] = {{entry[1], fields['o'] or '', fields['p'], fields['r'] and 1 or 0}}
+        found[#found + 1] = {{entry[1], fields['o'] or '', fields['p'], fields['s'] or 0, fields['r'] and 1 or 0}}
         bytes, start = bytes + #fields['p'], '(' .. entry[1]
     end
     more = #some > 0
