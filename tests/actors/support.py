@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
 import anyio
@@ -23,7 +23,7 @@ from trendedge.actors.retention import Purging, Retention
 from trendedge.actors.sockets import Sockets
 from trendedge.actors.tree import EXECUTOR_MAILBOX, Addresses, Casting, build_tree
 from trendedge.domain.alerts import parse_alert
-from trendedge.runtime import Lanes, LanesService, Service, ServiceContext, Supervisor
+from trendedge.runtime import ChildSpec, Lanes, LanesService, Service, ServiceContext, Supervisor, SupervisorSpec
 from trendedge.storage.api_keys import insert_api_key
 from trendedge.storage.execution_store import PostgresExecutions
 from trendedge.storage.failover_journal import FailoverJournal
@@ -91,8 +91,22 @@ async def make_owner(database: Database, email: str = "trader@example.test") -> 
     return owner
 
 
+def bounded(spec: SupervisorSpec, id: str, capacity: int) -> SupervisorSpec:
+    """The same tree; the actor of this id has room for so many messages."""
+    children = []
+    for child in spec.children:
+        if isinstance(child, SupervisorSpec):
+            child = bounded(child, id, capacity)
+        elif isinstance(child, ChildSpec) and child.id == id:
+            child = replace(child, mailbox=replace(child.mailbox, capacity=capacity))
+        children.append(child)
+    return replace(spec, children=children)
+
+
 @asynccontextmanager
-async def desk(database: Database, redis: RedisStore, *, node: str = "test-node") -> AsyncIterator[Desk]:
+async def desk(
+    database: Database, redis: RedisStore, *, node: str = "test-node", executor_capacity: int = 10_000
+) -> AsyncIterator[Desk]:
     """Run the tree as the product does."""
     at, sockets = Addresses.fresh(), Sockets()
     ownership = PostgresOwnership(database, node=node)
@@ -119,5 +133,6 @@ async def desk(database: Database, redis: RedisStore, *, node: str = "test-node"
         on_replayed_signal=revival(executions.reopen),
     )
     owner = await make_owner(database)
-    async with running(build_tree(cast, at, journal=journal)) as root:
+    tree = bounded(build_tree(cast, at, journal=journal), "executor", executor_capacity)
+    async with running(tree) as root:
         yield Desk(at, sockets, database, owner, root, bell)
