@@ -2,6 +2,7 @@
 
 import anyio
 import pytest
+from structlog.testing import capture_logs
 
 from tests.runtime.support import MemoryJournal, running, until
 from trendedge.runtime import (
@@ -82,16 +83,22 @@ def test_after_ten_minutes_one_message_probes_and_its_outcome_decides() -> None:
     assert (breaker.state, breaker.failures, breaker.retry_in_s(1204.0)) == (CLOSED, 0, None)
 
 
-def test_each_change_is_an_event() -> None:
+def test_each_change_is_an_event_and_an_alert() -> None:
     changes: list[BreakerChanged] = []
-    breaker = opened(BreakerSpec((Down,), on_change=changes.append))
-    breaker.admits(700.0)
-    breaker.succeeded()
-    breaker.succeeded()
+    with capture_logs() as logs:
+        breaker = opened(BreakerSpec((Down,), on_change=changes.append))
+        breaker.admits(700.0)
+        breaker.succeeded()
+        breaker.succeeded()
     assert [(one.before, one.after, one.cause, one.open_s) for one in changes] == [
         (CLOSED, OPEN, "Down: ", 600.0),
         (OPEN, HALF_OPEN, None, None),
         (HALF_OPEN, CLOSED, None, None),
+    ]
+    assert [(one["alert"], one["log_level"], one["breaker"], one["cause"], one["open_s"]) for one in logs] == [
+        ("breaker_open", "error", "b", "Down: ", 600.0),
+        ("breaker_half_open", "warning", "b", None, None),
+        ("breaker_closed", "warning", "b", None, None),
     ]
 
 

@@ -1,8 +1,9 @@
 """A mailbox whose mail another process has adopted forgets it, and comes back as an owner of what is left."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -145,23 +146,31 @@ async def recovered(floor: Floor, times: int) -> None:
             await anyio.sleep(0.01)
 
 
+def fenced(logs: Iterable[Mapping[str, Any]]) -> list[tuple[str, str, str, int]]:
+    """What was said of fences: the alert, its level, whose mailbox, and how many messages were forgotten."""
+    told = [one for one in logs if one["event"] == "mailbox fenced"]
+    return [(one["alert"], one["log_level"], one["actor"], one["forgotten"]) for one in told]
+
+
 @pytest.mark.parametrize("keyed", [True, False])
 async def test_a_refused_commit_ends_all_that_is_in_hand_and_the_mailbox_works_on(keyed: bool) -> None:
     floor = Floor()
     ref, spec = tree(floor, keyed=keyed)
-    async with running(spec):
-        for message in ("a wait", "a second", "b wait"):
-            await ref.tell(message)
-        await anyio.wait_all_tasks_blocked()
-        floor.journal.take_away()
-        floor.gate.set()
-        await recovered(floor, 2)
-        await ref.tell("a later")
-        await anyio.wait_all_tasks_blocked()
+    with structlog.testing.capture_logs() as logs:
+        async with running(spec):
+            for message in ("a wait", "a second", "b wait"):
+                await ref.tell(message)
+            await anyio.wait_all_tasks_blocked()
+            floor.journal.take_away()
+            floor.gate.set()
+            await recovered(floor, 2)
+            await ref.tell("a later")
+            await anyio.wait_all_tasks_blocked()
     assert floor.done == ["a later"], "of the mail that was adopted nothing is done here"
     assert sorted(floor.journal.adopted.values()) == [b"a second", b"a wait", b"b wait"]
     assert floor.journal.dead == []
     assert floor.journal.entries == {}
+    assert fenced(logs) == [("mailbox_fenced", "error", "root/executor", 3)]
 
 
 @pytest.mark.parametrize("keyed", [True, False])
@@ -362,17 +371,19 @@ async def test_a_recovery_that_is_refused_forgets_and_is_made_again(refusals: in
     floor = Floor(StaleAtRecovery(entries={"1": b"theirs"}, refusals=refusals))
     ref, spec = tree(floor, keyed=True)
     root = Supervisor(spec)
-    async with anyio.create_task_group() as tasks:
-        await ref.tell("early")  # theirs by now, too
-        if refusals == 2:
-            with pytest.raises(StartFailed, match="fenced"):
-                await root.run(lambda: None)
-            return
-        tasks.start_soon(root.run, lambda: None)
-        await root.begun.wait()
-        await ref.tell("ours")
-        await until(lambda: floor.done == ["ours"])
-        assert [child.restarts for child in root.children] == [0]
-        assert ref.cell.depth == 0
-        assert sorted(floor.journal.adopted.values()) == [b"early", b"theirs"]
-        root.request_stop()
+    with structlog.testing.capture_logs() as logs:
+        async with anyio.create_task_group() as tasks:
+            await ref.tell("early")  # theirs by now, too
+            if refusals == 2:
+                with pytest.raises(StartFailed, match="fenced"):
+                    await root.run(lambda: None)
+                return
+            tasks.start_soon(root.run, lambda: None)
+            await root.begun.wait()
+            await ref.tell("ours")
+            await until(lambda: floor.done == ["ours"])
+            assert [child.restarts for child in root.children] == [0]
+            assert ref.cell.depth == 0
+            assert sorted(floor.journal.adopted.values()) == [b"early", b"theirs"]
+            root.request_stop()
+    assert fenced(logs) == [("mailbox_fenced", "error", "root/executor", 1)]

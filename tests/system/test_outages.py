@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -45,6 +46,15 @@ class Scene:
         alive = await self.product.get_or_none("/health")
         assert alive is not None
         assert alive.status_code == 200
+
+    async def alerted(self, alert: str) -> None:
+        """Wait for a line of the log that wants a person, of this kind."""
+
+        async def logged() -> dict[str, Any] | None:
+            return next((one for one in self.product.records() if one.get("alert") == alert), None)
+
+        found = await eventually(logged, f"the log has the alert {alert!r}")
+        assert found["message"] == alert.replace("_", " ")
 
     async def memory(self, limit: int) -> None:
         """Let Redis have so many bytes; 0 is all there are. Over the limit it answers, and writes nothing."""
@@ -91,8 +101,10 @@ async def test_without_redis_alerts_go_through_postgresql(scene: Scene) -> None:
         await scene.redis.stop()
         await scene.degraded("redis")
         await load.acknowledges(SOME)
+        await scene.alerted("journal_degraded")
         await scene.redis.start()
         await scene.product.until_ready()
+        await scene.alerted("journal_recovered")
         await load.acknowledges(SOME)
     await scene.proved(load)
 
@@ -179,8 +191,10 @@ async def test_while_redis_answers_and_has_no_memory_alerts_trade_through_postgr
         for _ in range(3):
             await scene.trades(client)
         await scene.journal_is("degraded")
+        await scene.alerted("journal_degraded")
         await scene.memory(0)
         await scene.journal_is("ok")
+        await scene.alerted("journal_recovered")
         await scene.trades(client)
     assert scene.product.running
 
