@@ -120,16 +120,8 @@ class Crowd:
 
     async def disorder(self, *products: Product) -> list[str]:
         """Signals that a process acknowledged one after the other and that were executed in another order."""
-        found: list[str] = []
-        for load in (load for product in products for load in self.on(product)):
-            places = await self.cluster.ledger.places(load.person.id)
-            for line in load.lines:
-                executed = [signal_id for signal_id in line if signal_id in places]
-                in_turn = sorted(executed, key=lambda signal_id: places[signal_id])
-                found += [
-                    f"{load.person.email}: {one}" for one, other in zip(executed, in_turn, strict=True) if one != other
-                ]
-        return found
+        loads = (load for product in products for load in self.on(product))
+        return [found for load in loads for found in await load.disorder()]
 
 
 @asynccontextmanager

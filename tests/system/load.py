@@ -118,6 +118,21 @@ class Load:
             error.add_note(f"missing: {sorted(signals - outcomes.keys())[:10]}; {Counter(outcomes.values())}")
             raise
 
+    async def disorder(self) -> list[str]:
+        """Signals that one connection had acknowledged one after the other and that were executed in another order.
+
+        Two connections have no order between them, nor has what was never answered and is posted again.
+        """
+        places = await self.product.ledger.places(self.person.id)
+        found: list[str] = []
+        for line in self.lines:
+            executed = [signal_id for signal_id in line if signal_id in places]
+            in_turn = sorted(executed, key=lambda signal_id: places[signal_id])
+            found += [
+                f"{self.person.email}: {one}" for one, other in zip(executed, in_turn, strict=True) if one != other
+            ]
+        return found
+
     async def _connection(self) -> None:
         line: list[str] = []
         self.lines.append(line)

@@ -33,6 +33,7 @@ async def test_killed_at_random_moments_each_alert_has_one_outcome(own_product: 
         await load.acknowledges(1)
     await load.settled()
     assert await product.ledger.faults(person.id) == []
+    assert await load.disorder() == []
 
 
 async def test_killed_together_with_its_servers_it_has_lost_nothing(own_product: Product) -> None:
@@ -52,6 +53,7 @@ async def test_killed_together_with_its_servers_it_has_lost_nothing(own_product:
         await load.acknowledges(1)
     await load.settled()
     assert await product.ledger.faults(person.id) == []
+    assert await load.disorder() == []
 
 
 async def test_killed_it_leaves_no_server_behind_and_the_next_start_finds_the_trades(own_product: Product) -> None:

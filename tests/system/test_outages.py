@@ -79,9 +79,10 @@ class Scene:
         await trades(self.product, client, self.person)
 
     async def proved(self, load: Load) -> None:
-        """What was acknowledged is there exactly once, and the process is the one that was started."""
+        """What was acknowledged is there exactly once and in order, and the process is the one that was started."""
         await load.settled()
         assert await self.product.ledger.faults(self.person.id) == []
+        assert await load.disorder() == []
         assert self.product.running
 
 
