@@ -1,6 +1,7 @@
 """What the runtime's tests share: a running tree, an in-memory journal, and actors that fail on command."""
 
 import itertools
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -42,11 +43,16 @@ async def until(true: Callable[[], bool], *, within_s: float = 20) -> None:
 
 @dataclass
 class MemoryJournal:
-    """A journal in a dictionary, with the same contract as the real ones; what it did is there to look at."""
+    """A journal of one mailbox and one process in dictionaries; what it did is there to look at, and to be set before.
+
+    So far it keeps the contract: the tests of tests/storage/test_journals.py that concern one process are run with it.
+    Of owners and leases it knows nothing, and gives whoever asks what there is.
+    """
 
     entries: dict[str, bytes] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
-    marks: dict[str, str] = field(default_factory=dict)
+    marks: dict[str, tuple[str, str, float]] = field(default_factory=dict)
+    """Value, entry and end of each, by the loop's clock."""
     letters: dict[str, Buried] = field(default_factory=dict)
     announced: list[Announcement] = field(default_factory=list)
     settled: list[str] = field(default_factory=list)
@@ -54,21 +60,28 @@ class MemoryJournal:
     replayed: set[str] = field(default_factory=set)
     orphans: list[Entry] = field(default_factory=list)
     """What dead processes left: the next `adopt` gives it away."""
+    appended_at: dict[str, float] = field(default_factory=dict)
+    """By the loop's clock; what is not here was appended just now."""
 
     @property
     def dead(self) -> list[tuple[bytes, DeadLetter]]:
         return [(one.payload, one.letter) for one in self.letters.values()]
 
     async def append(self, mailbox: str, payload: bytes, *, unique: Unique | None = None) -> Appended | Duplicate:
+        now = anyio.current_time()
         if unique is not None:
-            first = self.marks.setdefault(unique.mark, unique.value)
-            if first != unique.value:
-                return Duplicate(first)
-        return Appended(self._remember(payload))
+            value, entry_id, ends = self.marks.get(unique.mark, ("", "", now))
+            if ends > now:
+                return Appended(entry_id) if value == unique.value else Duplicate(value)
+        entry_id = self._remember(payload)
+        if unique is not None:
+            self.marks[unique.mark] = unique.value, entry_id, now + unique.ttl_s
+        return Appended(entry_id)
 
     def _remember(self, payload: bytes) -> str:
         entry_id = f"{next(self.numbers):06}"
         self.entries[entry_id] = payload
+        self.appended_at[entry_id] = anyio.current_time()
         return entry_id
 
     async def settle(self, mailbox: str, settlements: Sequence[Settlement], *, begin: Sequence[str] = ()) -> None:
@@ -77,22 +90,24 @@ class MemoryJournal:
             self.settled.append(settlement.entry_id)
             self.announced.extend(settlement.announce)
         for entry_id in begin:
-            self.attempts[entry_id] = self.attempts.get(entry_id, 0) + 1
+            if entry_id in self.entries:
+                self.attempts[entry_id] = self.attempts.get(entry_id, 0) + 1
 
     async def uncount(self, mailbox: str, entry_ids: Sequence[str]) -> None:
         for entry_id in entry_ids:
-            self.attempts[entry_id] -= 1
+            if self.attempts.get(entry_id, 0) > 0:
+                self.attempts[entry_id] -= 1
 
     async def bury(self, mailbox: str, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
-        self.entries.pop(entry_id, None)
-        dead_id = f"{next(self.numbers):06}"
-        self.letters[dead_id] = Buried(dead_id, payload, letter, buried_at=0.0)
+        if self.entries.pop(entry_id, None) is not None:
+            dead_id = f"{next(self.numbers):06}"
+            self.letters[dead_id] = Buried(dead_id, payload, letter, buried_at=time.time())
 
     async def recover(self, mailbox: str) -> list[Entry]:
-        found = []
+        found, now = [], anyio.current_time()
         for entry_id, payload in sorted(self.entries.items()):
-            attempts, replayed = self.attempts.get(entry_id, 0), entry_id in self.replayed
-            found.append(Entry(entry_id, payload, attempts, replayed=replayed))
+            attempts, age_s = self.attempts.get(entry_id, 0), now - self.appended_at.get(entry_id, now)
+            found.append(Entry(entry_id, payload, attempts, age_s, replayed=entry_id in self.replayed))
         return found
 
     async def adopt(self, mailbox: str) -> list[Entry]:
@@ -107,6 +122,8 @@ class MemoryJournal:
         return len(self.entries), len(self.letters)
 
     async def dead_letters(self, mailbox: str, *, after: str | None = None, limit: int = 50) -> list[Buried]:
+        if after is not None and not (after.isascii() and after.isdigit()):
+            return []
         newest_first = sorted(self.letters.items(), reverse=True)
         return [letter for dead_id, letter in newest_first if after is None or dead_id < after][:limit]
 

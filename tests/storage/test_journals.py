@@ -1,5 +1,5 @@
-"""One suite for every journal: what runs here in Redis must run in PostgreSQL, in both behind the failover, and in the
-simulation's memory."""
+"""One suite for every journal: what runs here in Redis must run in PostgreSQL, in both behind the failover, in the
+simulation's memory, and in the double of the runtime's tests as far as it concerns one process."""
 
 import asyncio
 import copy
@@ -10,6 +10,7 @@ from itertools import batched
 
 import pytest
 
+from tests.runtime import support
 from tests.storage.support import end_lease, own
 from trendedge.runtime.errors import Fenced
 from trendedge.runtime.journal import (
@@ -47,6 +48,7 @@ class Stores:
     redis: RedisStore
     kind: str
     memory: MemoryServer = field(default_factory=MemoryServer)
+    double: support.MemoryJournal = field(default_factory=support.MemoryJournal)
     owners: dict[int, Ownership] = field(default_factory=dict)
     """By the id of the journal that was opened with it."""
 
@@ -64,6 +66,8 @@ class Stores:
                 await memory.ownership.take(BOX)
                 self.owners[id(journal)] = memory.ownership
                 return journal
+            case "double":
+                return self.double
             case _:
                 journal = journals.both
         self.owners[id(journal)] = journals.ownership
@@ -105,7 +109,12 @@ class Stores:
         await end_lease(self.redis, self.database, BOX, node)
 
 
-@pytest.fixture(params=["redis", "postgres", "failover", "memory"])
+SHARED = ("redis", "postgres", "failover", "memory")
+several_owners = pytest.mark.parametrize("stores", SHARED, indirect=True)
+"""About owners and leases, of which the double of the runtime's tests knows nothing; nor does it of other mailboxes."""
+
+
+@pytest.fixture(params=[*SHARED, "double"])
 def stores(request: pytest.FixtureRequest, database: Database, redis_store: RedisStore) -> Stores:
     return Stores(database, redis_store, request.param)
 
@@ -210,6 +219,7 @@ async def test_reading_the_mail_is_no_attempt_at_it(stores: Stores) -> None:
     assert counts == [[0], [0], [0]]
 
 
+@several_owners
 async def test_mailboxes_do_not_mix(stores: Stores) -> None:
     journal = await stores.journal()
     for mailbox, payload in (("one", b"1"), ("two", b"2")):
@@ -230,6 +240,16 @@ async def test_a_mark_outlives_the_settlement_of_its_entry(stores: Stores) -> No
     journal = await stores.journal()
     await journal.settle(BOX, [Settlement(await append(journal, b"first", Unique("mark", "1", 60)))])
     assert await journal.append(BOX, b"second", unique=Unique("mark", "2", 60)) == Duplicate("1")
+
+
+async def test_a_mark_is_free_again_when_its_time_is_over(stores: Stores) -> None:
+    journal = await stores.journal()
+    first = await append(journal, b"first", Unique("mark", "1", 1))
+    async with asyncio.timeout(20):
+        while isinstance(second := await journal.append(BOX, b"second", unique=Unique("mark", "2", 1)), Duplicate):
+            assert second.value == "1"
+            await asyncio.sleep(0.02)
+    assert second.entry_id != first
 
 
 async def test_an_append_repeated_after_a_lost_reply_is_the_same_entry(stores: Stores) -> None:
@@ -275,6 +295,7 @@ async def test_a_text_that_no_store_can_hold_keeps_no_entry_from_being_buried(st
     assert set(found.letter.facts) > {"key"}
 
 
+@several_owners
 async def test_the_mail_of_a_living_node_is_left_alone(stores: Stores) -> None:
     await append(await stores.journal("a"), b"x")
     other = await stores.journal("b")
@@ -283,6 +304,7 @@ async def test_the_mail_of_a_living_node_is_left_alone(stores: Stores) -> None:
     assert len(await (await stores.journal("a")).recover(BOX)) == 1
 
 
+@several_owners
 async def test_the_mail_of_a_dead_node_is_adopted_with_its_attempts_and_in_order(stores: Stores) -> None:
     dead = await stores.journal("a")
     for number in range(3):
@@ -300,6 +322,7 @@ async def test_the_mail_of_a_dead_node_is_adopted_with_its_attempts_and_in_order
     assert await heir.count(BOX) == (0, 0)
 
 
+@several_owners
 async def test_what_a_process_leaves_in_good_order_is_adopted_without_waiting_for_its_lease(stores: Stores) -> None:
     leaver, heir = await stores.journal("a"), await stores.journal("b")
     await leaver.settle(BOX, [Settlement(await append(leaver, b"done"))])
@@ -311,6 +334,7 @@ async def test_what_a_process_leaves_in_good_order_is_adopted_without_waiting_fo
         await leaver.append(BOX, b"late")
 
 
+@several_owners
 async def test_whoever_has_left_and_comes_back_first_has_its_own_mail_and_lease_again(stores: Stores) -> None:
     leaver, heir = await stores.journal("a"), await stores.journal("b")
     await append(leaver, b"left")
@@ -327,6 +351,7 @@ async def test_whoever_has_no_mail_leaves_nothing(stores: Stores) -> None:
     assert await leaver.release() is False
 
 
+@several_owners
 async def test_of_two_adopters_at_once_exactly_one_gets_each_entry(stores: Stores) -> None:
     dead = await stores.journal("a")
     for number in range(30):
@@ -337,6 +362,7 @@ async def test_of_two_adopters_at_once_exactly_one_gets_each_entry(stores: Store
     assert got == list(range(30))
 
 
+@several_owners
 async def test_of_two_looks_of_one_process_at_once_one_gives_what_there_is(stores: Stores) -> None:
     await append(await stores.journal("a"), b"x")
     await stores.end_lease("a")
@@ -345,6 +371,7 @@ async def test_of_two_looks_of_one_process_at_once_one_gives_what_there_is(store
     assert [entry.payload for share in shares for entry in share] == [b"x"]
 
 
+@several_owners
 async def test_what_was_adopted_can_be_adopted_again_when_the_heir_dies_too(stores: Stores) -> None:
     await append(await stores.journal("a"), b"x")
     await stores.end_lease("a")
@@ -354,6 +381,7 @@ async def test_what_was_adopted_can_be_adopted_again_when_the_heir_dies_too(stor
     assert [entry.payload for entry in await (await stores.journal("c")).adopt(BOX)] == [b"x"]
 
 
+@several_owners
 async def test_a_looking_adopter_does_not_get_what_it_already_has(stores: Stores) -> None:
     journal = await stores.journal("b")
     await append(journal, b"mine")
@@ -412,10 +440,12 @@ async def test_a_replayed_letter_is_an_entry_of_whoever_replays_it_without_its_a
     journal = await stores.journal("b")
     [recovered] = await journal.recover(BOX)
     assert (recovered.entry_id, recovered.payload, recovered.attempts) == (replayed.entry_id, b"x", 0)
+    assert (replayed.replayed, recovered.replayed) == (True, True)
     await journal.settle(BOX, [Settlement(replayed.entry_id)])
     assert await journal.count(BOX) == (0, 0)
 
 
+@several_owners
 async def test_an_entry_that_was_a_dead_letter_says_so_to_whoever_recovers_or_adopts_it(stores: Stores) -> None:
     first = await stores.journal("a")
     await bury(first, b"x")
@@ -432,6 +462,7 @@ async def test_an_entry_that_was_a_dead_letter_says_so_to_whoever_recovers_or_ad
         assert {one.payload: one.replayed for one in adopted} == known
 
 
+@several_owners
 async def test_what_was_replayed_is_adopted_when_whoever_replayed_it_dies(stores: Stores) -> None:
     await bury(await stores.journal("a"), b"x")
     [letter] = await letters(await stores.journal("a"))
@@ -527,6 +558,7 @@ async def fenced(stores: Stores) -> tuple[Journal, Journal, str]:
     return sleeper, await stores.journal("b"), entry_id
 
 
+@several_owners
 async def test_a_lease_that_ran_out_does_nothing_by_itself(stores: Stores) -> None:
     sleeper, heir, entry_id = await fenced(stores)
     other = await append(sleeper, b"y")
@@ -536,6 +568,7 @@ async def test_a_lease_that_ran_out_does_nothing_by_itself(stores: Stores) -> No
     assert await heir.adopt(BOX) == []
 
 
+@several_owners
 async def test_a_node_without_mail_is_never_fenced(stores: Stores) -> None:
     sleeper, heir, entry_id = await fenced(stores)
     await sleeper.settle(BOX, [Settlement(entry_id)])
@@ -545,6 +578,7 @@ async def test_a_node_without_mail_is_never_fenced(stores: Stores) -> None:
     await sleeper.settle(BOX, [Settlement(await append(sleeper, b"y"))])
 
 
+@several_owners
 async def test_whoever_was_fenced_changes_nothing_any_more(stores: Stores) -> None:
     sleeper, heir, entry_id = await fenced(stores)
     [adopted] = await heir.adopt(BOX)
@@ -570,6 +604,7 @@ async def test_whoever_was_fenced_changes_nothing_any_more(stores: Stores) -> No
     assert [(entry.payload, entry.attempts) for entry in await successor.recover(BOX)] == [(b"x", 0), (b"y", 0)]
 
 
+@several_owners
 async def test_a_fenced_node_replays_no_dead_letter(stores: Stores) -> None:
     sleeper, heir, _ = await fenced(stores)
     await bury(sleeper, b"dead")
@@ -581,6 +616,7 @@ async def test_a_fenced_node_replays_no_dead_letter(stores: Stores) -> None:
     assert await heir.count(BOX) == (1, 1)
 
 
+@several_owners
 async def test_whoever_was_fenced_recovers_what_is_left_and_works_on_with_a_new_epoch(stores: Stores) -> None:
     sleeper, heir, _ = await fenced(stores)
     [adopted] = await heir.adopt(BOX)
@@ -594,6 +630,7 @@ async def test_whoever_was_fenced_recovers_what_is_left_and_works_on_with_a_new_
     assert await sleeper.count(BOX) == (0, 0)
 
 
+@several_owners
 async def test_whoever_was_fenced_and_does_not_know_recovers_under_an_epoch_that_may_commit(stores: Stores) -> None:
     sleeper, heir, _ = await fenced(stores)
     [adopted] = await heir.adopt(BOX)
@@ -606,6 +643,7 @@ async def test_whoever_was_fenced_and_does_not_know_recovers_under_an_epoch_that
     assert await heir.count(BOX) == (0, 0)
 
 
+@several_owners
 async def test_mail_that_comes_back_to_its_first_owner_is_delivered_again(stores: Stores) -> None:
     first, second, _ = await fenced(stores)
     await second.adopt(BOX)
@@ -624,6 +662,7 @@ class Restless(LeaseTimes):
         return 0.0
 
 
+@several_owners
 async def test_a_process_makes_an_earlier_one_of_its_node_stale(stores: Stores) -> None:
     earlier = await stores.journal("a", times=Restless())
     await earlier.recover(BOX)
@@ -683,6 +722,7 @@ async def test_an_adopter_that_is_fenced_while_it_fences_takes_nothing(
     assert [entry.payload for entry in await heir.adopt(BOX)] == [b"x"]
 
 
+@several_owners
 async def test_an_adopter_that_was_fenced_itself_gets_nothing(stores: Stores) -> None:
     sleeper, heir, _ = await fenced(stores)
     await heir.adopt(BOX)
@@ -694,6 +734,7 @@ async def test_an_adopter_that_was_fenced_itself_gets_nothing(stores: Stores) ->
     assert [entry.payload for entry in await heir.adopt(BOX)] == [b"z"]
 
 
+@several_owners
 async def test_mail_of_more_than_one_page_is_adopted_in_order(stores: Stores) -> None:
     dead = await stores.journal("a")
     for number in range(1_100):
