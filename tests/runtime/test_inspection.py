@@ -117,7 +117,8 @@ async def test_restarts_of_instances_are_remembered_with_their_key_and_the_last_
     assert (actor["restarts"], len(actor["restart_history"])) == (12, 10)
     newest = actor["restart_history"][0]
     assert (newest["cause"], newest["message"]) == (f"ValueError: crash {newest['key']}", "str")
-    assert actor["intensity"] == {"restarts": 12, "allowed": 50, "period_s": 60.0, "next_backoff_s": 0.002}
+    budget = {"restarts": 12, "allowed": 50, "period_s": 60.0, "next_backoff_s": 0.002}
+    assert actor["intensity"] == budget | {"text": "12 of 50 in 60 s, next backoff 0.002 s"}
 
 
 async def test_the_budget_of_restarts_is_shown_with_the_next_pause() -> None:
@@ -131,9 +132,21 @@ async def test_the_budget_of_restarts_is_shown_with_the_next_pause() -> None:
             ref.tell_nowait("crash")
             await until(lambda: root.children[0].generation == number + 2 and root.children[0].status == "running")  # noqa: B023 - awaited here
         assert found(root, "root")["intensity"]["restarts"] == 4
-    assert shown[0] == {"restarts": 0, "allowed": 7, "period_s": 300, "next_backoff_s": 0.001}
+    budget = {"restarts": 0, "allowed": 7, "period_s": 300, "next_backoff_s": 0.001}
+    assert shown[0] == budget | {"text": "0 of 7 in 300 s, next backoff 0.001 s"}
     assert [one["restarts"] for one in shown] == [0, 1, 2, 3]
     assert [one["next_backoff_s"] for one in shown] == [0.001, 0.002, 0.004, 0.004]
+
+
+async def test_the_budget_of_restarts_is_also_a_sentence() -> None:
+    spec = SupervisorSpec(
+        "root", [ChildSpec("a", lambda: Worker(obey), ActorRef[str]("a"))], backoff=Backoff(first_s=1)
+    )
+    async with running(spec) as root:
+        for _ in range(3):
+            root.intensity.record("root", "a", anyio.current_time())
+        for path in ("root", "root/a"):
+            assert found(root, path)["intensity"]["text"] == "3 of 5 in 60 s, next backoff 8 s"
 
 
 async def test_waits_and_handling_times_are_told_apart() -> None:

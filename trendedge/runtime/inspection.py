@@ -197,13 +197,15 @@ def _handling(cell: Cell, now: _Now) -> Facts | None:
 
 
 def _budget(intensity: Intensity, backoff: Backoff, now: _Now) -> Facts:
-    """Restarts that were counted, of how many, within how long; and the pause before the next one."""
+    """Restarts that were counted, of how many, within how long; and the pause before the next one. `text` says it."""
     recent = intensity.recent(now.loop)
+    next_s = backoff.nominal_s(recent + 1)
     return {
         "restarts": recent,
         "allowed": intensity.intensity,
         "period_s": intensity.period_s,
-        "next_backoff_s": backoff.nominal_s(recent + 1),
+        "next_backoff_s": next_s,
+        "text": f"{recent} of {intensity.intensity} in {intensity.period_s:g} s, next backoff {next_s:g} s",
     }
 
 
