@@ -1,5 +1,6 @@
 # `make run` and `make test` need Python 3 and make, and nothing else: what they use is put into .uv/ and .venv/.
-# PORT and HOST say where to listen, TRENDEDGE_HOME where to keep data, ARGS what else to tell pytest or the benchmark.
+# PORT and HOST say where to listen, TRENDEDGE_HOME where to keep data, ARGS what else to tell pytest or the benchmark,
+# BENCH_PEERS which Pythons have other libraries for it to measure, with colons or spaces between them.
 
 .DEFAULT_GOAL := help
 .PHONY: help run dev test lint format bench simulate lock clean ready
@@ -8,6 +9,8 @@
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 /usr/local/bin/python3 /usr/bin/python3; do \
 	"$$python" -c '' >/dev/null 2>&1 && echo "$$python" && break; done)
 VENV := .venv/bin/python
+colon := :
+PEERS = $(foreach python,$(subst $(colon), ,$(BENCH_PEERS)),--peers-python $(python))
 COMPILE := .uv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --upgrade
 
 help: ## show this
@@ -35,7 +38,8 @@ format: ready ## mend what a program can mend
 
 bench: ready ## start the product, load it, print a table
 	@$(VENV) -m benchmarks $(ARGS)
-	@[ -n "$(ARGS)" ] || exec $(VENV) -m benchmarks runtime
+	@[ -n "$(ARGS)$(BENCH_PEERS)" ] || echo "Without other libraries: BENCH_PEERS names Pythons that have them, see docs/explanation/performance.md."
+	@[ -n "$(ARGS)" ] || exec $(VENV) -m benchmarks runtime $(PEERS)
 
 simulate: ready ## run SEEDS=1000 seeds of each simulation, or SEED=123 with its trace
 	@exec $(VENV) -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000)) $(ARGS)

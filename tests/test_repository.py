@@ -166,6 +166,26 @@ def test_make_knows_the_target(target: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("separator", [":", " "])
+def test_make_bench_measures_the_peers_of_the_pythons_that_are_named(separator: str) -> None:
+    pythons = ("../peers/actors/bin/python", "../peers/jobs/bin/python")
+    measured = " ".join(f"--peers-python {python}" for python in pythons)
+    assert f"benchmarks runtime {measured}\n" in commands_of_bench(separator.join(pythons))
+
+
+def test_make_bench_without_peers_says_how_to_get_them() -> None:
+    commands = commands_of_bench("")
+    assert "--peers-python" not in commands
+    assert 'echo "Without other libraries: BENCH_PEERS' in commands
+    assert "make bench BENCH_PEERS=" in read("docs/explanation/performance.md")
+
+
+def commands_of_bench(peers: str) -> str:
+    """What `make bench` would run."""
+    make = ["make", "-n", "bench", f"BENCH_PEERS={peers}"]
+    return subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
 def test_make_help_names_what_there_is() -> None:
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert {"run", "dev", "test", "lint", "bench"} <= {line.split()[1] for line in done.stdout.splitlines()}
