@@ -16,6 +16,7 @@ from trendedge.runtime import (
     AskTimeout,
     Backoff,
     ChildSpec,
+    HandlerCrashed,
     MailboxFull,
     MailboxSpec,
     MessageRefused,
@@ -284,6 +285,36 @@ async def test_asks_to_a_stopped_actor_settle() -> None:
     assert outcome == ["root/gate: stopped"]
     with pytest.raises(ActorStopped):
         await ref.tell(Work())
+
+
+@pytest.mark.parametrize("key", [None, lambda work: work.key], ids=["unkeyed", "keyed"])
+async def test_who_asked_for_what_is_given_up_is_told_what_the_handler_crashed_of(key: Any) -> None:
+    class Fragile(Actor[Work]):
+        async def receive(self, message: Work) -> int:
+            if message.number < 0:
+                attempts.append(message.number)
+                raise ValueError(f"no {len(attempts)}")
+            return message.number
+
+    ref, attempts = ActorRef[Work]("a"), list[int]()
+    spec = ChildSpec("a", Fragile, ref, mailbox=MailboxSpec(key=key), retry=RetryPolicy(delays_s=(0.0,)))
+    async with running(SupervisorSpec("r", [spec], backoff=Backoff(0.0))):
+        with pytest.raises(HandlerCrashed, match=r"^r/a: crashed over this request: ValueError: no 2$") as told:
+            await ref.ask(Work(number=-1), timeout_s=60)
+        assert isinstance(told.value, ActorStopped)  # whoever has caught that goes on doing so
+        assert (told.value.actor, repr(told.value.__cause__)) == ("r/a", "ValueError('no 2')")
+        assert await ref.ask(Work(number=1), timeout_s=60) == 1
+
+
+async def test_who_asked_an_instance_that_cannot_start_is_told_what_it_crashed_of() -> None:
+    class Stillborn(Actor[Work]):
+        async def on_start(self) -> None:
+            raise OSError("no state")
+
+    ref = ActorRef[Work]("a")
+    async with running(SupervisorSpec("r", [ChildSpec("a", Stillborn, ref, mailbox=MailboxSpec(key=lambda _: "k"))])):
+        with pytest.raises(HandlerCrashed, match=r"^r/a: crashed over this request: OSError: no state$"):
+            await ref.ask(Work(), timeout_s=60)
 
 
 @pytest.mark.parametrize("drain", [False, True])

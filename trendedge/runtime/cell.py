@@ -16,6 +16,7 @@ from trendedge.runtime.errors import (
     ActorStopped,
     DeadlineExceeded,
     Fenced,
+    HandlerCrashed,
     IntensityExceeded,
     MailboxFull,
     MessageDropped,
@@ -466,7 +467,7 @@ class Cell:
                 self.release()
             self.taken(envelope)  # also when its instance died before it could begin: nothing may take its place now
             self.stats.buried += 1
-            envelope.abandon(self.path)
+            envelope.fail(HandlerCrashed(self.path, error))
 
     def tell_crash(self, key: str | None, error: Exception) -> None:
         """Log a crash that was over no message, and remember it."""

@@ -98,9 +98,18 @@ class SignificantChildEnded(RuntimeFault):
 class ActorStopped(RuntimeFault):
     """The actor has ended, or ended before it answered."""
 
-    def __init__(self, actor: str) -> None:
-        super().__init__(f"{actor}: stopped")
+    def __init__(self, actor: str, how: str = "stopped") -> None:
+        super().__init__(f"{actor}: {how}")
         self.actor = actor
+
+
+class HandlerCrashed(ActorStopped):
+    """The handler crashed over this request, and it is not tried again. The actor itself restarts."""
+
+    def __init__(self, actor: str, error: Exception) -> None:
+        """:param error: what the last attempt crashed of; it is the cause of this error"""
+        super().__init__(actor, f"crashed over this request: {said(error)}")
+        self.__cause__ = error
 
 
 class AskTimeout(RuntimeFault):

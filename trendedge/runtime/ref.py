@@ -101,7 +101,8 @@ class ActorRef[M](_Address):
         :raises MessageDropped: a full mailbox made room for a later message
         :raises MessageRefused: the actor does not handle messages of this type
         :raises MessageWithoutKey: the mailbox is keyed, and its key function gives None
-        :raises ActorStopped: the actor ended, is being restarted by order, or crashed over this request
+        :raises HandlerCrashed: the actor crashed over this request, and has given it up
+        :raises ActorStopped: the actor ended before it answered, or is being restarted by order
         :raises MailboxFull: at capacity, and the policy is FAIL, or finds nothing to drop or to replace
         :raises Exception: one of the actor's declared errors
         """
