@@ -81,12 +81,12 @@ async def test_children_start_in_order_and_stop_in_reverse() -> None:
 
 
 async def test_two_children_of_one_id_are_refused() -> None:
-    twice = [*probes("ab", []).values(), *probes("a", []).values()]
+    twice, below = ([*probes("ab", []).values(), *probes("a", []).values()] for _ in range(2))
     with pytest.raises(DuplicateChild, match="root/a: is there already"):
         Supervisor(tree(twice, Strategy.ONE_FOR_ONE))
     async with running(tree(twice[:2], Strategy.ONE_FOR_ONE)) as root:
         with pytest.raises(DuplicateChild, match="root/inner/a: is there already"):
-            await root.start_child(SupervisorSpec("inner", twice))
+            await root.start_child(SupervisorSpec("inner", below))
         assert [child.spec.id for child in root.children] == ["a", "b"]
 
 

@@ -173,6 +173,7 @@ class Context:
         :raises StartFailed: it did not become ready
         :raises ActorStopped: another child has ended them all before it was ready, or this incarnation has ended
         :raises DuplicateChild: there is a child of this id, or one that was stopped has not ended yet
+        :raises DuplicateRef: its address is that of such a child, or of an actor below one
         """
         if self.ended:
             raise ActorStopped(self._host.name)

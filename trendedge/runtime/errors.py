@@ -79,6 +79,14 @@ class DuplicateChild(RuntimeFault):
         self.child = child
 
 
+class DuplicateRef(RuntimeFault):
+    """The address is that of another child already: it could reach only one of them."""
+
+    def __init__(self, child: str, ref: str, other: str) -> None:
+        super().__init__(f"{child}: its ref {ref!r} is that of {other}")
+        self.child, self.ref, self.other = child, ref, other
+
+
 class UnknownChild(RuntimeFault):
     """The supervisor has no child of this id."""
 

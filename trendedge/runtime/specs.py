@@ -55,13 +55,16 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True)
 class ChildSpec[M]:
-    """How to start one child, and what to do when it ends."""
+    """How to start one child, and what to do when it ends.
+
+    :raises ValueError: `durability` without a `DurableRef`, or a `DurableRef` without `durability`
+    """
 
     id: str
     start: Callable[[], Actor[M]]
     """Called afresh for each restart, so that no state survives a crash."""
     ref: ActorRef[M] | DurableRef[M]
-    """The address under which others reach it: bound once, valid through restarts."""
+    """The address under which others reach it: of this child alone, and valid through restarts."""
     restart: Restart = Restart.PERMANENT
     shutdown_s: float = 5.0
     """Seconds between the request to stop and cancellation."""
@@ -70,8 +73,17 @@ class ChildSpec[M]:
     mailbox: MailboxSpec = MailboxSpec()
     retry: RetryPolicy = RetryPolicy()
     durability: Durability | None = None
+    """Where its mail is journalled; belongs to a `DurableRef`."""
     breaker: BreakerSpec | None = None
     """One circuit breaker for each key of the mailbox."""
+
+    def __post_init__(self) -> None:
+        if self.durability is not None and not isinstance(self.ref, DurableRef):
+            raise ValueError(f"child {self.id!r}: its mail is to be journalled, which takes a DurableRef as its ref")
+        if self.durability is None and isinstance(self.ref, DurableRef):
+            raise ValueError(
+                f"child {self.id!r}: a DurableRef takes a `durability`, which says where mail is journalled"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from trendedge.runtime.entity import Entity
 from trendedge.runtime.errors import (
     ActorStopped,
     DuplicateChild,
+    DuplicateRef,
     IntensityExceeded,
     RuntimeFault,
     StartFailed,
@@ -27,6 +28,7 @@ from trendedge.runtime.errors import (
 )
 from trendedge.runtime.intensity import Intensity
 from trendedge.runtime.mailbox import Envelope
+from trendedge.runtime.ref import ActorRef, DurableRef
 from trendedge.runtime.specs import ChildSpec, Restart, ServiceSpec, Spec, Strategy, SupervisorSpec
 from trendedge.runtime.voice import log
 
@@ -63,6 +65,7 @@ class Supervisor:
         :param former: the one that this one takes the place of, with all that is known of its children
         :param on_given_up: is called with each message that an actor below, spawned ones too, gives up, in its instance
         :raises DuplicateChild: two children have one id
+        :raises DuplicateRef: two actors below have one address
         """
         self.spec = spec
         self.on_given_up = on_given_up
@@ -71,6 +74,7 @@ class Supervisor:
         for id, count in Counter(child.id for child in spec.children).items():
             if count > 1:
                 raise DuplicateChild(f"{self.path}/{id}")
+        _check_refs(self.path, spec.children)
         self.intensity = Intensity(spec.intensity, spec.period_s)
         self._make = self._process  # one object for all children: a closure for each would cost as much as its mailbox
         known = [] if former is None else former.children
@@ -241,12 +245,15 @@ class Supervisor:
 
         :raises StartFailed: it did not become ready, and was not added
         :raises DuplicateChild: there is a child of this id, or one that was removed has not ended yet
+        :raises DuplicateRef: its address is that of such a child, or of an actor below one
         :raises ActorStopped: the supervisor is not running, or was stopped before the child was ready
         """
         if self._tasks is None or self._stop.is_set() or self.status == "stopping":
             raise ActorStopped(self.path)
-        if any(child.spec.id == spec.id for child in [*self.children, *self._leaving]):
+        there = [child.spec for child in [*self.children, *self._leaving]]
+        if any(one.id == spec.id for one in there):
             raise DuplicateChild(f"{self.path}/{spec.id}")
+        _check_refs(self.path, [*there, spec])
         child = self._child(spec)
         child.dynamic = True
         self.children.append(child)
@@ -557,6 +564,24 @@ class Supervisor:
             breaker=spec.breaker,
             supervisor=self,
         )
+
+
+def _check_refs(path: str, specs: Iterable[Spec]) -> None:
+    """Raise `DuplicateRef` when two actors in the trees of these specs have one address."""
+    taken: dict[ActorRef[Any] | DurableRef[Any], tuple[str, ...]] = {}
+    for way, ref in _refs(specs, (path,)):
+        if taken.setdefault(ref, way) is not way:
+            raise DuplicateRef("/".join(way), ref.name, "/".join(taken[ref]))
+
+
+def _refs(
+    specs: Iterable[Spec], above: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], ActorRef[Any] | DurableRef[Any]]]:
+    for spec in specs:
+        if isinstance(spec, SupervisorSpec):
+            yield from _refs(spec.children, (*above, spec.id))
+        elif isinstance(spec, ChildSpec):
+            yield (*above, spec.id), spec.ref
 
 
 def _refuse(waiting: Iterable[Exit | RestartOrder]) -> None:

@@ -1,0 +1,96 @@
+"""What cannot work is refused where it is declared."""
+
+from typing import Any
+
+import pytest
+
+from tests.runtime.support import MemoryJournal, running, until
+from trendedge.runtime import (
+    Actor,
+    ActorRef,
+    Backoff,
+    ChildSpec,
+    Controls,
+    DuplicateRef,
+    Durability,
+    DurableRef,
+    Supervisor,
+    SupervisorSpec,
+)
+
+
+class Echo(Actor[str]):
+    async def on_start(self) -> None:
+        started.append(self.context.path)
+
+    async def receive(self, message: str) -> None:
+        if message == "crash":
+            raise ValueError(message)
+
+
+started: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _nobody_has_started() -> None:
+    started.clear()
+
+
+def child(id: str, ref: ActorRef[str]) -> ChildSpec[str]:
+    return ChildSpec(id, Echo, ref)
+
+
+@pytest.mark.parametrize(
+    ("ref", "durability", "why"),
+    [
+        (
+            ActorRef[str]("a"),
+            Durability(MemoryJournal(), "a", str.encode, bytes.decode),
+            "journalled.* takes a DurableRef",
+        ),
+        (DurableRef[str]("a"), None, "a DurableRef takes a `durability`"),
+    ],
+    ids=["mail that would not be journalled", "mail that could be journalled nowhere"],
+)
+def test_a_ref_that_does_not_fit_the_mailbox_is_refused_where_it_is_declared(
+    ref: ActorRef[str] | DurableRef[str], durability: Durability | None, why: str
+) -> None:
+    with pytest.raises(ValueError, match=f"child 'a': .*{why}"):
+        ChildSpec("a", Echo, ref, durability=durability)
+
+
+def nested(*children: Any) -> SupervisorSpec:
+    return SupervisorSpec("nested", children)
+
+
+SHARED = ActorRef[str]("shared")
+
+
+@pytest.mark.parametrize(
+    ("children", "said"),
+    [
+        ([child("a", SHARED), child("b", SHARED)], "root/b: its ref 'shared' is that of root/a"),
+        ([child("a", SHARED), nested(child("b", SHARED))], "root/nested/b: its ref 'shared' is that of root/a"),
+        ([nested(child("a", SHARED)), child("b", SHARED)], "root/b: its ref 'shared' is that of root/nested/a"),
+    ],
+    ids=["beside", "below", "above"],
+)
+async def test_two_actors_of_one_address_are_refused_wherever_they_stand(children: list[Any], said: str) -> None:
+    with pytest.raises(DuplicateRef, match=said):
+        Supervisor(SupervisorSpec("root", children))
+    async with running(SupervisorSpec("root", children[:1])) as root:
+        with pytest.raises(DuplicateRef, match=said):
+            await root.start_child(children[1])
+        await SHARED.tell("for who was there first")
+
+
+async def test_an_address_is_free_when_its_actor_was_removed_and_outlives_all_restarts() -> None:
+    ref = ActorRef[str]("a")
+    tree = SupervisorSpec("root", [SupervisorSpec("inner", [child("a", ref)], intensity=0)], backoff=Backoff(0.0))
+    async with running(tree) as root:
+        await ref.tell("crash")  # too often for its supervisor, which is restarted: a new cell has the same address
+        await until(lambda: len(started) == 2)
+        await Controls(root).restart("root/inner/a")
+        await root.stop_child("inner")
+        await root.start_child(child("b", ref))
+    assert started == ["root/inner/a"] * 3 + ["root/b"]
