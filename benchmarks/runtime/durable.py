@@ -10,8 +10,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import perf_counter
 
-import anyio
-
 from benchmarks.distribution import Distribution
 from benchmarks.errors import BenchmarkError
 from trendedge.runtime import (
@@ -21,8 +19,8 @@ from trendedge.runtime import (
     DurableRef,
     MailboxSpec,
     Overflow,
-    Supervisor,
     SupervisorSpec,
+    running,
 )
 from trendedge.storage.ownership import PostgresOwnership
 from trendedge.storage.postgres import Database, open_database
@@ -97,7 +95,7 @@ async def _append(journal: RedisJournal, count: int) -> float:
 async def _recording(
     journal: RedisJournal, handled: list[tuple[float, float]], key: Callable[[float], str] | None
 ) -> AsyncIterator[DurableRef[float]]:
-    ref, ready = DurableRef[float]("recorder"), anyio.Event()
+    ref = DurableRef[float]("recorder")
     child = ChildSpec(
         "recorder",
         lambda: Recorder(handled),
@@ -105,12 +103,8 @@ async def _recording(
         mailbox=MailboxSpec(1_000_000, Overflow.FAIL, key=key),
         durability=Durability(journal, MAILBOX, _TIME.pack, lambda payload: _TIME.unpack(payload)[0]),
     )
-    root = Supervisor(SupervisorSpec("root", [child]))
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(root.run, ready.set)
-        await ready.wait()
+    async with running(SupervisorSpec("root", [child])):
         yield ref
-        root.request_stop()
 
 
 async def _settled(ref: DurableRef[float]) -> None:

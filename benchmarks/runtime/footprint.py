@@ -6,10 +6,9 @@ import json
 import sys
 from time import perf_counter
 
-import anyio
 import psutil
 
-from trendedge.runtime import Actor, ActorRef, ChildSpec, MailboxSpec, Supervisor, SupervisorSpec
+from trendedge.runtime import Actor, ActorRef, ChildSpec, MailboxSpec, SupervisorSpec, running
 
 
 class Idle(Actor[str]):
@@ -28,33 +27,23 @@ async def children(count: int) -> dict[str, float]:
     """A supervisor with `count` children: seconds until all are ready, MB that they take."""
     before = _resident_mb()
     specs = [ChildSpec(str(number), Idle, ActorRef[str](str(number))) for number in range(count)]
-    root, ready = Supervisor(SupervisorSpec("root", specs)), anyio.Event()
-    async with anyio.create_task_group() as tasks:
-        begun = perf_counter()
-        tasks.start_soon(root.run, ready.set)
-        await ready.wait()
+    begun = perf_counter()
+    async with running(SupervisorSpec("root", specs)):
         started_s = perf_counter() - begun
-        taken_mb = _resident_mb() - before
-        root.request_stop()
-    return {"start_s": started_s, "mb": taken_mb}
+        return {"start_s": started_s, "mb": _resident_mb() - before}
 
 
 async def instances(count: int) -> dict[str, float]:
     """A keyed actor with `count` instances that have each handled one message: MB that they take."""
-    ref, ready = ActorRef[str]("keyed"), anyio.Event()
+    ref = ActorRef[str]("keyed")
     mailbox = MailboxSpec(count, key=lambda message: message)
-    root = Supervisor(SupervisorSpec("root", [ChildSpec("keyed", Idle, ref, mailbox=mailbox)]))
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(root.run, ready.set)
-        await ready.wait()
+    async with running(SupervisorSpec("root", [ChildSpec("keyed", Idle, ref, mailbox=mailbox)])):
         before = _resident_mb()
         for number in range(count):
             await ref.tell(str(number))
         while ref.cell.depth:  # noqa: ASYNC110 - a mailbox has no event for outsiders
             await asyncio.sleep(0.01)
-        taken_mb = _resident_mb() - before
-        root.request_stop()
-    return {"mb": taken_mb}
+        return {"mb": _resident_mb() - before}
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from time import perf_counter
 
 import anyio
 
-from trendedge.runtime import Actor, ActorRef, ChildSpec, MailboxSpec, Request, Supervisor, SupervisorSpec
+from trendedge.runtime import Actor, ActorRef, ChildSpec, MailboxSpec, Request, SupervisorSpec, running
 
 CAPACITY = 1024
 """Of every queue here: ours is bounded, so the others are too."""
@@ -37,14 +37,10 @@ class Sum(Actor[Add]):
 
 @asynccontextmanager
 async def _summing(expected: int) -> AsyncIterator[tuple[ActorRef[Add], anyio.Event]]:
-    ref, done, ready = ActorRef[Add]("sum"), anyio.Event(), anyio.Event()
+    ref, done = ActorRef[Add]("sum"), anyio.Event()
     child = ChildSpec("sum", lambda: Sum(expected, done), ref, mailbox=MailboxSpec(CAPACITY))
-    root = Supervisor(SupervisorSpec("root", [child]))
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(root.run, ready.set)
-        await ready.wait()
+    async with running(SupervisorSpec("root", [child])):
         yield ref, done
-        root.request_stop()
 
 
 async def tell(count: int) -> float:

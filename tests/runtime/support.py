@@ -2,8 +2,7 @@
 
 import itertools
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import anyio
@@ -16,22 +15,9 @@ from trendedge.runtime import (
     Duplicate,
     Entry,
     Settlement,
-    Supervisor,
-    SupervisorSpec,
     Unique,
 )
-
-
-@asynccontextmanager
-async def running(spec: SupervisorSpec) -> AsyncIterator[Supervisor]:
-    """Run a tree until the block ends, then stop it in good order."""
-    root = Supervisor(spec)
-    ready = anyio.Event()
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(root.run, ready.set)
-        await ready.wait()
-        yield root
-        root.request_stop()
+from trendedge.runtime import running as running
 
 
 async def until(true: Callable[[], bool], *, within_s: float = 20) -> None:

@@ -59,6 +59,7 @@ from trendedge.runtime.mailbox import MailboxSpec, Overflow
 from trendedge.runtime.ownership import Owner, Ownership
 from trendedge.runtime.ref import ActorRef, Asked, DurableRef, Request
 from trendedge.runtime.retry import RetryPolicy
+from trendedge.runtime.running import running
 from trendedge.runtime.schedule import LastFires, Misfire, Schedules, ScheduleSpec, SchedulesService
 from trendedge.runtime.service import Service, ServiceContext
 from trendedge.runtime.specs import Backoff, ChildSpec, Restart, ServiceSpec, Strategy, SupervisorSpec
@@ -156,4 +157,5 @@ __all__ = [
     "Watchdog",
     "WorkerDied",
     "cpu",
+    "running",
 ]

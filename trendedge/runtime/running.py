@@ -1,0 +1,48 @@
+"""A supervision tree for the time of a block: whoever starts it stops it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+
+from trendedge.runtime.child import outlast
+from trendedge.runtime.specs import SupervisorSpec
+from trendedge.runtime.supervisor import Supervisor
+
+
+@asynccontextmanager
+async def running(spec: SupervisorSpec) -> AsyncIterator[Supervisor]:
+    """Run a tree: the block begins when all are ready, and at its end they are stopped in good order.
+
+    A tree that gives up cancels the block, and what it gave up over is raised; what the block itself has raised
+    meanwhile is that error's context. One that ends in good order before the block does, since somebody has asked it to
+    or a significant child has ended, lets the block go on: `root.ended` is set then.
+
+    :raises StartFailed: a child did not become ready; the block was not begun
+    :raises IntensityExceeded: too many restarts; the block was cancelled
+    :raises DuplicateChild: two children have one id
+    :raises DuplicateRef: two actors have one address
+    """
+    root, ready, block = Supervisor(spec), anyio.Event(), anyio.CancelScope()
+
+    async def host() -> None:
+        try:
+            await root.run(ready.set)
+        except BaseException:
+            block.cancel()
+            raise
+
+    # A plain task: a task group would wrap what the block raises, and what the tree raises, in a group.
+    task = asyncio.get_running_loop().create_task(host(), name=root.path)
+    try:
+        with block:
+            await ready.wait()
+            yield root
+    finally:
+        root.request_stop()
+        try:
+            await outlast(task)
+        finally:
+            if not task.cancelled():
+                task.result()
