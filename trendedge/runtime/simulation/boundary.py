@@ -1,4 +1,7 @@
-"""Keeps a simulation from the world outside: what the interpreter audits raises `NotSimulated` while one runs."""
+"""Keeps a simulation from the world outside: what the interpreter audits raises `NotSimulated` while one runs.
+
+Reading a clock or the system's randomness is not audited, and not kept from anybody: see `NotSimulated`.
+"""
 
 import sys
 import threading
@@ -29,7 +32,7 @@ _inside: set[int] = set()
 
 @contextmanager
 def sealed() -> Generator[None]:
-    """Within the block this thread cannot reach outside. Other threads are left alone."""
+    """Within the block this thread can start, connect and sleep nothing. Other threads are left alone."""
     _install()
     ident = threading.get_ident()
     _inside.add(ident)

@@ -10,7 +10,12 @@ class SimulationFault(RuntimeFault):
 
 
 class NotSimulated(SimulationFault):
-    """The code under simulation touched the world outside: a thread, a socket, a process, a signal, real time."""
+    """The code under simulation touched the world outside: a thread, a socket, a process, a signal, a real sleep.
+
+    Only looking at it does not raise: `time.time()`, `time.monotonic()`, `datetime.now()` and `uuid4()` give what they
+    always give, since pytest and logging need them too, and a run that depends on that is not its seed's. Take the time
+    from the event loop, chance from the module `random`, and clocks and ids that have to be real as a parameter.
+    """
 
     def __init__(self, what: str) -> None:
         super().__init__(f"{what} is not simulated: it would make the run depend on more than its seed")

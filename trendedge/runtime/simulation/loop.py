@@ -48,7 +48,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     """Runs one ready task at a time, chosen by the seed; when none is ready, the clock jumps to the next timer.
 
     Plain callbacks keep their order among themselves, as asyncio promises; each task is independent of all others.
-    Begins at time 0. Everything that would reach outside raises `NotSimulated`.
+    Begins at time 0. Its methods for threads, sockets, descriptors, processes and signals raise `NotSimulated`.
     """
 
     def __init__(self, seed: int = 0, *, verbose: bool = False, most_steps: int = MOST_STEPS) -> None:
