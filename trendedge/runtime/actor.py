@@ -83,8 +83,9 @@ class Context:
     )
 
     def __init__(self, host: "Entity") -> None:
-        self.path = host.cell.path
-        self.key = host.key
+        self.path: str = host.cell.path
+        """Where the actor stands in the tree, as `Inspector` shows it."""
+        self.key: str | None = host.key
         """The key of this instance of a keyed actor; None where there is one instance for all messages."""
         self.stashing = self.unstashing = False
         self.ended = False
@@ -280,6 +281,7 @@ class Actor[M]:
     """Errors that are answers: they go to whoever asked, and do not restart the actor."""
 
     context: Context
+    """What it knows of its surroundings: there from `on_start` on, and not yet in the constructor."""
 
     async def on_start(self) -> None:
         """Load what the incarnation needs. Messages wait until this returns."""

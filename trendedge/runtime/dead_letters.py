@@ -34,6 +34,10 @@ class DeadLetters:
     ) -> tuple[list[dict[str, Any]], str | None]:
         """(letters, the id to go on after), mailbox by mailbox, in each the newest first; None after the last page.
 
+        Of each letter `id`, `mailbox`, `cause`, `attempts`, `buried_at` and `accepted_at` (RFC 3339, UTC),
+        `request_id`, `facts` and `traceback` (as in `DeadLetter`), `payload` if it is JSON, without secrets, and
+        `payload_bytes`.
+
         :raises UnknownDeadLetter: `after` names no mailbox of this tree
         """
         found: list[dict[str, Any]] = []

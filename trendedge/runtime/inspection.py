@@ -37,6 +37,22 @@ class Inspector:
 
         All have the same fields, down into the objects in them. What has no mailbox shows an empty one of no capacity.
         `durable` and `handling` are None as a whole where there is none.
+
+        - `path`, `kind` (`actor`, `service` or `supervisor`), `incarnation` (from 1), `restarts`, `last_error`.
+        - `status`: `starting`, `running`, `suspended`, `restarting`, `stopping`, `stopped` or `crashed`.
+        - `restart_history`: the last restarts, the newest first: `at` (RFC 3339, UTC), `cause`, and of the message over
+          which it was, if any, its type `message` and its `key`.
+        - `intensity`: the `restarts` within the last `period_s` that counted, how many are `allowed`, and
+          `next_backoff_s`, the pause before the next one. A supervisor's and a keyed actor's own; of others that of
+          their supervisor.
+        - `mailbox`: `depth`, `capacity`, `overflow` (policy), `dropped`, `oldest_age_s`, and `keys`, the number of
+          instances; None for an unkeyed one.
+        - `durable`: messages `pending` in the journal, `dead` letters, and `oldest_age_s` of what is pending.
+        - `handled`, `failed`, `expired` and `buried`: numbers of messages; `rate_per_s`: handled, over the last minute.
+        - `latency_ms`, in the handler, and `wait_ms`, before it: `p50`, `p95` and `p99` of the last 512 messages.
+        - `breakers`: as `breakers()` gives them, without the `actor`.
+        - `waiting_on`: whom handlers wait for: the `key` of who waits, and path of who is asked, `on`.
+        - `handling`: what has been in hand longest: type of the `message`, its `key`, and `elapsed_s`.
         """
         now = _Now()
         below = (_snapshot(child, supervisor, now) for supervisor, child in descendants(self._root))
@@ -58,7 +74,11 @@ class Inspector:
         return sum(child.status == "running" for child in leaves), len(leaves)
 
     def breakers(self) -> list[Facts]:
-        """The circuit breakers: those that remember a failure, and for an actor without one it itself, as closed."""
+        """The circuit breakers: those that remember a failure, and for an actor without one it itself, as closed.
+
+        Path of the `actor`, `name` of the breaker, `state` (as `BreakerState`), `failures` in a row, `opened_at`
+        (RFC 3339, UTC) and `retry_in_s`, seconds until the probe; None while it is closed.
+        """
         now = _Now()
         found: list[Facts] = []
         for cell in cells(self._root):

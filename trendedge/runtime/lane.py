@@ -58,7 +58,7 @@ class Job[T]:
         self.work: Callable[[], Awaitable[T]] | None = work
         """None once it has ended."""
         self.timeout_s = timeout_s
-        self.submitted_at = anyio.current_time()
+        self.submitted_at: float = anyio.current_time()
         self.started_at: float | None = None
         """Event loop time, seconds; None while it waits."""
         self._lane = lane

@@ -94,7 +94,9 @@ class Lanes:
     def snapshot(self) -> list[dict[str, Any]]:
         """All lanes as an operator sees them, in the order of their declaration.
 
-        Of each its limits, what runs and what waits with ages in seconds, and `run_ms` over the last 512 jobs.
+        Of each `name`, the limits `concurrency`, `pending_limit` and `timeout_s`; how many are `active` and `pending`,
+        and `oldest_age_s` of these; how many have ended: `done`, `failed`, `timed_out`, `cancelled`; what is `running`,
+        each with `job` and `elapsed_s`; and `run_ms`: `p50`, `p95` and `p99` of the last 512 jobs.
         """
         return [lane.snapshot() for lane in self._lanes.values()]
 

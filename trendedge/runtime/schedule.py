@@ -185,10 +185,11 @@ class Schedules:
     def snapshot(self) -> list[dict[str, Any]]:
         """All of them as an operator sees them, in the order of their declaration; times are RFC 3339 in UTC.
 
-        `runs` counts messages posted, `missed` fires that were late, whatever was done about them (of one absence the
-        first thousand and the latest), `refused` posts that failed; `last_outcome` is `posted`, `refused: ...`,
-        `skipped: ...`, or None before the first. All of them and `last_run_at` are of this process; `last_due_at` is
-        remembered: the last fire, or, before the first, since when the schedule is known.
+        Of each `id`, `trigger`, `timezone` (None of `Every`), `misfire`, name of the `target`, whether it is `running`,
+        and `next_run_at`. `runs` counts messages posted, `missed` fires that were late, whatever was done about them
+        (of one absence the first thousand and the latest), `refused` posts that failed; `last_outcome` is `posted`,
+        `refused: ...`, `skipped: ...`, or None before the first. All of them and `last_run_at` are of this process;
+        `last_due_at` is remembered: the last fire, or, before the first, since when the schedule is known.
         """
         shown = []
         for id, schedule in self._schedules.items():

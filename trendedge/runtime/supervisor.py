@@ -70,7 +70,7 @@ class Supervisor:
         self.spec = spec
         self.on_given_up = on_given_up
         self._nested = bool(parent)
-        self.path = path or (f"{parent}/{spec.id}" if parent else spec.id)
+        self.path: str = path or (f"{parent}/{spec.id}" if parent else spec.id)
         for id, count in Counter(child.id for child in spec.children).items():
             if count > 1:
                 raise DuplicateChild(f"{self.path}/{id}")

@@ -38,7 +38,10 @@ class LoopLag:
         self._samples.append(late_s)
 
     def snapshot(self) -> dict[str, float | None]:
-        """Milliseconds: the last measurement, percentiles of the last 512, the worst since the process began."""
+        """Milliseconds: the last measurement, percentiles of the last 512, the worst since the process began.
+
+        Their keys are `last_ms`, `p50_ms`, `p99_ms` and `worst_ms`.
+        """
         ordered = sorted(self._samples)
         return {
             "last_ms": round(self.last_s * 1000, 3),

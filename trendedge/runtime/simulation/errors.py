@@ -27,7 +27,9 @@ class Deadlocked(SimulationFault):
 
     def __init__(self, at_s: float, waiting: Sequence[str]) -> None:
         super().__init__(f"nothing will ever happen after {at_s:.6f} s; waiting: {', '.join(waiting) or 'nobody'}")
-        self.at_s, self.waiting = at_s, tuple(waiting)
+        self.at_s = at_s
+        self.waiting: tuple[str, ...] = tuple(waiting)
+        """Names of the tasks that have not ended."""
 
 
 class Livelocked(SimulationFault):

@@ -238,9 +238,9 @@ class MemoryJournal:
         doubt_s: float = DOUBT_S,
     ) -> None:
         """:param ownership: to be given when several journals of a process share the registry of one of them"""
-        self.server = server or MemoryServer()
+        self.server: MemoryServer = server or MemoryServer()
         self._wire = wire or GoodWire()
-        self.ownership = ownership or MemoryOwnership(self.server.registry, node=node, wire=self._wire)
+        self.ownership: Ownership = ownership or MemoryOwnership(self.server.registry, node=node, wire=self._wire)
         self._doubt_s = doubt_s
         self._known: defaultdict[str, set[str]] = defaultdict(set)
         self._joined: dict[str, int] = {}
