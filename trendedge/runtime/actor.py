@@ -209,6 +209,17 @@ class Context:
         """A timer, a watch or piped work is under way: this incarnation is not idle."""
         return bool(self._pipes or self._watched or self._timers)
 
+    def stop(self) -> None:
+        """End this incarnation in good order when the message in hand is done (OTP's `{stop, normal}`).
+
+        An instance of a keyed actor is passivated at once: the next message of its key starts a new one, also one that
+        waits already. An unkeyed actor has ended then, as if its supervisor had stopped it: what waits in memory is
+        dropped, drain or not, what is journalled stays there. It is started again if it is PERMANENT, which counts as a
+        restart; otherwise it has ended for good.
+        """
+        if not self.ended:
+            self._host.stop()
+
     # -- the message in hand ------------------------------------------------------------------------------------
 
     def stash(self) -> None:

@@ -288,6 +288,12 @@ class Child:
         except Exception as error:  # a defect of the journal: it must not keep the others from their stop
             self.report(error)
 
+    async def close(self) -> None:
+        """It has ended in good order by itself, and is started again: what waits in memory ends with it."""
+        if isinstance(self.process, Cell):
+            await self.leave()
+            self.process.close()
+
     def _overran(self, was: str) -> None:
         log.error(
             "child overran its shutdown",

@@ -63,6 +63,7 @@ class Entity:
         "scope",
         "since",
         "spawning",
+        "stopping",
         "task",
     )
 
@@ -84,7 +85,9 @@ class Entity:
         self.begun = False
         """The last incarnation had come past its `on_start`."""
         self.passivated = False
-        """The last incarnation has ended since it was idle."""
+        """The last incarnation has ended since it was idle, or wanted to."""
+        self.stopping = False
+        """The incarnation has asked for its own end."""
         self.over = False
         """The last incarnation had come to its `on_stop`: without mail there is nothing to restart it for."""
         self.since: float | None = None
@@ -147,7 +150,7 @@ class Entity:
         structlog.contextvars.clear_contextvars()
         # Whatever the incarnation before it died of:
         self.crash_counts, self.culprit, self.outage = True, None, False
-        self.begun = self.passivated = self.over = False
+        self.begun = self.passivated = self.over = self.stopping = False
         if not await self._due():
             return
         self.task, self._escalated = asyncio.current_task(), None
@@ -233,7 +236,7 @@ class Entity:
 
     def _at_hand(self) -> Envelope | None:
         """The head of the line, if nothing at all stands against handling it now: the short way of `_next`."""
-        if not self.mail or self._escalated is not None or self.cell.stopping or self.cell.suspended:
+        if not self.mail or self._escalated is not None or self.stopping or self.cell.stopping or self.cell.suspended:
             return None
         head = self.mail[0]
         conditional = head.recovered or head.not_before or head.deadline is not None or head.origin is not None
@@ -245,6 +248,9 @@ class Entity:
             if self._escalated is not None:
                 error, self._escalated = self._escalated, None
                 raise error
+            if self.stopping and not cell.stopping:  # else its supervisor's stop goes before, with what that drains
+                self.passivated = True
+                return None
             if cell.stopping and (not cell.spec.drain or not self.mail or cell.suspended):
                 return None
             if self.mail and not cell.suspended:
@@ -372,6 +378,11 @@ class Entity:
             self._put_aside(actor.context)
 
     # -- what the context asks for ------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """End the incarnation when the message in hand is done; see `Context.stop`."""
+        self.stopping = True
+        self.wake()
 
     def deliver(self, message: Any, origin: Context) -> None:
         """Put a message of the incarnation to itself into its line.

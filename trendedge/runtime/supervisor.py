@@ -401,6 +401,8 @@ class Supervisor:
         if self._stop.is_set() or child.generation != news.generation or child not in self.children:
             return  # it is over, or the end of an incarnation that was already replaced, or of a child that was removed
         if self._restarts(child, news.error):
+            if news.error is None:
+                await child.close()
             await self._restart(child, news.error)
             return
         await self._lose(child, news.error)
