@@ -37,12 +37,13 @@ INTERNAL = frozenset(
         """
     ActorRef.bind ActorRef.cell DurableRef.bind DurableRef.cell
     Context() Context.announcements Context.close Context.ended Context.expects_mail Context.stashing
-    Context.take_announcements Context.unstashing
+    Context.pipe_ended Context.pipes_ended Context.take_announcements Context.unstashing
     Job() Job.end Job.run Job.stop Job.work
     Lanes.close Lanes.drain Lanes.open LoopLag.record
     Schedules.close Schedules.keep_saving Schedules.look_at_the_clock Schedules.open Schedules.save
-    Supervisor(former) Supervisor(parent) Supervisor(path) Supervisor.beside Supervisor.children Supervisor.close
-    Supervisor.culprit Supervisor.intensity Supervisor.is_cancelled Supervisor.missed Supervisor.nursery
+    Supervisor(former) Supervisor(on_given_up) Supervisor(parent) Supervisor(path) Supervisor.beside
+    Supervisor.children Supervisor.close Supervisor.culprit Supervisor.ending Supervisor.intensity
+    Supervisor.is_cancelled Supervisor.is_done Supervisor.missed Supervisor.nursery Supervisor.on_given_up
     Supervisor.restart Supervisor.terminate Supervisor.unready
     Timer() Timer.arm
     Actors.drive FaultyWire.failed

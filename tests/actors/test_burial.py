@@ -122,7 +122,7 @@ async def test_a_fenced_process_takes_back_no_outcome_that_the_new_owner_has_tol
     async def sleep_before(message: ExecuteSignal) -> None:
         await end_lease(redis_store, database, BOX, "a")
         [envelope] = await theirs.adopt(3, now=0.0)
-        await theirs.begin(envelope)  # takes the outcome back
+        await revival(PostgresExecutions(database, heir.ownership, mailbox=BOX).reopen)(message)
         await theirs.bury(envelope, ValueError("no"))
         await revival(store.reopen)(message)
 

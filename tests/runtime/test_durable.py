@@ -188,8 +188,9 @@ async def test_a_look_counts_the_dead_when_nobody_could_before_or_the_last_one_f
             return await super().count(mailbox)
 
     journal, done = Counts(), list[str]()
-    for _ in range(2):
-        await journal.bury("executor", "", b"a|buy", DeadLetter("ValueError: no", "...", 3))
+    for number in "12":
+        letter = DeadLetter("ValueError: no", "...", 3)
+        journal.letters[number] = Buried(number, b"a|buy", letter, buried_at=0.0)
     ref, spec = tree(journal, done)
     async with running(spec):
         log = ref.cell.log

@@ -108,7 +108,13 @@ def test_an_entry_shows_what_the_actor_does_and_has_done(actors: Actors) -> None
                 "restarts": 1,
                 "restart_history": [{"cause": "OSError: venue is down", "message": "Order", "key": "b"}],
                 "last_error": "Order: OSError: venue is down",
-                "intensity": {"restarts": 1, "allowed": 7, "period_s": 300.0, "next_backoff_s": 1.0},
+                "intensity": {
+                    "restarts": 1,
+                    "allowed": 7,
+                    "period_s": 300.0,
+                    "next_backoff_s": 1.0,
+                    "text": "1 of 7 in 300 s, next backoff 1 s",
+                },
                 "mailbox": {
                     "depth": 4,
                     "capacity": 4,

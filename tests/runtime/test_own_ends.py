@@ -84,7 +84,7 @@ async def test_who_has_stopped_itself_has_ended_for_good_and_who_watches_hears_o
         assert await ref.ask(Say("stop"), timeout_s=60) == "STOP"
         await until(lambda: bool(heard))
         assert heard == [Terminated("root/a", cause=None)]
-        assert Inspector(root).running() == (1, 2)
+        assert Inspector(root).running() == (1, 1)
         with pytest.raises(ActorStopped):
             await ref.tell(Say("late"))
     assert life == ["started", "stop", "stopped"]
@@ -155,7 +155,7 @@ async def test_who_stops_itself_while_it_waits_ends_at_once() -> None:
 
     spec = ChildSpec("a", lambda: Tired(life, anyio.Event()), ref, restart=Restart.TRANSIENT)
     async with running(tree(spec)) as root:
-        await until(lambda: Inspector(root).running() == (0, 1))
+        await until(lambda: Inspector(root).running() == (0, 0))
     assert life == ["stopped"]
 
 
@@ -201,7 +201,7 @@ async def test_what_is_journalled_outlives_who_stops_itself(restart: Restart) ->
         if restart is Restart.PERMANENT:
             await until(lambda: "behind it" in life)
         else:
-            await until(lambda: Inspector(root).running() == (0, 1))
+            await until(lambda: Inspector(root).running() == (0, 0))
     assert len(journal.settled) == life.count("wait") + life.count("behind it")
     left = [] if restart is Restart.PERMANENT else [b"behind it"]
     assert (list(journal.entries.values()), list(journal.attempts.values())) == (left, [])

@@ -23,8 +23,8 @@ class RuntimeFault(Exception):
 class MailboxFull(RuntimeFault):
     """The mailbox is at capacity, the sender does not wait for room, and nothing may be dropped or replaced for it."""
 
-    def __init__(self, actor: str, capacity: int) -> None:
-        super().__init__(f"{actor}: mailbox is full ({capacity} messages)")
+    def __init__(self, actor: str, capacity: int, *, besides: str = "") -> None:
+        super().__init__(f"{actor}: mailbox is full ({capacity} messages){besides}")
         self.actor, self.capacity = actor, capacity
 
 
@@ -32,8 +32,8 @@ class TellCycle(MailboxFull):
     """The mailbox is full, and the sender's handler would wait for itself: those who could make room wait for it."""
 
     def __init__(self, actor: str, capacity: int, cycle: tuple[str, ...]) -> None:
-        super().__init__(actor, capacity)
-        self.args = (f"{self}; waiting for room would be in a cycle: {' -> '.join(cycle)}",)
+        besides = f", and waiting for room would be in a cycle: {' -> '.join(cycle)}"
+        super().__init__(actor, capacity, besides=besides)
         self.cycle = cycle
         """Paths of the actors, each waiting for the next; the last is the first again."""
 

@@ -43,8 +43,8 @@ class Inspector:
         - `restart_history`: the last restarts, the newest first: `at` (RFC 3339, UTC), `cause`, and of the message over
           which it was, if any, its type `message` and its `key`.
         - `intensity`: the `restarts` within the last `period_s` that counted, how many are `allowed`, and
-          `next_backoff_s`, the pause before the next one. A supervisor's and a keyed actor's own; of others that of
-          their supervisor.
+          `next_backoff_s`, the pause before the next one; all of it as `text`. A supervisor's and a keyed actor's own;
+          of others that of their supervisor.
         - `mailbox`: `depth`, `capacity`, `overflow` (policy), `dropped`, `oldest_age_s`, and `keys`, the number of
           instances; None for an unkeyed one.
         - `durable`: messages `pending` in the journal, `dead` letters, and `oldest_age_s` of what is pending.

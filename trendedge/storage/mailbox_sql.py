@@ -16,7 +16,7 @@ APPEND = f"""
         returning mark
     ), lease as (
         update mailbox_owners set lease_until = now() + make_interval(secs => $8::float)
-        where mailbox = $1 and node = $2 and epoch = $3 and $8 > 0
+        where mailbox = $1 and node = $2 and epoch = $3 and $8::float > 0
     ), entry as (
         insert into mailbox_entries (mailbox, node, payload, unique_value, sent_us)
         select $1, $2, $4, $5 || chr(10) || $6, $9 from owner where $5 is null or exists (select from taken)
