@@ -195,9 +195,10 @@ async def test_no_actor_runs_in_the_context_of_whoever_sent_its_first_message_or
     ref, seen = ActorRef[Work]("a"), list[str]()
     child = ChildSpec("a", lambda: Tells(seen), ref, mailbox=KEYED if keyed else MailboxSpec())
     async with running(SupervisorSpec("root", [])) as root:
-        tenant.set("alice")
+        before = tenant.set("alice")
         await root.start_child(child)
         await ref.ask(Work(), timeout_s=5)
+        tenant.reset(before)
     assert seen == ["nobody"] * 2
 
 
