@@ -209,8 +209,8 @@ async def test_mail_of_an_earlier_release_is_put_in_order_by_its_age(
 ) -> None:
     before = await own(database, redis_store, BOX)
     await append(before.postgres, b"0")
-    await database.execute("update mailbox_entries set sent_us = 0, created_at = created_at - interval '5 s'")
-    await redis_store.command("XADD", f"mailbox:{BOX}:a", "*", "p", b"1")
+    await database.execute("update mailbox_entries set sent_us = 0, created_at = created_at - interval '6 s'")
+    await redis_store.command("XADD", f"mailbox:{BOX}:a", f"{time.time_ns() // 1_000_000 - 3000}-0", "p", b"1")
     await redis_store.command("HSET", f"owners:{BOX}", "a", "1:0")
     await append(before.postgres, b"2")
     again = await own(database, redis_store, BOX)

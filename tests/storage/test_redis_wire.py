@@ -159,9 +159,9 @@ async def test_a_busy_event_loop_is_not_taken_for_a_silent_server(own_redis: Bre
 
 async def test_a_server_that_answers_steadily_and_too_slowly_is_given_up() -> None:
     async def drag(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while await reader.readuntil(b"PING\r\n"):
-            await asyncio.sleep(0.002)
+        while await reader.readuntil(b"PING\r\n") and not writer.is_closing():
             writer.write(b"+PONG\r\n")
+            await asyncio.sleep(0.002)
 
     async with listening(drag) as url, open_redis(url, timeout_s=0.5) as store:
         asked = [store.command("PING") for _ in range(1000)]  # the last has its answer after two seconds
