@@ -216,7 +216,9 @@ class Cell:
         if self._latest is not None and self._latest.replace(envelope):
             self.stats.dropped += 1
             return
-        if not own and (self.depth >= self.spec.capacity or (self._room is not None and self.is_full)):
+        room = self._room
+        taken = self.depth if room is None else self.depth + room.coming
+        if taken >= self.spec.capacity and not own:
             if self.spec.overflow is not Overflow.DROP_OLDEST:
                 raise MailboxFull(self.path, self.spec.capacity)
             self._drop_oldest()
@@ -252,8 +254,9 @@ class Cell:
     @property
     def must_wait(self) -> bool:
         """Whether a sender has to `put`, since `put_nowait` would find no room."""
-        full = self.depth >= self.spec.capacity or (self._room is not None and self.is_full)
-        return full and self.spec.overflow is Overflow.BLOCK
+        room = self._room
+        taken = self.depth if room is None else self.depth + room.coming
+        return taken >= self.spec.capacity and self.spec.overflow is Overflow.BLOCK
 
     @property
     def waiting(self) -> int:
@@ -534,7 +537,7 @@ class Cell:
         """A message has left: there is room for another one."""
         if self.depth:  # a handler that outlives a `close` has lost its place with it
             self.depth -= 1
-        if self._room is not None:
+        if self._room is not None and self._room.waiters:
             self._room.let_in()
 
     def _wake_senders(self) -> None:

@@ -11,18 +11,19 @@ if TYPE_CHECKING:
 class Room:
     """The queue before one mailbox."""
 
-    __slots__ = ("_cell", "_waiters", "coming")
+    __slots__ = ("_cell", "coming", "waiters")
 
     def __init__(self, cell: "Cell") -> None:
         self._cell = cell
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        self.waiters: deque[asyncio.Future[None]] = deque()
+        """Who waits, the first to come first."""
         self.coming = 0
         """Senders that were let in and have not come yet: nobody else gets their places."""
 
     @property
     def waiting(self) -> int:
         """Senders that were not let in yet."""
-        return sum(not waiter.done() for waiter in self._waiters)
+        return sum(not waiter.done() for waiter in self.waiters)
 
     async def wait(self) -> None:
         """Return when it is one's turn and there is room, or when the actor is stopping."""
@@ -30,30 +31,30 @@ class Room:
         while self._cell.is_full and not self._cell.ending:
             waiter = asyncio.get_running_loop().create_future()
             if was_let_in:
-                self._waiters.appendleft(waiter)  # the place went to what the actor has sent to itself
+                self.waiters.appendleft(waiter)  # the place went to what the actor has sent to itself
             else:
-                self._waiters.append(waiter)
+                self.waiters.append(waiter)
             try:
                 await waiter
             except BaseException:
                 if waiter.done() and not waiter.cancelled():
                     self.coming -= 1
                     self.let_in()  # it was to be us: let the next one in
-                elif waiter in self._waiters:
-                    self._waiters.remove(waiter)
+                elif waiter in self.waiters:
+                    self.waiters.remove(waiter)
                 raise
             self.coming -= 1
             was_let_in = True
 
     def let_in(self) -> None:
         """As many as there is room for."""
-        while self._waiters and not self._cell.is_full:
-            self._wake(self._waiters.popleft())
+        while self.waiters and not self._cell.is_full:
+            self._wake(self.waiters.popleft())
 
     def send_away(self) -> None:
         """Let everybody find out that the actor takes nothing any more."""
-        while self._waiters:
-            self._wake(self._waiters.popleft())
+        while self.waiters:
+            self._wake(self.waiters.popleft())
 
     def _wake(self, waiter: asyncio.Future[None]) -> None:
         if not waiter.done():
