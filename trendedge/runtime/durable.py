@@ -2,7 +2,7 @@
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -91,11 +91,7 @@ class DurableLog:
         self._place = place
         self._away: tuple[type[Exception], ...] = (JournalUnavailable, *outage)
         self._writing = Writing(
-            durability.journal,
-            durability.mailbox,
-            on_settled=self._forget,
-            on_withdrawn=self._withdrawn,
-            on_uncounted=self._taken_back,
+            durability.journal, durability.mailbox, on_settled=self._forget, on_withdrawn=self._withdrawn
         )
         self._doomed: dict[str, _Doomed] = {}
         """Entries that are given up and not buried yet: their turn has come, or burying them was cut off."""
@@ -120,8 +116,6 @@ class DurableLog:
         """Recovered entries that are replays: `on_replay` is to be called before they are handled, perhaps again."""
         self._counted: set[str] = set()
         """Entries at which this process has counted an attempt for certain, and not taken it back."""
-        self._uncounting: set[str] = set()
-        """Those whose attempt is over and being taken back: it was nobody's death."""
         self._outlived: dict[str, int] = {}
         """Attempts of this process that are counted in the journal, by entry: one, or none at what it has appended
         or replayed itself. It lives, so none of them was deadly, however many ordered restarts have ended them."""
@@ -312,11 +306,7 @@ class DurableLog:
             if self._at.on_replay is not None:
                 await self._at.on_replay(envelope.message)
             self._replayed.discard(envelope.entry_id)
-        envelope.recovered = False
-        if envelope.entry_id in self._uncounting:  # that of the attempt before
-            if not self._writing.keep_count(envelope.entry_id):
-                await self._writing.at_rest()
-            self._taken_back([envelope.entry_id], False)  # unless it has been by now
+        envelope.recovered = False  # further attempts of this process are counted in memory
         if envelope.entry_id in self._outlived:
             return  # a process counts once: whoever comes after it would take each further one for another death
         # Before it is known to be counted: an answer may be lost, and to take it for a death would bury the innocent.
@@ -338,12 +328,6 @@ class DurableLog:
             envelope.tried_at = asyncio.get_running_loop().time()
         if envelope.entry_id == self._tried:
             self._tried = None
-        if envelope.entry_id in self._counted:
-            # Whatever ends the process while it waits for its retry, this message does not.
-            self._counted.discard(envelope.entry_id)
-            self._uncounting.add(envelope.entry_id)
-            self._writing.uncount_soon(envelope.entry_id)
-            envelope.recovered = True  # the next attempt is to be counted again
 
     async def bury(self, envelope: Envelope, error: Exception) -> None:
         """Move a message that failed for good to the dead letters."""
@@ -474,7 +458,6 @@ class DurableLog:
         self._suspects.clear()
         self._replayed.clear()
         self._counted.clear()
-        self._uncounting.clear()
         self._tried = None
         self._doomed.clear()
         self._writing.forget()
@@ -482,21 +465,10 @@ class DurableLog:
     def _withdrawn(self, entry_id: str) -> None:
         self._outlived.pop(entry_id, None)  # the next attempt is the first
 
-    def _taken_back(self, entry_ids: Sequence[str], certain: bool) -> None:
-        for entry_id in entry_ids:
-            if entry_id in self._uncounting:  # or else it was forgotten
-                self._uncounting.discard(entry_id)
-                if certain:
-                    self._outlived.pop(entry_id, None)
-                else:
-                    self._counted.add(entry_id)
-
     def _forget(self, entry_id: str) -> None:
         self.known.pop(entry_id, None)
         self._outlived.pop(entry_id, None)
         self._counted.discard(entry_id)
-        self._uncounting.discard(entry_id)
-        self._writing.keep_count(entry_id)
 
 
 @dataclass(slots=True)

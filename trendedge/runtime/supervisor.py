@@ -433,7 +433,6 @@ class Supervisor:
         Answers the order for which that was given up, if it was.
         """
         while True:
-            await child.leave()
             recent = 1
             if child.crash_counts:
                 recent = self._count(child)

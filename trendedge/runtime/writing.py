@@ -1,4 +1,4 @@
-"""What a mailbox writes to its journal beside the handlers: settlements, and attempts that begin or are survived."""
+"""What a mailbox writes to its journal beside the handlers: settlements, and the attempts that they begin."""
 
 import asyncio
 from collections import deque
@@ -22,22 +22,17 @@ class Writing:
         *,
         on_settled: Callable[[str], None],
         on_withdrawn: Callable[[str], None],
-        on_uncounted: Callable[[Sequence[str], bool], None],
     ) -> None:
         """:param on_settled: called with the id of an entry that the journal has forgotten
         :param on_withdrawn: called with that of one whose attempt was given up before it was counted
-        :param on_uncounted: called with those of entries whose attempts were taken back, or perhaps not
         """
         self._journal = journal
         self._mailbox = mailbox
         self._on_settled = on_settled
         self._on_withdrawn = on_withdrawn
-        self._on_uncounted = on_uncounted
         self._settlements: deque[Settlement] = deque()
         self._begun: deque[tuple[str, asyncio.Future[bool]]] = deque()
         """Entries whose attempt is to be counted, and who waits for that."""
-        self._uncounts: deque[str] = deque()
-        """Entries whose attempt is to be taken back."""
         self._wake = asyncio.Event()
         self._flushing = asyncio.Lock()
         self.lost: Fenced | None = None
@@ -62,23 +57,6 @@ class Writing:
                 self._on_withdrawn(entry_id)
             raise
 
-    def uncount_soon(self, entry_id: str) -> None:
-        """Take an attempt back in the background."""
-        self._uncounts.append(entry_id)
-        self._wake.set()
-
-    def keep_count(self, entry_id: str) -> bool:
-        """Take it back no more; whether it was still time for that."""
-        if entry_id not in self._uncounts:
-            return False
-        self._uncounts.remove(entry_id)
-        return True
-
-    async def at_rest(self) -> None:
-        """Return when what the journal is being told now is answered."""
-        async with self._flushing:
-            pass
-
     async def run(self) -> None:
         """Write what comes until cancelled.
 
@@ -100,9 +78,7 @@ class Writing:
     async def _flush(self) -> bool:
         # One at a time, and what is interrupted goes back: at a stop a settlement may be under way beside this one.
         self._wake.clear()
-        while self._settlements or self._begun or self._uncounts:
-            if not await self._uncount():
-                return False
+        while self._settlements or self._begun:
             due = _first(self._settlements)
             begun = [(entry_id, counted) for entry_id, counted in _first(self._begun) if not counted.done()]
             if not (due or begun):
@@ -129,27 +105,6 @@ class Writing:
             _let_begin(begun, counted=True)
         return True
 
-    async def _uncount(self) -> bool:
-        """Take back the attempts that are due to be; not again when the store is away, which may have done it."""
-        due = _first(self._uncounts)
-        if not due:
-            return True
-        try:
-            await self._journal.uncount(self._mailbox, due)
-        except Fenced as fenced:
-            self.lose(fenced)
-            return False
-        except JournalUnavailable as error:
-            log.warning("attempts not taken back", mailbox=self._mailbox, number=len(due), error=text_of(error))
-            self._on_uncounted(due, False)
-        except BaseException:
-            self._uncounts.extendleft(reversed(due))
-            self._wake.set()
-            raise
-        else:
-            self._on_uncounted(due, True)
-        return True
-
     def lose(self, error: Fenced) -> None:
         """Another process owns the mailbox by now: `run` is to end."""
         self.lost = error
@@ -159,7 +114,6 @@ class Writing:
         """Write nothing of what is due."""
         self._settlements.clear()
         self._begun.clear()
-        self._uncounts.clear()
         self.lost = None
         self._wake.clear()
 
