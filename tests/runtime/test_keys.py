@@ -1,6 +1,7 @@
 """What becomes of one key is no business of the others, nor of the tree."""
 
 import asyncio
+import contextlib
 import contextvars
 from dataclasses import dataclass
 
@@ -248,3 +249,52 @@ async def test_what_an_actor_has_bound_to_its_log_outlives_the_request_id_of_a_m
             await ref.tell(Traced(number))
         await until(lambda: len(seen) == 2)
     assert seen == [{"shard": "7", "request_id": number} for number in "12"]
+
+
+class Tired(Actor[Work]):
+    """Stops itself in a handler that takes longer than its ticks, or when it starts."""
+
+    def __init__(self, starts: list[int], at_the_start: bool) -> None:
+        self.starts, self.at_the_start = starts, at_the_start
+
+    async def on_start(self) -> None:
+        self.starts.append(1)
+        self.context.tell_self_every(0.001, Work(number=7))
+        if self.at_the_start:
+            self.context.stop()
+
+    async def receive(self, message: Work) -> int:
+        if message.number != 7:
+            await anyio.sleep(0.02)
+            self.context.stop()
+        return message.number
+
+
+@pytest.mark.parametrize("at_the_start", [False, True])
+async def test_an_instance_that_stops_itself_is_begun_again_for_mail_of_others_alone(at_the_start: bool) -> None:
+    ref, starts = ActorRef[Work]("a"), list[int]()
+    async with running(
+        SupervisorSpec("root", [ChildSpec("a", lambda: Tired(starts, at_the_start), ref, mailbox=KEYED)])
+    ):
+        for number in (1, 2):
+            await ref.tell(Work(number=number))
+        await until(lambda: not ref.cell.entities)
+        assert len(starts) == 2, "one for each message"
+        assert (ref.cell.depth, ref.cell.stats.handled >= 2) == (0, True)
+
+
+def test_the_end_of_the_event_loop_ends_instances_that_have_not_begun() -> None:
+    ref = ActorRef[Work]("a")
+
+    async def main() -> None:
+        async with anyio.create_task_group() as tasks:
+            root = Supervisor(SupervisorSpec("root", [ChildSpec("a", lambda: Account([], []), ref, mailbox=KEYED)]))
+            tasks.start_soon(root.run, lambda: None)
+            await root.begun.wait()
+            ref.tell_nowait(Work())
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+
+    with contextlib.suppress(asyncio.CancelledError):
+        asyncio.run(asyncio.wait_for(main(), 10))
+    assert ref.cell.hosted() == []

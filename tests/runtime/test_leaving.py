@@ -17,6 +17,7 @@ from trendedge.runtime import (
     MailboxSpec,
     Restart,
     RetryPolicy,
+    Strategy,
     Supervisor,
     SupervisorSpec,
 )
@@ -145,3 +146,32 @@ async def test_a_journal_that_fails_when_an_actor_leaves_keeps_nobody_from_stopp
             pass
     assert root.ended.is_set()
     assert [one["cause"] for one in logs if one["event"] == "crashed"] == ["KeyError: '1'"]
+
+
+class SlowToLeave(MemoryJournal):
+    """Takes its time where attempts are taken back."""
+
+    asked: anyio.Event
+    answer: anyio.Event
+
+    async def uncount(self, mailbox: str, entry_ids: Sequence[str]) -> None:
+        self.asked.set()
+        await self.answer.wait()
+        await super().uncount(mailbox, entry_ids)
+
+
+@pytest.mark.parametrize("strategy", Strategy)
+async def test_a_child_that_is_removed_while_it_leaves_ends_nobody(strategy: Strategy) -> None:
+    leaver = Leaver(SlowToLeave, keyed=False, restart=Restart.TEMPORARY)
+    assert isinstance(leaver.journal, SlowToLeave)
+    leaver.journal.asked, leaver.journal.answer = anyio.Event(), anyio.Event()
+    spec = SupervisorSpec("root", [leaver.child], strategy=strategy, intensity=0)
+    async with running(spec) as root, anyio.create_task_group() as tasks:
+        await leaver.begun.wait()
+        leaver.gate.set()
+        await leaver.journal.asked.wait()
+        tasks.start_soon(root.stop_child, "a")
+        await anyio.wait_all_tasks_blocked()
+        leaver.journal.answer.set()
+        await until(lambda: not (root.children or root._leaving))
+        assert root.status == "running"

@@ -12,11 +12,14 @@ from tests.runtime.support import running, until
 from trendedge.runtime import (
     Actor,
     ActorRef,
+    ActorStopped,
     Backoff,
     ChildSpec,
+    Controls,
     Inspector,
     MailboxFull,
     MailboxSpec,
+    RetryPolicy,
     SupervisorSpec,
     TellCycle,
 )
@@ -156,3 +159,104 @@ async def test_a_handler_that_waits_for_room_is_shown_with_whom_it_waits_for() -
         shown = Inspector(root).find("root/sender")
         assert shown is not None
         assert shown["waiting_on"] == []
+
+
+@dataclass(frozen=True)
+class Go(Step):
+    """Tells those whom it names."""
+
+    to: tuple[tuple[ActorRef[Any], str], ...] = ()
+
+
+class Tells(Actor[Step]):
+    def __init__(self, errors: list[TellCycle], gate: anyio.Event) -> None:
+        self.errors, self.gate = errors, gate
+
+    async def receive(self, message: Step) -> None:
+        await self.gate.wait()
+        for ref, key in message.to if isinstance(message, Go) else ():
+            try:
+                await ref.tell(Step(0, key))
+            except TellCycle as error:
+                self.errors.append(error)
+
+
+async def test_a_circle_through_several_instances_is_one_when_none_of_them_can_make_room() -> None:
+    hub, workers = ActorRef[Step]("hub"), ActorRef[Step]("workers")
+    errors, gates = list[TellCycle](), [anyio.Event(), anyio.Event()]
+    children = [
+        ChildSpec("hub", lambda: Tells(errors, gates[0]), hub, mailbox=MailboxSpec(1)),
+        ChildSpec("workers", lambda: Tells(errors, gates[1]), workers, mailbox=MailboxSpec(2, key=lambda s: s.key)),
+    ]
+    async with running(SupervisorSpec("root", children)):
+        for key in "ab":
+            await workers.tell(Go(1, key, ((hub, "k"),)))
+        await hub.tell(Go(1, "k", ((workers, "a"),)))
+        gates[0].set()
+        await anyio.wait_all_tasks_blocked()  # the hub waits for room among the workers
+        gates[1].set()
+        await until(lambda: bool(errors))
+        await until(lambda: not hub.cell.depth + workers.cell.depth)
+    assert len(errors) == 1
+
+
+class TellsItself(Actor[Step]):
+    """Fills its own mailbox at the first message."""
+
+    def __init__(self, ref: ActorRef[Step], handled: list[int], gate: anyio.Event) -> None:
+        self.ref, self.handled, self.gate = ref, handled, gate
+
+    async def receive(self, message: Step) -> None:
+        await self.gate.wait()
+        self.handled.append(message.number)
+        if message.number == 2:
+            for _ in range(3):
+                await self.ref.tell(Step(0))
+
+
+async def test_who_was_let_in_and_finds_no_room_waits_before_those_who_have_come_later() -> None:
+    ref, handled, gate = ActorRef[Step]("a"), list[int](), anyio.Event()
+    child = ChildSpec("a", lambda: TellsItself(ref, handled, gate), ref, mailbox=MailboxSpec(2))
+    async with running(SupervisorSpec("root", [child])), asyncio.TaskGroup() as tasks:
+        for number in range(1, 9):
+            tasks.create_task(ref.tell(Step(number)))
+            await asyncio.sleep(0)
+        gate.set()
+        await until(lambda: len(handled) == 11)
+    assert [number for number in handled if number] == list(range(1, 9))
+
+
+async def test_who_waits_for_room_before_a_crashed_actor_is_refused_when_that_is_restarted_by_order() -> None:
+    ref = ActorRef[Step]("a")
+
+    class Crashes(Actor[Step]):
+        async def receive(self, message: Step) -> None:
+            raise ValueError(message.number)
+
+    child = ChildSpec("a", Crashes, ref, mailbox=MailboxSpec(1), retry=RetryPolicy((600.0,)))
+    async with running(SupervisorSpec("root", [child], backoff=Backoff(600, longest_s=600))) as root:
+        await ref.tell(Step(0))
+        await until(lambda: root.children[0].status == "crashed")
+        waiting = [asyncio.create_task(ref.tell(Step(number))) for number in range(8)]
+        await anyio.wait_all_tasks_blocked()
+        await Controls(root).restart("root/a")
+        await asyncio.wait(waiting)
+        assert {type(one.exception()) for one in waiting} == {ActorStopped}
+
+
+async def test_senders_that_give_up_leave_nothing_in_the_queue() -> None:
+    ref, gate = ActorRef[Step]("a"), anyio.Event()
+    child = ChildSpec("a", lambda: Tells([], gate), ref, mailbox=MailboxSpec(1))
+    async with running(SupervisorSpec("root", [child])):
+        await ref.tell(Step(0))
+        room: Any = None
+        for _ in range(50):
+            waiting = [asyncio.create_task(ref.tell(Step(1))) for _ in range(20)]
+            await anyio.wait_all_tasks_blocked()
+            for one in reversed(waiting):
+                one.cancel()
+            await asyncio.wait(waiting)
+            room = ref.cell._room
+            assert (room.waiting, room.coming) == (0, 0)
+            assert len(room.waiters) <= 40
+        gate.set()

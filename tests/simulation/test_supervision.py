@@ -145,7 +145,7 @@ async def selfish(room: Room) -> None:
     """Who is cancelled after it was let in keeps its turn to itself."""
     while room._cell.is_full and not room._cell.ending:
         waiter = asyncio.get_running_loop().create_future()
-        room.waiters.append(waiter)
+        room.waiters.append((0, waiter))
         await waiter
         room.coming -= 1
 

@@ -204,6 +204,26 @@ async def test_mail_of_both_stores_keeps_its_order_when_the_clock_is_set_back_ov
     assert [entry.payload for entry in await last.both.recover(BOX)] == [b"0", b"1"]
 
 
+@pytest.mark.parametrize("ahead_s", [-60, 60])
+async def test_a_clock_of_another_process_turns_nobodys_mail_around(
+    ahead_s: int, database: Database, redis_store: RedisStore
+) -> None:
+    """What it has sent lies before the mail of one whose clock is right, in one store or the other."""
+    wrong = await own(database, redis_store, BOX, "wrong")
+    wrong.ownership.stamps = Stamps(lambda: time.time_ns() + ahead_s * 1_000_000_000)
+    right = await own(database, redis_store, BOX, "right")
+    for first, second in ((right.postgres, right.redis), (right.redis, right.postgres)):
+        for store in (wrong.postgres, wrong.redis):
+            await append(store, b"theirs")
+        await append(first, b"buy")
+        await append(second, b"close")
+    for node in ("wrong", "right"):
+        await end_lease(redis_store, database, BOX, node)
+    heir = await own(database, redis_store, BOX, "heir")
+    found = [entry.payload for entry in await heir.both.recover(BOX)]
+    assert [payload for payload in found if payload != b"theirs"] == [b"buy", b"close"] * 2
+
+
 async def test_mail_of_an_earlier_release_is_put_in_order_by_its_age(
     database: Database, redis_store: RedisStore
 ) -> None:

@@ -213,9 +213,10 @@ class Context:
         """End this incarnation in good order when the message in hand is done (OTP's `{stop, normal}`).
 
         An instance of a keyed actor is passivated at once: the next message of its key starts a new one, also one that
-        waits already. An unkeyed actor has ended then, as if its supervisor had stopped it: what waits in memory is
-        dropped, drain or not, what is journalled stays there. It is started again if it is PERMANENT, which counts as a
-        restart; otherwise it has ended for good.
+        waits already. One that asks for it in `on_start` takes a message first, if one waits. An unkeyed actor has
+        ended then, as if its supervisor had stopped it: what waits in memory is dropped, drain or not, what is
+        journalled stays there. It is started again if it is PERMANENT, which counts as a restart; otherwise it has
+        ended for good.
         """
         if not self.ended:
             self._host.stop()

@@ -142,6 +142,8 @@ class Child:
         """That process has been run."""
         self._task: asyncio.Task[None] | None = None
         """Kept here: the event loop itself forgets a task that nobody holds."""
+        self._context: Context | None = None
+        """What its last incarnation ran in."""
         self._scope: anyio.CancelScope | None = None
         """Around its incarnation; None before the first."""
         self._ended = Latch()
@@ -185,6 +187,7 @@ class Child:
         elif self._begun:
             self.process = self._make(self.spec, self.path, self.process)
         self._begun = True
+        self._context = context
         self.generation += 1
         self.status = "starting" if self.generation == 1 else "restarting"
         scope, ended = self._scope, self._ended = anyio.CancelScope(), Latch()
@@ -288,10 +291,9 @@ class Child:
         except Exception as error:  # a defect of the journal: it must not keep the others from their stop
             self.report(error)
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """It has ended in good order by itself, and is started again: what waits in memory ends with it."""
         if isinstance(self.process, Cell):
-            await self.leave()
             self.process.close()
 
     def _overran(self, was: str) -> None:
@@ -306,7 +308,7 @@ class Child:
     async def _start_to_drain(self, cell: Cell) -> None:
         """It waits for its restart, which the stop forestalls: let it handle what waits all the same."""
         cell.request_stop()
-        error = await self.start(lambda _: None)
+        error = await self.start(lambda _: None, context=self._context)
         if error is not None and self.status == "crashed":  # or else it leaves what waits for a retry to the journal
             self.report(error)
 

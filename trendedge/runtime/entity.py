@@ -50,6 +50,7 @@ class Entity:
         "children",
         "crash_counts",
         "culprit",
+        "fresh",
         "in_hand",
         "key",
         "mail",
@@ -84,6 +85,8 @@ class Entity:
         """Consecutive failures for reasons that lie outside the message."""
         self.begun = False
         """The last incarnation had come past its `on_start`."""
+        self.fresh = True
+        """The last incarnation has taken no message yet."""
         self.passivated = False
         """The last incarnation has ended since it was idle, or wanted to."""
         self.stopping = False
@@ -151,6 +154,7 @@ class Entity:
         # Whatever the incarnation before it died of:
         self.crash_counts, self.culprit, self.outage = True, None, False
         self.begun = self.passivated = self.over = self.stopping = False
+        self.fresh = True
         if not await self._due():
             return
         self.task, self._escalated = asyncio.current_task(), None
@@ -187,6 +191,7 @@ class Entity:
             context.close()
             self._tell_escalated()
             self._unstash()
+            self._drop_own()
             await self._stop_children()
 
     def as_crash(self, error: BaseException) -> Exception:
@@ -215,8 +220,6 @@ class Entity:
 
     async def _due(self) -> bool:
         """Wait for the delay of a retry before the restart, so that `on_start` loads the state after it, not before."""
-        while self.mail and self.mail[0].origin is not None:
-            self.cell.dropped(self.mail.popleft(), OWN)
         while (
             delay_s := max(self.not_before - self.cell.now(), self._delay_s(self.mail[0] if self.mail else None))
         ) > 0:
@@ -248,7 +251,9 @@ class Entity:
             if self._escalated is not None:
                 error, self._escalated = self._escalated, None
                 raise error
-            if self.stopping and not cell.stopping:  # else its supervisor's stop goes before, with what that drains
+            # Its supervisor's stop goes before, with what that drains; and an instance that was begun for its mail
+            # takes a message first, or it would be begun for that for ever.
+            if self.stopping and not cell.stopping and not (self.fresh and self.key is not None and self.mail):
                 self.passivated = True
                 return None
             if cell.stopping and (not cell.spec.drain or not self.mail or cell.suspended):
@@ -329,6 +334,7 @@ class Entity:
         bound = {} if request_id is None else structlog.contextvars.bind_contextvars(request_id=request_id)
         cell.taken(envelope)
         self.in_hand = envelope
+        self.fresh = False
         self.since = now = cell.now()
         cell.stats.began(now - envelope.enqueued_at)
         begun = not envelope.recovered
@@ -345,7 +351,6 @@ class Entity:
         except Exception as error:
             if not (begun and isinstance(error, actor.declared)):
                 await cell.failed(self, envelope, error)
-                self._forget_own(envelope)
                 raise
             actor.context.stashing = False
             self._done(actor, envelope, now)
@@ -361,12 +366,12 @@ class Entity:
             if bound:
                 structlog.contextvars.reset_contextvars(**bound)
 
-    def _forget_own(self, envelope: Envelope) -> None:
-        """What a crashed incarnation has sent to itself is not tried by the next, which need not wait for it either."""
-        if envelope.origin is not None and self.mail and self.mail[0] is envelope:
-            self.mail.popleft()
+    def _drop_own(self) -> None:
+        """What the incarnation has sent to itself ends with it: it keeps none waiting, and begins none again."""
+        for envelope in [one for one in self.mail if one.origin is not None]:
             if self.outage:
                 self.not_before = max(self.not_before, envelope.not_before)
+            self.mail.remove(envelope)
             self.cell.dropped(envelope, OWN)
 
     def _done(self, actor: Actor[Any], envelope: Envelope, began: float) -> None:

@@ -100,6 +100,7 @@ class Instances:
     async def _ended(self) -> None:
         while self._tasks:
             await asyncio.wait(self._tasks)
+            self._tasks -= {task for task in self._tasks if task.done()}  # also who was cancelled before its first step
 
     def _fail(self, error: Exception) -> None:
         """End all of them: whoever lost its mail has nothing left to restart with."""

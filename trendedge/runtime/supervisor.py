@@ -253,7 +253,13 @@ class Supervisor:
         there = [child.spec for child in [*self.children, *self._leaving]]
         if any(one.id == spec.id for one in there):
             raise DuplicateChild(f"{self.path}/{spec.id}")
-        _check_refs(self.path, [*there, spec])
+        if others := {ref: way for way, ref in _refs([spec], (self.path,))}:
+            _check_refs(self.path, [spec])
+            # A plain child first: there may be thousands, and looking up its ref costs next to nothing.
+            same = [one for one in there if not isinstance(one, ChildSpec) or one.ref in others]
+            for way, ref in _refs(same, (self.path,)):
+                if ref in others:
+                    raise DuplicateRef("/".join(others[ref]), ref.name, "/".join(way))
         child = self._child(spec)
         child.dynamic = True
         self.children.append(child)
@@ -402,7 +408,10 @@ class Supervisor:
             return  # it is over, or the end of an incarnation that was already replaced, or of a child that was removed
         if self._restarts(child, news.error):
             if news.error is None:
-                await child.close()
+                await child.leave()
+                if self._stop.is_set() or child.generation != news.generation or child not in self.children:
+                    return  # stopped or removed meanwhile: it may have begun to drain
+                child.close()
             await self._restart(child, news.error)
             return
         await self._lose(child, news.error)

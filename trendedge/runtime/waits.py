@@ -1,6 +1,7 @@
 """Who waits on whom: asks and spawns under way, and the circles among them that could never be answered."""
 
 import asyncio
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -40,7 +41,8 @@ def asking(asker: "Entity", cell: "Cell", key: str | None, reply: asyncio.Future
 
     :raises AskCycle: that instance waits for the asker already
     """
-    cycle = _way_back(asker, (cell, key), set())
+    asked_first = cell.entities.get(key)
+    cycle = None if asked_first is None else _cycle(asker, [asked_first])
     if cycle is not None:
         raise AskCycle((asker.name, *cycle))
     asked: Ask = (cell, key, reply)
@@ -57,7 +59,7 @@ def waiting_for_room(sender: "Entity", cell: "Cell") -> Iterator[None]:
 
     :raises TellCycle: all who could make room there wait for the sender already
     """
-    cycle = _way_round(sender, cell, set())
+    cycle = _cycle(sender, _in_line(cell))
     if cycle is not None:
         raise TellCycle(cell.path, cell.spec.capacity, (sender.name, *cycle))
     sender.room = cell
@@ -67,27 +69,50 @@ def waiting_for_room(sender: "Entity", cell: "Cell") -> Iterator[None]:
         sender.room = None
 
 
-def _way_back(asker: "Entity", target: Target, seen: set["Entity"]) -> tuple[str, ...] | None:
-    """Names from the target to the asker, or None when no chain of waits leads there."""
-    entity = target[0].entities.get(target[1])
-    if entity is None or entity in seen:
-        return None  # nobody there yet: it will begin with no ask under way
-    if entity is asker:
-        return (asker.name,)
-    seen.add(entity)
-    way = None if entity.room is None else _way_round(asker, entity.room, seen)
-    further = iter(() if way is not None else entity.awaited())
-    while way is None and (awaited := next(further, None)) is not None:
-        way = _way_back(asker, awaited, seen)
-    return None if way is None else (entity.name, *way)
+def _cycle(asker: "Entity", group: list["Entity"]) -> tuple[str, ...] | None:
+    """Names from the group to the asker, when none of the group can go on before the asker does."""
+    if all(one is not asker and one.room is None and not any(one.awaited()) for one in group):
+        return None  # the usual case
+    stuck = _stuck(asker, group)
+    return _way(asker, group, stuck) if group and stuck.issuperset(group) else None
 
 
-def _way_round(asker: "Entity", cell: "Cell", seen: set["Entity"]) -> tuple[str, ...] | None:
-    """As `_way_back`, from all in a full mailbox: any of them could make room."""
-    found: tuple[str, ...] | None = None
-    for key, entity in cell.entities.items():
-        if entity.mail:
-            found = _way_back(asker, (cell, key), seen)
-            if found is None:
-                return None
-    return found
+def _stuck(asker: "Entity", group: list["Entity"]) -> set["Entity"]:
+    """Of all for whom somebody in the group waits, over however many others, those who only go on after the asker."""
+    stuck, found = {asker}, list(group)
+    while found:
+        entity = found.pop()
+        if entity not in stuck:
+            stuck.add(entity)
+            found += [one for awaited in _awaited(entity) for one in awaited]
+    while free := {one for one in stuck if one is not asker and not any(map(stuck.issuperset, _awaited(one)))}:
+        stuck -= free
+    return stuck
+
+
+def _awaited(entity: "Entity") -> Iterator[list["Entity"]]:
+    """Groups of whom one has to go on before this one does: of an ask it is one, of a full mailbox all with mail."""
+    if entity.room is not None:
+        yield _in_line(entity.room)
+    for cell, key in entity.awaited():
+        if key in cell.entities:  # who is not there yet will begin with no wait under way
+            yield [cell.entities[key]]
+
+
+def _in_line(cell: "Cell") -> list["Entity"]:
+    return [one for one in cell.entities.values() if one.mail]
+
+
+def _way(asker: "Entity", group: list["Entity"], stuck: set["Entity"]) -> tuple[str, ...]:
+    """The shortest way."""
+    ways: deque[tuple[Entity, tuple[str, ...]]] = deque((one, (one.name,)) for one in group)
+    seen: set[Entity] = set()
+    while ways:
+        entity, way = ways.popleft()
+        if entity is asker:
+            return way
+        if entity not in seen:
+            seen.add(entity)
+            further = [one for awaited in _awaited(entity) for one in awaited if one in stuck]
+            ways.extend((one, (*way, one.name)) for one in further)
+    return (asker.name,)

@@ -332,11 +332,21 @@ class FailoverJournal:
         """Add the entries of both stores to what was found, each with its store's prefix and a stamp."""
 
         async def collect(side: _Side) -> None:
-            for one in await read(side):
-                sent_us = one.sent_us or self._ownership.stamps.of_age(one.age_s)
-                found.append(replace(one, entry_id=side.prefix + one.entry_id, sent_us=sent_us))
+            line = await read(side)
+            found.extend(replace(one, entry_id=side.prefix + one.entry_id) for one in self._ascending(line))
 
         await self._ask_both(asked, collect)
+
+    def _ascending(self, line: Sequence[Entry]) -> list[Entry]:
+        """One store's entries, none with a later stamp than one behind it, so that nobody's clock that is ahead holds
+        back those behind. For who has none its age says when it was, if later than it was."""
+        ascending: list[Entry] = []
+        next_us = 0
+        for one in reversed(line):
+            sent_us = one.sent_us or self._ownership.stamps.of_age(one.age_s)
+            next_us = min(sent_us, next_us or sent_us)
+            ascending.append(replace(one, sent_us=next_us))
+        return ascending[::-1]
 
     def _in_order(self, found: Sequence[Entry]) -> list[Entry]:
         """The oldest first: those of each store in its own order, and between them by their stamps.
