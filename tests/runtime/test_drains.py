@@ -96,7 +96,7 @@ async def test_what_waits_for_an_actor_that_was_never_ready_is_not_drained() -> 
 async def test_a_drain_that_takes_too_long_to_start_is_named() -> None:
     ref, begun, gate = ActorRef[Work]("worker"), anyio.Event(), anyio.Event()
     gate.set()
-    retry, mailbox = RetryPolicy(delays_s=(0.001,)), MailboxSpec(drain=True)
+    retry, mailbox = RetryPolicy(delays_s=(0.0,)), MailboxSpec(drain=True)
     LoadsSlowly.starts = 0
     child = ChildSpec(
         "worker", lambda: LoadsSlowly(begun, gate, []), ref, mailbox=mailbox, retry=retry, shutdown_s=0.01
