@@ -298,3 +298,27 @@ def test_the_end_of_the_event_loop_ends_instances_that_have_not_begun() -> None:
     with contextlib.suppress(asyncio.CancelledError):
         asyncio.run(asyncio.wait_for(main(), 10))
     assert ref.cell.hosted() == []
+
+
+async def test_what_comes_while_a_cancelled_actor_still_ends_begins_nobody() -> None:
+    ref, begun, gate, done = ActorRef[Work]("a"), anyio.Event(), anyio.Event(), list[str]()
+    root = Supervisor(SupervisorSpec("root", [ChildSpec("a", lambda: Commits(begun, done, gate), ref, mailbox=KEYED)]))
+    run = asyncio.create_task(root.run(lambda: None))
+    await ready(root)
+    await ref.tell(Work("first"))
+    await begun.wait()
+    scope = root.children[0]._scope
+    assert scope is not None
+    scope.cancel()  # as when its start is given up: it is not stopping
+    await anyio.wait_all_tasks_blocked()
+    await ref.tell(Work("second"))
+    await anyio.wait_all_tasks_blocked()
+    assert [entity.key for entity in ref.cell.hosted()] == ["first"]
+    gate.set()
+    root.request_stop()
+    with anyio.fail_after(10):
+        await run
+
+
+async def ready(root: Supervisor) -> None:
+    await until(lambda: root.status == "running")

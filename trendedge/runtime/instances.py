@@ -53,6 +53,7 @@ class Instances:
                     self._cancel()
                 await self._ended()
             except asyncio.CancelledError:
+                self._context = None  # what comes now is for the next run
                 self._cancel()
                 with anyio.CancelScope(shield=True):
                     await self._ended()
@@ -128,7 +129,8 @@ class Instances:
                     if entity.passivated and entity.mail and (not cell.stopping or cell.drains):
                         continue  # it came while the instance was being passivated
                     if not (cell.stopping or entity.mail):
-                        del cell.entities[entity.key]
+                        if cell.entities.get(entity.key) is entity:  # or else the mailbox was closed meanwhile
+                            del cell.entities[entity.key]
                         cell.breakers.forget_outdated(cell.now())
                     return
         except Exception as error:
