@@ -107,10 +107,10 @@ async def leave(database: Database, node: str, number: int, length: int) -> None
 async def test_a_large_backlog_is_adopted_beside_another_one(database: Database, redis_store: RedisStore) -> None:
     """Comparing each entry with all that are known takes PostgreSQL longer than it has, and then the event loop."""
     dead, heir = [await own(database, redis_store, BOX, node) for node in ("dead", "heir")]
-    await leave(database, heir.ownership.node, 30_000, 10)
-    assert len(await heir.postgres.recover(BOX)) == 30_000
-    await leave(database, dead.ownership.node, 30_000, 10)
-    assert len(await heir.postgres.adopt(BOX)) == 30_000
+    await leave(database, heir.ownership.node, 20_000, 10)
+    assert len(await heir.postgres.recover(BOX)) == 20_000
+    await leave(database, dead.ownership.node, 20_000, 10)
+    assert len(await heir.postgres.adopt(BOX)) == 20_000
 
 
 @asynccontextmanager
