@@ -239,6 +239,7 @@ async def test_the_last_error_is_the_newest_be_it_over_a_message_or_not(
             await ref.tell(message)
             await until(lambda: found(root, "root/a")["restarts"] == restarts + 1)  # noqa: B023 - awaited here
             assert found(root, "root/a")["last_error"] == error
+        await anyio.wait_all_tasks_blocked()  # the last one has begun again
         starts.append("state")
         await ref.tell("crash 4")
         await until(lambda: found(root, "root/a")["last_error"].endswith("LookupError: state"))
