@@ -212,9 +212,9 @@ async def test_a_clock_of_another_process_turns_nobodys_mail_around(
     wrong = await own(database, redis_store, BOX, "wrong")
     wrong.ownership.stamps = Stamps(lambda: time.time_ns() + ahead_s * 1_000_000_000)
     right = await own(database, redis_store, BOX, "right")
-    for first, second in ((right.postgres, right.redis), (right.redis, right.postgres)):
-        for store in (wrong.postgres, wrong.redis):
-            await append(store, b"theirs")
+    in_turn = ((wrong.postgres, right.postgres, right.redis), (wrong.redis, right.redis, right.postgres))
+    for before, first, second in in_turn:
+        await append(before, b"theirs")
         await append(first, b"buy")
         await append(second, b"close")
     for node in ("wrong", "right"):
