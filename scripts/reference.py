@@ -41,10 +41,11 @@ INTERNAL = frozenset(
     Job() Job.end Job.run Job.stop Job.work
     Lanes.close Lanes.drain Lanes.open LoopLag.record
     Schedules.close Schedules.keep_saving Schedules.look_at_the_clock Schedules.open Schedules.save
-    Supervisor(former) Supervisor(on_given_up) Supervisor(parent) Supervisor(path) Supervisor.beside
-    Supervisor.children Supervisor.close Supervisor.culprit Supervisor.ending Supervisor.intensity
-    Supervisor.is_cancelled Supervisor.is_done Supervisor.missed Supervisor.nursery Supervisor.on_given_up
-    Supervisor.restart Supervisor.terminate Supervisor.unready
+    Supervisor(former) Supervisor(on_given_up) Supervisor(parent) Supervisor(path) Supervisor.begin
+    Supervisor.beside Supervisor.children Supervisor.close Supervisor.culprit Supervisor.ending
+    Supervisor.given_up_at_the_stop Supervisor.intensity Supervisor.is_cancelled Supervisor.is_done Supervisor.lose
+    Supervisor.members Supervisor.missed Supervisor.nursery Supervisor.on_given_up Supervisor.pause
+    Supervisor.restart Supervisor.stop_all Supervisor.stops Supervisor.terminate Supervisor.unready
     Timer() Timer.arm
     Actors.drive FaultyWire.failed
     MemoryServer.adopt MemoryServer.append MemoryServer.bury MemoryServer.count MemoryServer.count_attempt

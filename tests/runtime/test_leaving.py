@@ -173,5 +173,5 @@ async def test_a_child_that_is_removed_while_it_leaves_ends_nobody(strategy: Str
         tasks.start_soon(root.stop_child, "a")
         await anyio.wait_all_tasks_blocked()
         leaver.journal.answer.set()
-        await until(lambda: not (root.children or root._leaving))
+        await until(lambda: not (root.children or root.members.leaving))
         assert root.status == "running"

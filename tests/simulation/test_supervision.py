@@ -90,7 +90,7 @@ async def patient(child: Child, *, for_good: bool, stop: Callable[..., Any] = Ch
 
 async def eager(supervisor: Supervisor) -> bool:
     """Children are all started at once."""
-    await asyncio.gather(*(child.start(supervisor._exits.put_nowait) for child in supervisor.children))
+    await asyncio.gather(*map(supervisor.begin, supervisor.children))
     return True
 
 
@@ -172,7 +172,7 @@ def wanted() -> bool:
 
 ABLATIONS: dict[str, tuple[Any, str, Any, str]] = {
     "the limit of restarts": (Intensity, "record", unlimited, "restarts within intensity"),
-    "the reverse order of stops": (Supervisor, "_stop_all", staticmethod(forward), "stopped in reverse"),
+    "the reverse order of stops": (Supervisor, "stop_all", staticmethod(forward), "stopped in reverse"),
     "the time limit of a stop": (Child, "stop", patient, "bounded stops"),
     "waiting for elder siblings": (Supervisor, "_start_all", eager, "started in order"),
     "settling what a stop leaves": (Cell, "close", silent, "each ask settles once"),

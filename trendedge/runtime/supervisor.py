@@ -1,11 +1,9 @@
 """Supervision as OTP defines it: ordered start, restart by strategy, bounded intensity, reverse stop, escalation."""
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import Context, copy_context
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -15,38 +13,16 @@ import anyio.abc
 from trendedge.runtime.cell import Cell
 from trendedge.runtime.child import Child, Exit, Process, ServiceProcess, outlast
 from trendedge.runtime.entity import Entity
-from trendedge.runtime.errors import (
-    ActorStopped,
-    DuplicateChild,
-    DuplicateRef,
-    IntensityExceeded,
-    RuntimeFault,
-    StartFailed,
-    UnknownChild,
-    first_error,
-    said,
-)
+from trendedge.runtime.errors import ActorStopped, StartFailed, first_error
 from trendedge.runtime.intensity import Intensity
 from trendedge.runtime.mailbox import Envelope
-from trendedge.runtime.ref import ActorRef, DurableRef
-from trendedge.runtime.specs import ChildSpec, Restart, ServiceSpec, Spec, Strategy, SupervisorSpec
-from trendedge.runtime.voice import log
+from trendedge.runtime.members import Members
+from trendedge.runtime.restarts import Restarts
+from trendedge.runtime.specs import ChildSpec, ServiceSpec, Spec, SupervisorSpec
 
 type OnGivenUp = Callable[[Entity, Envelope, Exception], None]
 
 KINDS = {ChildSpec: "actor", ServiceSpec: "service", SupervisorSpec: "supervisor"}
-
-
-@dataclass(eq=False, slots=True)
-class RestartOrder:
-    """Somebody wants a child restarted; obeyed in turn with the children's exits."""
-
-    child: Child
-    refusal: RuntimeFault | None
-    """What its giver is told; until it is obeyed, that nobody will."""
-    settled: anyio.Event = field(default_factory=anyio.Event)
-    replaced_by: "RestartOrder | None" = None
-    """A later one, for which what it had begun was given up."""
 
 
 class Supervisor:
@@ -71,39 +47,22 @@ class Supervisor:
         self.on_given_up = on_given_up
         self._nested = bool(parent)
         self.path: str = path or (f"{parent}/{spec.id}" if parent else spec.id)
-        for id, count in Counter(child.id for child in spec.children).items():
-            if count > 1:
-                raise DuplicateChild(f"{self.path}/{id}")
-        _check_refs(self.path, spec.children)
         self.intensity = Intensity(spec.intensity, spec.period_s)
         self._make = self._process  # one object for all children: a closure for each would cost as much as its mailbox
-        known = [] if former is None else former.children
-        self.children: list[Child] = [
-            self._child(child, next((one for one in known if one.spec is child), None)) for child in spec.children
-        ]
+        known = None if former is None else former.members
+        self.members: Members = Members(self.path, spec.children, self._child, known)
         self.status = "starting"
-        self.culprit: str | None = None
-        """Type of the message over which the last of too many restarts was; None when it was none."""
         self.begun = anyio.Event()
         """Set when all children were ready for the first time, or `run` is over."""
         self.ended = anyio.Event()
         """Set when `run` is over."""
         self.missed: Child | None = None
         """The significant child whose end was this one's too."""
-        self._leaving: list[Child] = []
-        """Removed, and perhaps not ended yet."""
+        self._restarts = Restarts(self)
         self._tasks: anyio.abc.TaskGroup | None = None
         """What runs beside the children."""
         self._starting: set[anyio.CancelScope] = set()
         """Around the starts that are under way."""
-        self._orders: dict[Child, RestartOrder] = {}
-        """Those whose starts have not begun yet."""
-        self._forgotten: set[Child] = set()
-        """Those who are here still, and are not started again unless somebody orders it."""
-        self._restarting: dict[Child, anyio.CancelScope] = {}
-        """Around the pauses and starts of those who are restarted alone."""
-        self._turns: dict[Child, deque[Exit | RestartOrder]] = {}
-        """What each child has still to come to, while it is restarted by itself."""
         self._context = Context()
         """What its children run in copies of: that of whoever runs it, and not of those who add children."""
         self._host: asyncio.Task[Any] | None = None
@@ -111,7 +70,21 @@ class Supervisor:
         self._cancelled_before = 0
         """Cancellations that its host had swallowed before it became that."""
         self._stop = anyio.Event()
-        self._exits: asyncio.Queue[Exit | RestartOrder] = asyncio.Queue()
+
+    @property
+    def children(self) -> list[Child]:
+        """In the order of their start."""
+        return self.members.children
+
+    @property
+    def culprit(self) -> str | None:
+        """Type of the message over which the last of too many restarts was; None when it was none."""
+        return self._restarts.culprit
+
+    @property
+    def stops(self) -> bool:
+        """Whether it has begun to stop."""
+        return self._stop.is_set()
 
     async def run(self, on_ready: Callable[[], None]) -> None:
         """Start the children in order, keep them alive, stop them in reverse. Cancelled, it returns after the stop.
@@ -130,7 +103,7 @@ class Supervisor:
                         self.status = "running"
                         self.begun.set()
                         on_ready()
-                        await self._watch()
+                        await self._restarts.attend()
                 finally:
                     self.request_stop()  # also when it gives up: nobody waits for a start any more
                     self._refuse_orders()
@@ -149,14 +122,14 @@ class Supervisor:
     def request_stop(self) -> None:
         """Begin the orderly stop; a start that is under way is given up."""
         self._stop.set()
-        self._exits.put_nowait(Exit(None, None))
+        self._restarts.report(Exit(None, None))
         for scope in self._starting:
             scope.cancel()
 
     async def _end(self) -> None:
         self._take_host()  # a cancellation of `run` has led to this stop, and says nothing about it
-        await self._stop_all([*self.children, *self._leaving], for_good=not self._nested)
-        self._let_go()
+        await self.stop_all(self.members.everybody, for_good=not self._nested)
+        self.members.let_go()
 
     def _take_host(self) -> None:
         self._host = asyncio.current_task()
@@ -165,15 +138,9 @@ class Supervisor:
     @property
     def is_cancelled(self) -> bool:
         """Whether its host is to end. While it is, nobody below crashes for being cancelled."""
-        if self._host is None or any(one.cancel_called for one in (*self._starting, *self._restarting.values())):
+        if self._host is None or self._restarts.gives_up_a_start or any(one.cancel_called for one in self._starting):
             return False  # only a start or a pause is given up
         return self._host.cancelling() > self._cancelled_before
-
-    def _let_go(self) -> None:
-        """Those who are in no spec do not come back with a restart."""
-        for child in [*self.children, *self._leaving]:
-            if child.dynamic or child not in self.children:
-                child.terminate(None)
 
     def close(self) -> None:
         """It may be started again: settle what waits for its children. They have addresses from the beginning, so mail
@@ -202,25 +169,12 @@ class Supervisor:
         """
         if self.status == "stopping":
             raise ActorStopped(self.path)
-        order = self._orders.get(child)
-        if order is None:
-            order = self._orders[child] = RestartOrder(child, ActorStopped(self.path))
-            self._exits.put_nowait(order)
-        if child in self._restarting:
-            self._restarting[child].cancel()
-        await order.settled.wait()
-        while order.replaced_by is not None:
-            order = order.replaced_by
-            await order.settled.wait()
-        if order.refusal is not None:
-            raise order.refusal
+        await self._restarts.order(child)
 
     def _refuse_orders(self) -> None:
         """Those that wait and those that are still to come."""
         self.status = "stopping"
-        self._orders.clear()
-        while not self._exits.empty():
-            _refuse([self._exits.get_nowait()])
+        self._restarts.refuse()
 
     def beside(self, work: Callable[[], Coroutine[Any, Any, None]], *, name: str, inherits: bool = True) -> None:
         """Run work of a child beside its mailbox. It must not raise, and be cancelled by whoever began it.
@@ -250,34 +204,22 @@ class Supervisor:
         """
         if self._tasks is None or self._stop.is_set() or self.status == "stopping":
             raise ActorStopped(self.path)
-        there = [child.spec for child in [*self.children, *self._leaving]]
-        if any(one.id == spec.id for one in there):
-            raise DuplicateChild(f"{self.path}/{spec.id}")
-        if others := {ref: way for way, ref in _refs([spec], (self.path,))}:
-            _check_refs(self.path, [spec])
-            # A plain child first: there may be thousands, and looking up its ref costs next to nothing.
-            same = [one for one in there if not isinstance(one, ChildSpec) or one.ref in others]
-            for way, ref in _refs(same, (self.path,)):
-                if ref in others:
-                    raise DuplicateRef("/".join(others[ref]), ref.name, "/".join(way))
-        child = self._child(spec)
-        child.dynamic = True
-        self.children.append(child)
+        child = self.members.add(spec)
         error: BaseException | None = None
         try:
-            with self._given_up_at_the_stop() as scope:
-                error = await child.start(self._exits.put_nowait, context=self._context)
+            with self.given_up_at_the_stop() as scope:
+                error = await self.begin(child)
         except BaseException:
             if child.generation == 1:
-                self._forget(child, None)
+                self.members.forget(child, None)
             raise
         if child.generation > 1:
             return  # somebody has restarted it: it is the supervisor's
         if scope.cancelled_caught:
-            self._forget(child, None)
+            self.members.forget(child, None)
             raise ActorStopped(self.path)
         if error is not None:
-            self._forget(child, error)
+            self.members.forget(child, error)
             raise StartFailed(child.path, error) from error
 
     async def stop_child(self, child_id: str) -> None:
@@ -285,17 +227,13 @@ class Supervisor:
 
         :raises UnknownChild: there is none of this id
         """
-        child = next((one for one in self.children if one.spec.id == child_id), None)
-        if child is None:
-            raise UnknownChild(f"{self.path}/{child_id}")
-        self.children.remove(child)  # first: its end is no reason to restart it
-        self._leaving.append(child)
+        child = self.members.remove(child_id)  # first: its end is no reason to restart it
         left = anyio.Event()
 
         async def leave() -> None:
             try:
                 await child.stop(for_good=True)
-                self._leaving.remove(child)
+                self.members.leaving.remove(child)
             finally:
                 left.set()
 
@@ -307,36 +245,32 @@ class Supervisor:
 
     def unready(self, child_id: str | None = None) -> Iterator[Cell]:
         """The actors below that are starting; of one child, or of all."""
-        for child in self.children:
-            if child.status in ("starting", "restarting") and child_id in (None, child.spec.id):
-                if isinstance(child.process, Supervisor):
-                    yield from child.process.unready()
-                elif isinstance(child.process, Cell):
-                    yield child.process
+        for child in self.members.starting(child_id):
+            if isinstance(child.process, Supervisor):
+                yield from child.process.unready()
+            elif isinstance(child.process, Cell):
+                yield child.process
 
     def ending(self, child_id: str | None = None) -> Iterator[Cell]:
         """The actors below that have not ended; of one child, or of all."""
-        for child in [*self.children, *self._leaving]:
-            if child_id in (None, child.spec.id) and child.status not in ("stopped", "crashed"):
-                if isinstance(child.process, Supervisor):
-                    yield from child.process.ending()
-                elif isinstance(child.process, Cell):
-                    yield child.process
+        for child in self.members.ending(child_id):
+            if isinstance(child.process, Supervisor):
+                yield from child.process.ending()
+            elif isinstance(child.process, Cell):
+                yield child.process
 
     def is_done(self, child: Child) -> bool:
         """Whether a child of its has ended in good order, and is not started again unless somebody orders it."""
-        return child in self._forgotten and child.died_of is None
+        return self.members.is_forgotten(child) and child.died_of is None
 
-    def _forget(self, child: Child, error: BaseException | None) -> None:
-        """A child has ended and is not started again."""
-        child.terminate(error)
-        if not child.dynamic:
-            self._forgotten.add(child)
-        elif child in self.children:
-            self.children.remove(child)
+    # -- for the restarts of its children -----------------------------------------------------------------------
+
+    async def begin(self, child: Child) -> BaseException | None:
+        """Begin an incarnation of a child; see `Child.start`."""
+        return await child.start(self._restarts.report, context=self._context)
 
     @contextmanager
-    def _given_up_at_the_stop(self) -> Iterator[anyio.CancelScope]:
+    def given_up_at_the_stop(self) -> Iterator[anyio.CancelScope]:
         """Around a start."""
         with anyio.CancelScope() as scope:
             self._starting.add(scope)
@@ -345,207 +279,41 @@ class Supervisor:
             finally:
                 self._starting.remove(scope)
 
-    @contextmanager
-    def _given_up_for_an_order(self, children: Sequence[Child]) -> Iterator[anyio.CancelScope]:
-        """Around a pause and starts: who orders the restart of the same child wants it now, and not after them."""
-        with anyio.CancelScope() as scope:
-            if len(children) > 1:  # with others: those are not left half started for one of them
-                yield scope
-                return
-            (child,) = children
-            if child in self._orders:
-                scope.cancel()
-            self._restarting[child] = scope
-            try:
-                yield scope
-            finally:
-                del self._restarting[child]
+    async def pause(self, delay_s: float) -> None:
+        """Return after so many seconds, or at the stop."""
+        with self.given_up_at_the_stop() as scope:
+            scope.deadline = anyio.current_time() + delay_s
+            await self._stop.wait()
 
-    async def _start_all(self) -> bool:
-        for child in tuple(self.children):
-            if self._stop.is_set():
-                break
-            if child not in self.children:
-                continue
-            with self._given_up_at_the_stop():
-                if child.generation:
-                    child.will_restart(f"with {self.path}")
-                error = await child.start(self._exits.put_nowait, context=self._context)
-                if error is not None:
-                    raise StartFailed(child.path, error) from error
-        return not self._stop.is_set()
-
-    async def _watch(self) -> None:
-        """Return at the stop, or when a significant child has ended. Who gives up gives up the restarts of all."""
-        async with anyio.create_task_group() as restarts:
-            while not self._stop.is_set():
-                news = await self._exits.get()
-                if news.child is None:
-                    continue
-                if self.spec.strategy is not Strategy.ONE_FOR_ONE:
-                    await self._attend_to(news.child, news)
-                elif news.child in self._turns:
-                    self._turns[news.child].append(news)
-                else:
-                    self._turns[news.child] = deque([news])
-                    restarts.start_soon(self._take_turns, news.child, name=f"{news.child.path} restarts")
-
-    async def _take_turns(self, child: Child) -> None:
-        """Attend to one child beside the others: a start that hangs, or a pause, is no business of theirs."""
-        turns = self._turns[child]
-        try:
-            while turns:
-                await self._attend_to(child, turns.popleft())
-        finally:
-            del self._turns[child]
-            _refuse(turns)
-
-    async def _attend_to(self, child: Child, news: Exit | RestartOrder) -> None:
-        if isinstance(news, RestartOrder):
-            await self._obey(news)
-            return
-        if self._stop.is_set() or child.generation != news.generation or child not in self.children:
-            return  # it is over, or the end of an incarnation that was already replaced, or of a child that was removed
-        if self._restarts(child, news.error):
-            if news.error is None:
-                await child.leave()
-                if self._stop.is_set() or child.generation != news.generation or child not in self.children:
-                    return  # stopped or removed meanwhile: it may have begun to drain
-                child.close()
-            await self._restart(child, news.error)
-            return
-        await self._lose(child, news.error)
-
-    async def _lose(self, child: Child, error: BaseException | None) -> None:
+    async def lose(self, child: Child, error: BaseException | None) -> None:
         """A child has ended by itself and is not started again."""
         await child.leave()
-        if child not in self.children:
+        if child not in self.members:
             return  # removed meanwhile
-        self._forget(child, error)
+        self.members.forget(child, error)
         if child.spec.significant:
             self.missed = child
             self.request_stop()
 
     @staticmethod
-    def _restarts(child: Child, error: BaseException | None) -> bool:
-        match child.spec.restart:
-            case Restart.PERMANENT:
-                return True
-            case Restart.TRANSIENT:
-                return error is not None
-            case Restart.TEMPORARY:
-                return False
-
-    async def _restart(self, child: Child, error: BaseException | None) -> RestartOrder | None:
-        """Restart what the strategy says; a start that fails counts like a crash and is tried again.
-
-        Answers the order for which that was given up, if it was.
-        """
-        while True:
-            recent = 1
-            if child.crash_counts:
-                recent = self._count(child)
-            delay_s = self.spec.backoff.delay_s(max(recent, 1))
-            log.error(
-                "restarting",
-                actor=child.path,
-                cause=_cause(error),
-                restarts_in_period=recent,
-                backoff_s=round(delay_s, 3),
-            )
-            affected = self._affected(child)
-            await self._stop_all([other for other in affected if other is not child], for_good=False)
-            with self._given_up_for_an_order(affected) as scope:
-                with self._given_up_at_the_stop() as pause:
-                    pause.deadline = anyio.current_time() + delay_s
-                    await self._stop.wait()
-                if self._stop.is_set():
-                    return None
-                failed = await self._start_again(affected, child, _cause(error))
-            if scope.cancel_called:
-                return self._orders[child]
-            if failed is None:
-                return None
-            child, error = failed
-
-    def _count(self, child: Child) -> int:
-        try:
-            return self.intensity.record(self.path, child.path, anyio.current_time())
-        except IntensityExceeded:
-            self.culprit = child.culprit
-            raise
-
-    async def _start_again(
-        self, children: Sequence[Child], culprit: Child, cause: str
-    ) -> tuple[Child, BaseException] | None:
-        """Start children in order, up to the first that does not become ready; answers that one and its error."""
-        for child in children:
-            if child not in self.children:
-                continue  # removed in the meantime
-            if self._stop.is_set():
-                break
-            if child.spec.restart is Restart.TEMPORARY and child is not culprit:
-                self._forget(child, None)  # stopped with the others: never is never
-                continue
-            self._forgotten.discard(child)
-            child.will_restart(cause if child is culprit else f"with {culprit.path}")
-            with self._given_up_at_the_stop():
-                error = await child.start(self._exits.put_nowait, context=self._context)
-                if error is not None and child in self.children:
-                    child.report(error)
-                    return child, error
-        return None
-
-    async def _obey(self, order: RestartOrder) -> None:
-        try:
-            if self._stop.is_set():
-                return
-            if order.child not in self.children:
-                order.refusal = ActorStopped(order.child.path)
-                return
-            affected = self._affected(order.child)
-            log.warning("restarting", actor=order.child.path, cause="ordered", restarted=[one.path for one in affected])
-            await self._stop_all(affected, for_good=False)
-            del self._orders[order.child]
-            order.refusal = await self._start_as_ordered(affected, order)
-            gone = order.child not in self.children or order.child in self._forgotten  # since the stop, or the start
-            if order.refusal is None and order.replaced_by is None and gone:
-                order.refusal = ActorStopped(order.child.path)
-        finally:
-            if self._orders.get(order.child) is order:
-                del self._orders[order.child]
-            order.settled.set()
-
-    async def _start_as_ordered(self, children: Sequence[Child], order: RestartOrder) -> RuntimeFault | None:
-        """Answers why the child that was to be restarted does not run then."""
-        refusal: RuntimeFault | None = None
-        with self._given_up_for_an_order(children) as scope:
-            failed = await self._start_again(children, order.child, "ordered")
-            while failed is not None and not self._restarts(*failed):
-                child, error = failed
-                await self._lose(child, error)
-                refusal = StartFailed(child.path, error)
-                refusal.__cause__ = error
-                failed = await self._start_again(children[children.index(child) + 1 :], order.child, "ordered")
-        if scope.cancel_called:
-            order.replaced_by = self._orders[order.child]
-        elif failed is not None:
-            order.replaced_by = await self._restart(*failed)
-        return ActorStopped(self.path) if refusal is None and self._stop.is_set() else refusal
-
-    def _affected(self, child: Child) -> list[Child]:
-        match self.spec.strategy:
-            case Strategy.ONE_FOR_ONE:
-                return [child]
-            case Strategy.ONE_FOR_ALL:
-                return list(self.children)
-            case Strategy.REST_FOR_ONE:
-                return self.children[self.children.index(child) :]
-
-    @staticmethod
-    async def _stop_all(children: Sequence[Child], *, for_good: bool) -> None:
+    async def stop_all(children: Sequence[Child], *, for_good: bool) -> None:
+        """Stop children in reverse order; see `Child.stop`."""
         for child in reversed(children):
             await child.stop(for_good=for_good)
+
+    async def _start_all(self) -> bool:
+        for child in tuple(self.children):
+            if self._stop.is_set():
+                break
+            if child not in self.members:
+                continue
+            with self.given_up_at_the_stop():
+                if child.generation:
+                    child.will_restart(f"with {self.path}")
+                error = await self.begin(child)
+                if error is not None:
+                    raise StartFailed(child.path, error) from error
+        return not self._stop.is_set()
 
     def _child(self, spec: Spec, former: Child | None = None) -> Child:
         return Child(spec, f"{self.path}/{spec.id}", self._make, kind=KINDS[type(spec)], former=former)
@@ -575,31 +343,3 @@ class Supervisor:
             breaker=spec.breaker,
             supervisor=self,
         )
-
-
-def _check_refs(path: str, specs: Iterable[Spec]) -> None:
-    """Raise `DuplicateRef` when two actors in the trees of these specs have one address."""
-    taken: dict[ActorRef[Any] | DurableRef[Any], tuple[str, ...]] = {}
-    for way, ref in _refs(specs, (path,)):
-        if taken.setdefault(ref, way) is not way:
-            raise DuplicateRef("/".join(way), ref.name, "/".join(taken[ref]))
-
-
-def _refs(
-    specs: Iterable[Spec], above: tuple[str, ...]
-) -> Iterator[tuple[tuple[str, ...], ActorRef[Any] | DurableRef[Any]]]:
-    for spec in specs:
-        if isinstance(spec, SupervisorSpec):
-            yield from _refs(spec.children, (*above, spec.id))
-        elif isinstance(spec, ChildSpec):
-            yield (*above, spec.id), spec.ref
-
-
-def _refuse(waiting: Iterable[Exit | RestartOrder]) -> None:
-    for one in waiting:
-        if isinstance(one, RestartOrder):
-            one.settled.set()
-
-
-def _cause(error: BaseException | None) -> str:
-    return "it ended by itself" if error is None else said(error)
