@@ -70,22 +70,37 @@ async def crashes(
     return [entry for entry in logs if entry.get("exc_info") is not None]
 
 
+async def crashes_over(
+    message: str,
+    worker: Callable[[list[str]], Actor[str]],
+    key: Callable[[str], str] | None,
+    restart: Restart = Restart.PERMANENT,
+    *,
+    delays_s: tuple[float, ...] = (0.0,),
+) -> list[MutableMapping[str, Any]]:
+    """What the log says with a traceback of an actor that is told one message and, when that is over, that all is well.
+
+    :param worker: is given what its incarnations remember
+    """
+    ill, ref = list[str](), ActorRef[str]("a")
+    mailbox, retry = MailboxSpec(key=key), RetryPolicy(delays_s)
+    child = ChildSpec("a", lambda: worker(ill), ref, restart, mailbox=mailbox, retry=retry)
+    spec = SupervisorSpec("root", [child], backoff=Backoff(0.0, jitter=0.0))
+
+    async def act() -> None:
+        await ref.tell(message)
+        await until(lambda: ref.cell.stats.buried + ref.cell.stats.handled == 1)
+        await ref.tell("well")
+
+    return await crashes(spec, act, lambda: ref.cell.stats.handled >= 1 and not ref.cell.depth)
+
+
 @pytest.mark.parametrize("key", [None, lambda message: "k"], ids=["one instance", "keyed"])
 @pytest.mark.parametrize(
     ("where", "told"), [("handler", ["ValueError"]), ("pipe", ["ValueError"]), ("start", ["ValueError", "OSError"])]
 )
 async def test_a_crash_of_an_actor_is_told_once_with_its_traceback(where: str, told: list[str], key: Any) -> None:
-    ill, ref = list[str](), ActorRef[str]("a")
-    mailbox, retry = MailboxSpec(key=key), RetryPolicy(delays_s=(0.0,))
-    child = ChildSpec("a", lambda: Fragile(ill), ref, mailbox=mailbox, retry=retry)
-    spec = SupervisorSpec("root", [child], backoff=Backoff(0.0, jitter=0.0))
-
-    async def act() -> None:
-        await ref.tell(where)
-        await until(lambda: ref.cell.stats.buried + ref.cell.stats.handled == 1)
-        await ref.tell("well")
-
-    found = await crashes(spec, act, lambda: ref.cell.stats.handled >= 1 and not ref.cell.depth)
+    found = await crashes_over(where, Fragile, key)
     assert [type(entry["exc_info"]).__name__ for entry in found][: len(told)] == told
     assert all(entry["exc_info"].__traceback__ is not None for entry in found)
     assert len({id(entry["exc_info"]) for entry in found}) == len(found)
@@ -114,17 +129,7 @@ class Speechless(Fragile):
 @pytest.mark.parametrize("key", [None, lambda message: "k"], ids=["one instance", "keyed"])
 @pytest.mark.parametrize("where", ["handler", "pipe", "start"])
 async def test_a_crash_whose_error_has_no_text_is_one_like_any_other(where: str, key: Any) -> None:
-    ill, ref = list[str](), ActorRef[str]("a")
-    mailbox, retry = MailboxSpec(key=key), RetryPolicy(delays_s=(0.0,))
-    child = ChildSpec("a", lambda: Speechless(ill), ref, mailbox=mailbox, retry=retry)
-    spec = SupervisorSpec("root", [child], backoff=Backoff(0.0, jitter=0.0))
-
-    async def act() -> None:
-        await ref.tell(where)
-        await until(lambda: ref.cell.stats.buried + ref.cell.stats.handled == 1)
-        await ref.tell("well")
-
-    found = await crashes(spec, act, lambda: ref.cell.stats.handled >= 1 and not ref.cell.depth)
+    found = await crashes_over(where, Speechless, key)
     assert {type(entry["exc_info"]) for entry in found} == {Unspeakable}
     causes = {cause for entry in found if (cause := entry.get("cause")) is not None}
     assert causes <= {"Unspeakable: its text cannot be made: AttributeError"}
@@ -180,15 +185,7 @@ class Several(Actor[str]):
     ("text", "told"), [("pipes", ["pipe 1", "pipe 2"]), ("handler", ["handler", "pipe 1", "pipe 2"]), ("well", [])]
 )
 async def test_of_several_crashes_of_one_incarnation_each_is_told(text: str, told: list[str], key: Any) -> None:
-    ref = ActorRef[str]("a")
-    spec = SupervisorSpec("root", [ChildSpec("a", Several, ref, mailbox=MailboxSpec(key=key))], backoff=Backoff(0.0))
-
-    async def act() -> None:
-        await ref.tell(text)
-        await until(lambda: ref.cell.stats.buried + ref.cell.stats.handled == 1)
-        await ref.tell("well")
-
-    found = await crashes(spec, act, lambda: ref.cell.stats.handled >= 1 and not ref.cell.depth)
+    found = await crashes_over(text, lambda ill: Several(), key, delays_s=())
     assert sorted(str(entry["exc_info"]) for entry in found) == [*told, "pipe 3"]
 
 
@@ -221,17 +218,7 @@ class Panics(Fragile):
 @pytest.mark.parametrize("key", [None, lambda message: "k"], ids=["one instance", "keyed"])
 @pytest.mark.parametrize("where", ["handler", "pipe", "start"])
 async def test_what_is_no_exception_is_a_crash_like_any_other(where: str, key: Any) -> None:
-    ill, ref = list[str](), ActorRef[str]("a")
-    mailbox, retry = MailboxSpec(key=key), RetryPolicy(delays_s=(0.0,))
-    child = ChildSpec("a", lambda: Panics(ill), ref, Restart.TRANSIENT, mailbox=mailbox, retry=retry)
-    spec = SupervisorSpec("root", [child], backoff=Backoff(0.0, jitter=0.0))
-
-    async def act() -> None:
-        await ref.tell(where)
-        await until(lambda: ref.cell.stats.buried + ref.cell.stats.handled == 1)
-        await ref.tell("well")
-
-    found = await crashes(spec, act, lambda: ref.cell.stats.handled >= 1 and not ref.cell.depth)
+    found = await crashes_over(where, Panics, key, Restart.TRANSIENT)
     assert {type(entry["exc_info"]) for entry in found} == {ForeignError}
     assert len({id(entry["exc_info"]) for entry in found}) == len(found)
     causes = [str(entry["exc_info"].__cause__) for entry in found]

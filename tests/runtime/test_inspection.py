@@ -31,6 +31,7 @@ from trendedge.runtime import (
     SupervisorSpec,
     UnknownBreaker,
 )
+from trendedge.runtime.simulation import Actors
 from trendedge.runtime.stats import MARK_EVERY_S, Stats
 
 
@@ -78,6 +79,25 @@ def fields(value: Any, *, without: set[str]) -> Any:
     if not isinstance(value, dict):
         return None
     return frozenset((name, None if name in without else fields(one, without=without)) for name, one in value.items())
+
+
+async def _waits(message: str) -> None:
+    await anyio.sleep(100)
+
+
+def test_the_handler_that_has_run_longest_is_shown_also_when_it_began_at_the_loops_beginning(actors: Actors) -> None:
+    ref = ActorRef[str]("a")
+    spec = ChildSpec("a", lambda: Worker(_waits), ref, mailbox=MailboxSpec(key=lambda text: text))
+
+    async def look() -> dict[str, Any]:
+        async with running(SupervisorSpec("root", [spec])) as root:
+            for key in ("first", "second"):
+                ref.tell_nowait(key)
+                await anyio.sleep(3)
+            return found(root, "root/a")
+
+    handling = actors.run(look())["handling"]
+    assert (handling["key"], handling["elapsed_s"]) == ("first", 6.0)
 
 
 async def test_restarts_are_remembered_with_their_cause_and_the_message_that_did_it() -> None:

@@ -206,7 +206,7 @@ def _backlog(cell: Cell, now: _Now) -> Facts | None:
 
 def _handling(cell: Cell, now: _Now) -> Facts | None:
     """The message that has been handled longest; keyed instances handle several at once."""
-    longest = min(cell.busy(), key=lambda one: one.since or now.loop, default=None)
+    longest = min(cell.busy(), key=lambda one: now.loop if one.since is None else one.since, default=None)
     if longest is None or longest.in_hand is None:
         return None
     return {

@@ -99,7 +99,7 @@ class Watchdog(Service):
         now = asyncio.get_running_loop().time()
         for cell in cells(self._root()):
             for entity in cell.busy():
-                elapsed_s = now - (entity.since or now)
+                elapsed_s = 0.0 if entity.since is None else now - entity.since
                 if elapsed_s < self._slow_s or entity.reported:
                     continue
                 entity.reported = True
