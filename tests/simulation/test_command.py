@@ -12,7 +12,7 @@ from tests.simulation.invariants import Broken
 from tests.simulation.trading import Report, run_seed
 from tests.simulation.trading import explore as run
 from trendedge.runtime.simulation import SimulatedLoop
-from trendedge.runtime.simulation.campaign import Progress
+from trendedge.runtime.simulation.campaign import Progress, run_seeds
 
 
 def breaks_sometimes(seed: int, *, verbose: bool = False) -> Report:
@@ -82,6 +82,18 @@ def test_it_runs_so_many_seeds_of_each_scenario_unless_it_is_told_which(
     assert re.findall(r"^(\w+) \[#{30}\] 2/2 seeds, 0 failed", done.stderr, re.MULTILINE) == expected
     assert re.findall(r"^(\w+): \w", done.stderr, re.MULTILINE) == expected
     assert re.fullmatch(r"[0-9a-f]{32}\n", done.stdout)
+
+
+def fails_in_itself(seed: int) -> Report:
+    """The scenario has a defect, which seed 4 meets."""
+    return [holds(one) for one in range(4)][seed]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_seed_that_meets_a_defect_of_its_scenario_is_named(processes: int) -> None:
+    with pytest.raises(IndexError) as caught:
+        run_seeds(fails_in_itself, range(6), processes=processes)
+    assert caught.value.__notes__ == ["in seed 4"]
 
 
 def test_a_bar_without_a_name_is_a_bar() -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, TextIO
 
 CHUNK = 20
@@ -48,7 +49,8 @@ def run_seeds(
 ) -> Campaign:
     """Run every seed, spread over the cores; the result does not depend on how many there are.
 
-    :param run: a function of a module, so that other processes find it
+    :param run: a function of a module, so that other processes find it. What it raises ends the campaign, with a note
+        of the seed
     :param processes: 1 stays in this process
     """
     digest, counts, failures = hashlib.blake2b(digest_size=16), Counter[str](), list[SeedReport]()
@@ -62,11 +64,20 @@ def run_seeds(
 
 
 def _reports(run: Callable[[int], SeedReport], seeds: Iterable[int], processes: int) -> Iterator[SeedReport]:
+    named = partial(_named, run)
     if processes == 1:
-        yield from map(run, seeds)
+        yield from map(named, seeds)
         return
     with ProcessPoolExecutor(processes) as pool:
-        yield from pool.map(run, seeds, chunksize=CHUNK)
+        yield from pool.map(named, seeds, chunksize=CHUNK)
+
+
+def _named(run: Callable[[int], SeedReport], seed: int) -> SeedReport:
+    try:
+        return run(seed)
+    except Exception as error:
+        error.add_note(f"in seed {seed}")
+        raise
 
 
 class Progress:
