@@ -20,7 +20,7 @@ from trendedge.runtime import (
     Settlement,
     SupervisorSpec,
     Unique,
-    entity,
+    crashes,
 )
 from trendedge.runtime.ownership import Owner
 from trendedge.runtime.simulation import MemoryJournal, MemoryServer
@@ -193,5 +193,5 @@ def test_without_this_safeguard_some_seed_fails(safeguard: str) -> None:
 
 
 def test_without_telling_a_stray_cancellation_from_an_end_some_seed_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(entity, "_is_cancelled", lambda: True)
+    monkeypatch.setattr(crashes, "_is_cancelled", lambda: True)
     assert any("everything comes to its end" in run_seed(seed).broken for seed in range(MOST_SEEDS))

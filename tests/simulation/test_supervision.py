@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.simulation.trees import run_tree
-from trendedge.runtime import ChildSpec, RetryPolicy, entity
+from trendedge.runtime import ChildSpec, RetryPolicy, crashes
 from trendedge.runtime.breaker import Breakers
 from trendedge.runtime.cell import Cell
 from trendedge.runtime.child import Child
@@ -189,7 +189,7 @@ ABLATIONS: dict[str, tuple[Any, str, Any, str]] = {
     "giving back the room of who gives up": (Delivery, "_give_back", keeping, "in peace everything comes to its end"),
     "giving up a start that nobody waits for": (Child, "start", unattended, "nothing is left behind"),
     "counting one attempt for each process": (DurableLog, "begin", counting, "only the guilty are given up"),
-    "telling a stray cancellation": (entity, "_is_cancelled", wanted, "in peace everything comes to its end"),
+    "telling a stray cancellation": (crashes, "_is_cancelled", wanted, "in peace everything comes to its end"),
     "the breaker": (Breakers, "tripped", burning, "an open breaker uses up no attempts"),
 }
 

@@ -1,21 +1,21 @@
 """One instance's life: its mail in order, one message at a time, peeked first and popped when done."""
 
 import asyncio
-import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import structlog
 
 from trendedge.runtime.actor import Actor, Context, Terminated
+from trendedge.runtime.crashes import crash_of, in_errors
 from trendedge.runtime.durable import LOOK_S
-from trendedge.runtime.errors import ForeignError, SignificantChildEnded, StrayCancellation, UnknownChild
+from trendedge.runtime.errors import UnknownChild
 from trendedge.runtime.mailbox import Envelope
+from trendedge.runtime.offspring import Offspring
 from trendedge.runtime.voice import log
-from trendedge.runtime.waits import Ask, Target, asking_entity, current_entity, is_running
+from trendedge.runtime.waits import Ask, Target, current_entity
 
 if TYPE_CHECKING:
     from trendedge.runtime.cell import Cell
@@ -40,14 +40,12 @@ class Entity:
     """
 
     __slots__ = (
-        "_ending",
         "_escalated",
         "_stashed",
         "_waiter",
         "asks",
         "begun",
         "cell",
-        "children",
         "crash_counts",
         "culprit",
         "fresh",
@@ -55,6 +53,7 @@ class Entity:
         "key",
         "mail",
         "not_before",
+        "offspring",
         "outage",
         "outages",
         "over",
@@ -63,7 +62,6 @@ class Entity:
         "room",
         "scope",
         "since",
-        "spawning",
         "stopping",
         "task",
     )
@@ -106,12 +104,8 @@ class Entity:
         """Whom the handler has asked, and waits for."""
         self.room: Cell | None = None
         """In whose mailbox it waits for room."""
-        self.spawning: str | None = None
-        """Id of the child for whose start it waits."""
-        self.children: Supervisor | None = None
-        """Of this incarnation."""
-        self._ending: Callable[..., Iterator[Cell]] | None = None
-        """Those below the children for whose end it waits."""
+        self.offspring: Offspring | None = None
+        """What this incarnation has spawned."""
         self._stashed: deque[Envelope] | None = None
         self._escalated: Exception | None = None
         self._waiter: asyncio.Future[bool] | None = None
@@ -201,7 +195,7 @@ class Entity:
         """
         if isinstance(error, asyncio.CancelledError) and self.cell.is_cancelled:
             raise error
-        crash = _crash_of(error, self.task)
+        crash = crash_of(error, self.task)
         if crash is not error:
             self.crash_counts, self.culprit = True, None
         return crash
@@ -288,7 +282,12 @@ class Entity:
         return False
 
     def _idle(self, context: Context) -> bool:
-        return not (self.mail or self._stashed or (self.children and self.children.children) or context.expects_mail)
+        return not (
+            self.mail
+            or self._stashed
+            or (self.offspring and self.offspring.supervisor.children)
+            or context.expects_mail
+        )
 
     async def _wait(self, timeout_s: float | None) -> bool:
         """Wait to be woken; False when `timeout_s` ran out first."""
@@ -432,23 +431,23 @@ class Entity:
             try:
                 try:
                     with scope:
-                        self.deliver(to_message(await _in_errors(work)), context)
+                        self.deliver(to_message(await in_errors(work)), context)
                 except Exception as error:
                     if on_error is None:
                         raise
                     self.deliver(on_error(error), context)
             except BaseException as error:
-                crash = _crash_of(error)
+                crash = crash_of(error)
                 if context.ended:
                     log.warning("piped work failed late", actor=self.name, exc_info=crash)
                 else:
-                    self._escalate(crash)
+                    self.escalate(crash)
             finally:
                 context.pipe_ended(scope)
 
         self.cell.supervisor.beside(run, name=f"{self.name} pipe")
 
-    def _escalate(self, error: Exception) -> None:
+    def escalate(self, error: Exception) -> None:
         """Crash the incarnation as soon as the message in hand is done. It crashes once, and all of it is told."""
         if self._escalated is not None:
             self.cell.tell_crash(self.key, error)
@@ -463,112 +462,33 @@ class Entity:
 
     async def spawn(self, spec: "Spec") -> None:
         """Start a child of this incarnation; see `Context.spawn`."""
-        if self.children is None:
-            children = self.children = self.cell.supervisor.nursery(self.name)
-            run = partial(self._run_children, children)
-            self.cell.supervisor.beside(run, name=f"{self.name} children", inherits=False)
-        children = self.children
-        await children.begun.wait()  # whoever spawns beside this may have made it
-        if asking_entity() is not self:
-            await children.start_child(spec)
-            return
-        self.spawning = spec.id
-        try:
-            await children.start_child(spec)
-        finally:
-            self.spawning = None
-
-    def awaited(self) -> Iterator[Target]:
-        """Whom the handler waits for: those that it asks, and those that start because it spawns them."""
-        yield from ((cell, key) for cell, key, reply in self.asks if not reply.done())
-        if self.spawning is not None and self.children is not None:
-            yield from ((cell, None) for cell in self.children.unready(self.spawning))
-        if self._ending is not None:
-            for cell in self._ending():
-                yield from ((cell, key) for key in cell.entities)
+        if self.offspring is None:
+            self.offspring = Offspring(self)
+        await self.offspring.spawn(spec)
 
     async def stop_child(self, child_id: str) -> None:
         """Stop and forget a spawned child; see `Context.stop_child`."""
-        if self.children is None:
+        if self.offspring is None:
             raise UnknownChild(f"{self.name}/{child_id}")
-        children = self.children
-        if asking_entity() is not self:
-            await children.stop_child(child_id)
-            return
-        self._ending = partial(children.ending, child_id)
-        try:
-            await children.stop_child(child_id)
-        finally:
-            self._ending = None
+        await self.offspring.stop_child(child_id)
 
-    async def _run_children(self, children: "Supervisor") -> None:
-        error: Exception | None
-        try:
-            await children.run(lambda: None)
-            error = None if children.missed is None else SignificantChildEnded(children.missed.path)
-        except Exception as crash:
-            error = crash
-        if error is not None and self.children is children:
-            self._escalate(error)
+    @property
+    def children(self) -> "Supervisor | None":
+        """Of what the incarnation has spawned; None before the first."""
+        return None if self.offspring is None else self.offspring.supervisor
 
     async def _stop_children(self) -> None:
-        children, self.children = self.children, None
-        if children is None:
-            return
-        children.request_stop()
-        cut_off: asyncio.CancelledError | None = None
-        self._ending = children.ending
-        with anyio.CancelScope(shield=True):
-            while not children.ended.is_set():
-                try:
-                    await children.ended.wait()
-                except asyncio.CancelledError as error:  # of a task that was cancelled itself, which knows no shield
-                    cut_off = error
-        self._ending = None
-        if cut_off is not None:
-            raise cut_off
+        if self.offspring is not None:
+            try:
+                await self.offspring.stop()
+            finally:
+                self.offspring = None
 
-
-async def _in_errors[T](work: Awaitable[T]) -> T:
-    """Await what may end with anything: that is an error of the work, and no cancellation of this task."""
-    try:
-        return await work
-    except Exception:
-        raise
-    except BaseException as error:
-        raise _crash_of(error) from error
-
-
-def _is_cancelled() -> bool:
-    """Whether a scope around this task is to end. Otherwise it awaited something that somebody else has cancelled, or
-    has cancelled itself."""
-    task = asyncio.current_task()
-    return task is None or (task.cancelling() > 0 and anyio.current_effective_deadline() == -math.inf)
-
-
-def _crash_of(error: BaseException, task: asyncio.Task[Any] | None = None) -> Exception:
-    """The crash that takes the place of what is no `Exception`; a cancellation is over with it.
-
-    :param task: whose code has raised it, if that is known
-    :raises BaseException: `error` itself, as `Entity.as_crash`
-    """
-    crash: Exception
-    match error:
-        case Exception():
-            return error
-        case asyncio.CancelledError() if not _is_cancelled():
-            current = asyncio.current_task()
-            while current is not None and current.cancelling():
-                current.uncancel()
-            crash = StrayCancellation()
-        case GeneratorExit() if is_running(task):
-            crash = ForeignError(error)  # raised by the code itself
-        case asyncio.CancelledError() | KeyboardInterrupt() | SystemExit() | GeneratorExit():
-            raise error
-        case _:
-            crash = ForeignError(error)
-    crash.__cause__ = error
-    return crash
+    def awaited(self) -> Iterator[Target]:
+        """Whom the handler waits for: those that it asks, and those of its children that start or end."""
+        yield from ((cell, key) for cell, key, reply in self.asks if not reply.done())
+        if self.offspring is not None:
+            yield from self.offspring.awaited()
 
 
 def _expire(waiter: asyncio.Future[bool]) -> None:

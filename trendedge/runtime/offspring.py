@@ -1,0 +1,93 @@
+"""The children that one incarnation of an actor has spawned: they end with it."""
+
+import asyncio
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+
+from trendedge.runtime.errors import SignificantChildEnded
+from trendedge.runtime.waits import Target, asking_entity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trendedge.runtime.cell import Cell
+    from trendedge.runtime.entity import Entity
+    from trendedge.runtime.specs import Spec
+
+
+class Offspring:
+    """Runs them beside the mailbox of their parent, under a supervisor of their own."""
+
+    __slots__ = ("_ending", "_parent", "_spawning", "_stopping", "supervisor")
+
+    def __init__(self, parent: "Entity") -> None:
+        """:raises ActorStopped: the parent's supervisor is not running"""
+        self._parent = parent
+        self._spawning: str | None = None
+        """Id of the child for whose start the parent's handler waits."""
+        self._ending: Callable[[], Iterator[Cell]] | None = None
+        """Those for whose end it waits."""
+        self._stopping = False
+        host = parent.cell.supervisor
+        self.supervisor = host.nursery(parent.name)
+        host.beside(self._run, name=f"{parent.name} children", inherits=False)
+
+    async def spawn(self, spec: "Spec") -> None:
+        """Start a child; see `Context.spawn`."""
+        await self.supervisor.begun.wait()
+        if asking_entity() is not self._parent:
+            await self.supervisor.start_child(spec)
+            return
+        self._spawning = spec.id
+        try:
+            await self.supervisor.start_child(spec)
+        finally:
+            self._spawning = None
+
+    async def stop_child(self, child_id: str) -> None:
+        """Stop and forget a child; see `Context.stop_child`."""
+        if asking_entity() is not self._parent:
+            await self.supervisor.stop_child(child_id)
+            return
+        self._ending = partial(self.supervisor.ending, child_id)
+        try:
+            await self.supervisor.stop_child(child_id)
+        finally:
+            self._ending = None
+
+    async def stop(self) -> None:
+        """Stop all of them, and outlast a cancellation, which is raised then."""
+        self._stopping = True
+        self.supervisor.request_stop()
+        cut_off: asyncio.CancelledError | None = None
+        self._ending = self.supervisor.ending
+        with anyio.CancelScope(shield=True):
+            while not self.supervisor.ended.is_set():
+                try:
+                    await self.supervisor.ended.wait()
+                except asyncio.CancelledError as error:  # of a task that was cancelled itself, which knows no shield
+                    cut_off = error
+        if cut_off is not None:
+            raise cut_off
+
+    def awaited(self) -> Iterator[Target]:
+        """For whom the parent's handler waits: those that start because it spawns them, and those that it stops."""
+        if self._spawning is not None:
+            yield from ((cell, None) for cell in self.supervisor.unready(self._spawning))
+        if self._ending is not None:
+            for cell in self._ending():
+                yield from ((cell, key) for key in cell.entities)
+
+    async def _run(self) -> None:
+        error: Exception | None
+        children = self.supervisor
+        try:
+            await children.run(lambda: None)
+            error = None if children.missed is None else SignificantChildEnded(children.missed.path)
+        except Exception as crash:
+            error = crash
+        if error is not None and not self._stopping:
+            self._parent.escalate(error)
