@@ -150,7 +150,7 @@ async def test_a_handler_that_waits_for_room_is_shown_with_whom_it_waits_for() -
     ]
     async with running(SupervisorSpec("root", children, backoff=Backoff(0.0))) as root:
         await sender.tell(Step(1))
-        await until(lambda: sender.cell.busy() != [] and sender.cell.busy()[0].room is not None)
+        await until(lambda: sender.cell.busy() != [] and sender.cell.busy()[0].full is not None)
         shown = Inspector(root).find("root/sender")
         assert shown is not None
         assert shown["waiting_on"] == [{"key": None, "on": "root/slow"}]

@@ -16,7 +16,7 @@ from trendedge.runtime.delivery import Delivery
 from trendedge.runtime.durable import DurableLog
 from trendedge.runtime.entity import Entity
 from trendedge.runtime.intensity import Intensity
-from trendedge.runtime.room import Room
+from trendedge.runtime.room import Room, Waiter
 from trendedge.runtime.simulation.campaign import run_seeds
 from trendedge.runtime.supervisor import Supervisor
 
@@ -141,11 +141,11 @@ def burning(breakers: Breakers, key: Any, name: str, error: Exception, now: floa
     return False
 
 
-async def selfish(room: Room) -> None:
+async def selfish(room: Room, sender: Entity | None) -> None:
     """Who is cancelled after it was let in keeps its turn to itself."""
     while room._cell.is_full and not room._cell.ending:
         waiter = asyncio.get_running_loop().create_future()
-        room.waiters.append((0, waiter))
+        room.waiters.append(Waiter(0, waiter, None))
         await waiter
         room.coming -= 1
 

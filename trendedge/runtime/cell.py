@@ -1,7 +1,8 @@
 """The host of one actor: its bounded mailbox, its instances, its counters. It outlives every incarnation."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from trendedge.runtime.accepts import accepted_types
@@ -33,7 +34,7 @@ from trendedge.runtime.retry import RetryPolicy
 from trendedge.runtime.room import Room
 from trendedge.runtime.stats import Stats, describe
 from trendedge.runtime.voice import log
-from trendedge.runtime.waits import asking_entity, waiting_for_room
+from trendedge.runtime.waits import Node, asking_entity
 from trendedge.runtime.watchers import Watchers
 
 if TYPE_CHECKING:
@@ -240,16 +241,14 @@ class Cell:
             return
         if self._room is None:
             self._room = Room(self)
-        if sender is None:
-            await self._room.wait()
-        else:
-            with waiting_for_room(sender, self):
-                await self._room.wait()
+        await self._room.wait(sender)
         try:
             self.put_nowait(message, reply, deadline)
         except BaseException:
             self._room.let_in()
             raise
+        if self._room.waiters and self.is_full:
+            self._room.refuse_circles()
 
     @property
     def must_wait(self) -> bool:
@@ -262,6 +261,19 @@ class Cell:
     def waiting(self) -> int:
         """Senders that wait for room."""
         return 0 if self._room is None else self._room.waiting
+
+    def held_up_by(self) -> tuple[int, "Iterator[Node]"]:
+        """How many have to go on before there is room for whoever waits for it, and of whom: of all with mail here."""
+        if not self.is_full or self.ending or (self._room is not None and self._room.coming):
+            return 0, iter(())
+        line = (one for one in self.entities.values() if one.mail or one.stashed)
+        first = next(line, None)
+        return (0, iter(())) if first is None else (1, chain((first,), line))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What it adds to a circle of those who wait: it waits for nobody itself, its instances do."""
+        return ()
 
     @property
     def is_full(self) -> bool:

@@ -15,7 +15,7 @@ from trendedge.runtime.errors import UnknownChild
 from trendedge.runtime.mailbox import Envelope
 from trendedge.runtime.offspring import Offspring
 from trendedge.runtime.voice import log
-from trendedge.runtime.waits import Ask, Target, current_entity
+from trendedge.runtime.waits import Ask, Node, Place, Target, current_entity
 
 if TYPE_CHECKING:
     from trendedge.runtime.cell import Cell
@@ -58,8 +58,8 @@ class Entity:
         "outages",
         "over",
         "passivated",
+        "place",
         "reported",
-        "room",
         "scope",
         "since",
         "stopping",
@@ -102,8 +102,8 @@ class Entity:
         self.task: asyncio.Task[Any] | None = None
         self.asks: list[Ask] = []
         """Whom the handler has asked, and waits for."""
-        self.room: Cell | None = None
-        """In whose mailbox it waits for room."""
+        self.place: Place | None = None
+        """In whose mailbox it waits for room; or has waited, and does not yet know that it was let in."""
         self.offspring: Offspring | None = None
         """What this incarnation has spawned."""
         self._stashed: deque[Envelope] | None = None
@@ -476,6 +476,28 @@ class Entity:
     def children(self) -> "Supervisor | None":
         """Of what the incarnation has spawned; None before the first."""
         return None if self.offspring is None else self.offspring.supervisor
+
+    @property
+    def full(self) -> "Cell | None":
+        """In whose mailbox it waits for room."""
+        return None if self.place is None or self.place[1].done() else self.place[0]
+
+    @property
+    def waits_for_others(self) -> bool:
+        """Whether it may: False is certain."""
+        return self.place is not None or bool(self.asks) or self.offspring is not None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What it adds to a circle of those who wait."""
+        return (self.name,)
+
+    def held_up_by(self) -> tuple[int, Iterator[Node]]:
+        """How many have to go on before this one does, and who: all of them."""
+        room = () if (full := self.full) is None else (full,)
+        # Who is not there yet will begin with no wait under way.
+        nodes = (*room, *(cell.entities[key] for cell, key in self.awaited() if key in cell.entities))
+        return len(nodes), iter(nodes)
 
     async def _stop_children(self) -> None:
         if self.offspring is not None:

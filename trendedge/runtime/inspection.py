@@ -175,7 +175,7 @@ def _cell(cell: Cell, child: Child, now: _Now) -> Facts:
         "waiting_on": [
             {"key": entity.key, "on": asked.name_of(key)}
             for entity in cell.entities.values()
-            for asked, key in (*entity.awaited(), *([] if entity.room is None else [(entity.room, None)]))
+            for asked, key in (*entity.awaited(), *([] if entity.full is None else [(entity.full, None)]))
         ],
         "handling": _handling(cell, now),
     }

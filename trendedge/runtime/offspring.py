@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from trendedge.runtime.errors import SignificantChildEnded
-from trendedge.runtime.waits import Target, asking_entity
+from trendedge.runtime.waits import Target, asking_entity, break_circles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +53,7 @@ class Offspring:
             await self.supervisor.stop_child(child_id)
             return
         self._ending = partial(self.supervisor.ending, child_id)
+        break_circles(self._ending())
         try:
             await self.supervisor.stop_child(child_id)
         finally:
@@ -64,6 +65,7 @@ class Offspring:
         self.supervisor.request_stop()
         cut_off: asyncio.CancelledError | None = None
         self._ending = self.supervisor.ending
+        break_circles(self._ending())
         with anyio.CancelScope(shield=True):
             while not self.supervisor.ended.is_set():
                 try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from trendedge.runtime.errors import ActorStopped, AskTimeout
 from trendedge.runtime.journal import Appended, Duplicate, Unique
 from trendedge.runtime.stats import describe
-from trendedge.runtime.waits import asking, asking_entity
+from trendedge.runtime.waits import asking_entity, refuse_ask_in_circle
 
 if TYPE_CHECKING:
     from trendedge.runtime.cell import Cell
@@ -111,8 +111,13 @@ class ActorRef[M](_Address):
         asker = asking_entity()
         if asker is None:
             return await self._ask(cell, request, reply, timeout_s, deadline_s)
-        with asking(asker, cell, cell.key_of(request), reply):
+        key = cell.key_of(request)
+        refuse_ask_in_circle(asker, cell, key)
+        asker.asks.append(asked := (cell, key, reply))
+        try:  # no context manager: contextlib's cannot pass on an error whose attributes cannot be set
             return await self._ask(cell, request, reply, timeout_s, deadline_s)
+        finally:
+            asker.asks.remove(asked)
 
     async def _ask[R](
         self,

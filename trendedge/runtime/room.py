@@ -2,14 +2,25 @@
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 from trendedge.runtime.errors import ActorStopped
+from trendedge.runtime.waits import find_late_circle, refuse_tell_in_circle
 
 if TYPE_CHECKING:
     from trendedge.runtime.cell import Cell
+    from trendedge.runtime.entity import Entity
 
-type Waiter = tuple[int, asyncio.Future[None]]
+
+class Waiter(NamedTuple):
+    """A place in the queue."""
+
+    ticket: int
+    """Counts who has come, from 1."""
+    let_in: asyncio.Future[None]
+    sender: "Entity | None"
+    """Whose handler waits; None for whoever is no actor, and for work beside a handler."""
 
 
 class Room:
@@ -31,17 +42,22 @@ class Room:
     @property
     def waiting(self) -> int:
         """Senders that were not let in yet."""
-        return sum(not let_in.done() for _, let_in in self.waiters)
+        return sum(not one.let_in.done() for one in self.waiters)
 
-    async def wait(self) -> None:
+    async def wait(self, sender: "Entity | None" = None) -> None:
         """Return when it is one's turn and there is room, or when the actor takes nothing any more.
 
+        :param sender: whose mailbox is held up meanwhile
         :raises ActorStopped: it has stopped, or is stopped to be restarted by order
+        :raises TellCycle: the sender waits for itself, over others
         """
         ticket = self._last = self._last + 1
         while self._cell.is_full and not self._cell.ending:
             let_in: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._queue((ticket, let_in))
+            if sender is not None:
+                refuse_tell_in_circle(sender, self._cell)
+                sender.place = (self._cell, let_in)
+            self._queue(Waiter(ticket, let_in, sender))
             try:
                 await let_in
             except BaseException:
@@ -52,12 +68,15 @@ class Room:
                     self.coming -= 1
                     self.let_in()  # it was to be us: let the next one in
                 raise
+            finally:
+                if sender is not None:
+                    sender.place = None
             self.coming -= 1
 
     def _queue(self, waiter: Waiter) -> None:
         """At the end; or before those who came later, when the place went to what the actor has sent to itself."""
         later = 0
-        while later < len(self.waiters) and self.waiters[-1 - later][0] > waiter[0]:
+        while later < len(self.waiters) and self.waiters[-1 - later].ticket > waiter.ticket:
             later += 1
         self.waiters.insert(len(self.waiters) - later, waiter)
 
@@ -65,21 +84,37 @@ class Room:
         """Forget those who have given up, when they are many."""
         self._gone += 1
         if 2 * self._gone > len(self.waiters):
-            self.waiters = deque(waiter for waiter in self.waiters if not waiter[1].done())
+            self.waiters = deque(one for one in self.waiters if not one.let_in.done())
             self._gone = 0
 
     def let_in(self) -> None:
-        """As many as there is room for."""
+        """As many as there is room for. When there is none though somebody has gone on, see who is left."""
         while self.waiters and not self._cell.is_full:
-            _, let_in = self.waiters.popleft()
+            let_in = self.waiters.popleft().let_in
             if not let_in.done():
                 self.coming += 1
                 let_in.set_result(None)
+        if self.waiters and not self.coming:
+            self.refuse_circles()
+
+    def refuse_circles(self) -> None:
+        """Refuse those who wait for themselves by now: since they came, others have left who could have made room, and
+        what has come is for those who wait for them. The last to come goes first.
+        """
+        while found := find_late_circle(self._cell, self._senders()):
+            let_in, error = found
+            let_in.set_exception(error)
+            self._sweep()
+
+    def _senders(self) -> Iterator["Entity"]:
+        for one in reversed(self.waiters):
+            if one.sender is not None and not one.let_in.done():
+                yield one.sender
 
     def send_away(self) -> None:
         """The actor takes nothing any more, or nothing of those who wait: it is restarted by order."""
-        for _, let_in in self.waiters:
-            if not let_in.done():
-                let_in.set_exception(ActorStopped(self._cell.path))
+        for one in self.waiters:
+            if not one.let_in.done():
+                one.let_in.set_exception(ActorStopped(self._cell.path))
         self.waiters.clear()
         self._gone = 0
