@@ -35,17 +35,18 @@ INTERNAL = frozenset(
     re.findall(
         r"\S+",
         """
-    ActorRef.bind ActorRef.cell DurableRef.bind DurableRef.cell
+    ActorRef.bind ActorRef.bound ActorRef.cell DurableRef.bind DurableRef.bound DurableRef.cell
     Context() Context.announcements Context.close Context.ended Context.expects_mail Context.stashing
     Context.pipe_ended Context.pipes_ended Context.take_announcements Context.unstashing
     Job() Job.end Job.run Job.stop Job.work
     Lanes.close Lanes.drain Lanes.open LoopLag.record
     Schedules.close Schedules.keep_saving Schedules.look_at_the_clock Schedules.open Schedules.save
-    Supervisor(former) Supervisor(on_given_up) Supervisor(parent) Supervisor(path) Supervisor.begin
+    Supervisor(former) Supervisor(on_given_up) Supervisor(parent) Supervisor(path) Supervisor(tree) Supervisor.begin
     Supervisor.beside Supervisor.children Supervisor.close Supervisor.culprit Supervisor.ending
     Supervisor.given_up_at_the_stop Supervisor.intensity Supervisor.is_cancelled Supervisor.is_done Supervisor.lose
     Supervisor.members Supervisor.missed Supervisor.nursery Supervisor.on_given_up Supervisor.pause
-    Supervisor.restart Supervisor.stop_all Supervisor.stops Supervisor.terminate Supervisor.unready
+    Supervisor.foster Supervisor.restart Supervisor.stop_all Supervisor.stops Supervisor.terminate Supervisor.tree
+    Supervisor.unready
     Timer() Timer.arm
     Actors.drive FaultyWire.failed
     MemoryServer.adopt MemoryServer.append MemoryServer.bury MemoryServer.count MemoryServer.count_attempt

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from trendedge.runtime.errors import ActorStopped, NoMessageInHand
+from trendedge.runtime.errors import ActorStopped, NoMessageInHand, StashFull
 from trendedge.runtime.journal import Announcement
 from trendedge.runtime.latch import Latch
 
@@ -94,7 +94,7 @@ class Context:
         # None until they are used: ten thousand idle actors should not hold forty thousand empty sets.
         self._timers: set[Timer] | None = None
         self._watched: set[Watchers] | None = None
-        self._pipes: set[anyio.CancelScope] | None = None
+        self._pipes: dict[anyio.CancelScope, None] | None = None
         self._pipes_over: Latch | None = None
         self.announcements: list[Announcement] | None = None
 
@@ -174,7 +174,7 @@ class Context:
         :raises StartFailed: it did not become ready
         :raises ActorStopped: another child has ended them all before it was ready, or this incarnation has ended
         :raises DuplicateChild: there is a child of this id, or one that was stopped has not ended yet
-        :raises DuplicateRef: its address is that of such a child, or of an actor below one
+        :raises DuplicateRef: its address, or one below it, is that of an actor of the tree that has not ended for good
         """
         if self.ended:
             raise ActorStopped(self._host.name)
@@ -201,7 +201,7 @@ class Context:
         cancelled; a stop waits for its end, within `shutdown_s`, and a restart after a crash does not.
         """
         if self._pipes is None:
-            self._pipes = set()
+            self._pipes = {}  # a set's order would change from run to run
         self._host.pipe(self, self._pipes, work, to_message, on_error)
 
     @property
@@ -229,15 +229,22 @@ class Context:
         A stashed message keeps its place in the journal and counts towards the mailbox's capacity.
 
         :raises NoMessageInHand: the handler of a message is not who calls this: work beside it has none to put aside
+        :raises StashFull: the mailbox would be full of nothing else, and the incarnation has no timer, watch or piped
+            work under way: nobody could ever tell it to take them again
         """
         host = self._host
         if host.in_hand is None or host.task is not asyncio.current_task():
             raise NoMessageInHand(host.name)
+        if len(host.stashed) + 1 >= host.cell.spec.capacity and not self.expects_mail:
+            raise StashFull(host.name, host.cell.spec.capacity)
         self.stashing = True
 
     def unstash_all(self) -> None:
-        """Take the stashed messages again, in their order, before all that wait."""
-        self.unstashing = True
+        """Take the stashed messages again, in their order, before all that wait: as soon as none is being handled."""
+        if self._host.in_hand is None and not self.ended:
+            self._host.unstash_now()
+        else:
+            self.unstashing = True
 
     def announce_on_settle(self, channel: str, payload: bytes) -> None:
         """Publish through the journal's store in the step that settles the message being handled.
@@ -251,7 +258,7 @@ class Context:
     def pipe_ended(self, scope: "anyio.CancelScope") -> None:
         """Piped work is over."""
         if self._pipes is not None:
-            self._pipes.discard(scope)
+            self._pipes.pop(scope, None)
             if not self._pipes and self._pipes_over is not None:
                 self._pipes_over.set()
 
@@ -294,6 +301,12 @@ class Actor[M]:
 
     context: Context
     """What it knows of its surroundings: there from `on_start` on, and not yet in the constructor."""
+
+    def __init_subclass__(cls, **given: Any) -> None:
+        """:raises TypeError: `declared` is no tuple: it stands in an `except`, where nothing else would do"""
+        super().__init_subclass__(**given)
+        if not isinstance(cls.declared, tuple):
+            raise TypeError(f"{cls.__name__}.declared is a {type(cls.declared).__name__}, and no tuple of errors")
 
     async def on_start(self) -> None:
         """Load what the incarnation needs. Messages wait until this returns."""

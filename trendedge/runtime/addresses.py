@@ -19,17 +19,12 @@ def check_refs(path: str, specs: Iterable[Spec]) -> None:
             raise DuplicateRef("/".join(way), ref.name, "/".join(taken[ref]))
 
 
-def check_refs_beside(path: str, spec: Spec, there: Iterable[Spec]) -> None:
-    """Raise `DuplicateRef` when a spec, added below `path`, has an address twice, or one of those who are there."""
-    others = {ref: way for way, ref in _refs([spec], (path,))}
-    if not others:
-        return
+def check_added_refs(path: str, spec: Spec, tree: object) -> None:
+    """Raise `DuplicateRef` when a spec, added below `path`, has an address twice, or that of an actor of the tree."""
     check_refs(path, [spec])
-    # A plain child first: there may be thousands, and looking up its ref costs next to nothing.
-    same = [one for one in there if not isinstance(one, ChildSpec) or one.ref in others]
-    for way, ref in _refs(same, (path,)):
-        if ref in others:
-            raise DuplicateRef("/".join(others[ref]), ref.name, "/".join(way))
+    for way, ref in _refs([spec], (path,)):
+        if ref.bound is not None and ref.bound.is_of(tree):
+            raise DuplicateRef("/".join(way), ref.name, ref.bound.path)
 
 
 def _refs(specs: Iterable[Spec], above: Way) -> Iterator[tuple[Way, ActorRef[Any] | DurableRef[Any]]]:

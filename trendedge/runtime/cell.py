@@ -174,6 +174,10 @@ class Cell:
         self.close()
         self.watchers.tell(Terminated(self.path, cause))
 
+    def is_of(self, tree: object) -> bool:
+        """Whether the actor belongs to this tree, and has not ended for good."""
+        return self.supervisor.tree is tree and not self.watchers.ended
+
     def reset_breaker(self, name: str) -> bool:
         """Close one breaker by hand; whether there is one of this name."""
         for key, breaker in self.breakers.by_key.items():
@@ -562,6 +566,7 @@ class Cell:
             raise MailboxFull(self.path, self.spec.capacity)
         envelope, entity = found
         entity.mail.remove(envelope)  # it is never far from the head
+        entity.wake()  # it may have waited for that one's retry
         self.dropped(envelope, "the mailbox was full, and it waited longest")
 
     def _oldest(self) -> tuple[Envelope, Entity] | None:

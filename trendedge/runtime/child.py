@@ -6,16 +6,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Protocol
 
 import anyio
 import anyio.abc
 
 from trendedge.runtime.cell import Cell
 from trendedge.runtime.clock import clock_of
-from trendedge.runtime.errors import IntensityExceeded, said
+from trendedge.runtime.errors import IntensityExceeded, StrayCancellation, said
 from trendedge.runtime.history import History, Restarted, remembered
 from trendedge.runtime.latch import Latch
+from trendedge.runtime.outlast import outlast
 from trendedge.runtime.service import Service, ServiceContext
 from trendedge.runtime.specs import Spec
 from trendedge.runtime.voice import log
@@ -91,22 +93,6 @@ class Exit:
     generation: int = 0
 
 
-async def outlast(task: asyncio.Task[Any]) -> None:
-    """Return when a task has ended, however often whoever waits is cancelled meanwhile; that is raised then.
-
-    A shield alone holds off anyio's scopes, and neither `Task.cancel` nor `asyncio.timeout`.
-    """
-    cancelled: asyncio.CancelledError | None = None
-    with anyio.CancelScope(shield=True):
-        while not task.done():
-            try:
-                await asyncio.wait([task])
-            except asyncio.CancelledError as error:
-                cancelled = error
-    if cancelled is not None:
-        raise cancelled
-
-
 class Child:
     """The supervisor's record of one child."""
 
@@ -159,6 +145,11 @@ class Child:
         return self.process.culprit
 
     @property
+    def begun(self) -> bool:
+        """Whether it was ever started, below the supervisor that there is now."""
+        return self._begun
+
+    @property
     def died_of(self) -> str | None:
         """What the last incarnation crashed of; None when it has not."""
         return self.last_error if self.status == "crashed" else None
@@ -195,7 +186,8 @@ class Child:
         ready: asyncio.Future[BaseException | None] = loop.create_future()
         # A plain task: a task group's bookkeeping is larger than an idle actor. `stop` waits for its end.
         run = self._run(on_exit, ready, scope)
-        task = self._task = loop.create_task(run, name=self.path, context=context and context.copy())
+        task = self._task = loop.create_task(run, name=self.path, context=None if context is None else context.copy())
+        task.add_done_callback(unborn := partial(self._unborn, ready))
         try:
             return await ready
         except BaseException:
@@ -206,6 +198,20 @@ class Child:
                 self.status = "stopped"
                 ended.set()
             raise
+        finally:
+            task.remove_done_callback(unborn)
+
+    def _is_ready(self) -> None:
+        if self.status != "stopping":  # it was asked to meanwhile
+            self.status = "running"
+
+    def _unborn(self, ready: "asyncio.Future[BaseException | None]", _: "asyncio.Task[None]") -> None:
+        """Somebody else has cancelled the incarnation before its first step."""
+        if not ready.done():
+            error = StrayCancellation()
+            self.status, self.last_error = "crashed", said(error)
+            self._ended.set()
+            ready.set_result(error)
 
     async def _run(
         self,
@@ -220,7 +226,7 @@ class Child:
             nonlocal began
             if not began:
                 began = True
-                self.status = "running"
+                self._is_ready()
                 if not ready.done():
                     ready.set_result(None)
 

@@ -36,7 +36,7 @@ class Delivery:
         """Set when the recovery that is under way has ended; None while none is."""
         self._pause: Latch | None = None
         """Set to end the pause before another recovery; None while there is none."""
-        self._beside: set[anyio.CancelScope] = set()
+        self._beside: dict[anyio.CancelScope, None] = {}
         """Around what is to end with the incarnation, in whatever task it is done."""
         self._early: list[Envelope] = []
         """Messages that were sent before the first recovery: what it finds is older."""
@@ -225,11 +225,11 @@ class Delivery:
         the next one's.
         """
         with anyio.CancelScope() as scope:
-            self._beside.add(scope)
+            self._beside[scope] = None
             try:
                 yield
             finally:
-                self._beside.remove(scope)
+                del self._beside[scope]
 
     async def redeliver(self, dead_id: str) -> None:
         """Take a dead letter back into the mailbox, in the journal and here."""

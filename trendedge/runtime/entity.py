@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -11,7 +12,7 @@ import structlog
 from trendedge.runtime.actor import Actor, Context, Terminated
 from trendedge.runtime.crashes import crash_of, in_errors
 from trendedge.runtime.durable import LOOK_S
-from trendedge.runtime.errors import UnknownChild
+from trendedge.runtime.errors import ActorStopped, UnknownChild
 from trendedge.runtime.mailbox import Envelope
 from trendedge.runtime.offspring import Offspring
 from trendedge.runtime.voice import log
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 THROUGHPUT = 64
 """After so many messages the event loop turns once, though more are at hand and no handler has waited (Akka's
 `throughput`): an actor that tells itself its next step would keep it from everybody else."""
+
+LOOK_AGAIN_S = 1.0
+"""Seconds at least before an instance that was to be passivated, and had something under way, looks again."""
 
 OWN = "the incarnation that sent it to itself has ended"
 
@@ -264,7 +268,7 @@ class Entity:
                     await self._wait(LOOK_S)
                 elif not self._outdated(head, context):
                     return head
-            elif not await self._wait(cell.idle_s) and self._idle(context):
+            elif await self._is_over(context):
                 self.passivated = True
                 return None
 
@@ -279,6 +283,15 @@ class Entity:
             self.mail.popleft()
             self.cell.expired(head)
             return True
+        return False
+
+    async def _is_over(self, context: Context) -> bool:
+        """Wait for mail; whether it has been idle for so long that it is to be passivated."""
+        idle_s = self.cell.idle_s
+        while not await self._wait(idle_s):
+            if self._idle(context):
+                return True
+            idle_s = max(idle_s or 0.0, LOOK_AGAIN_S)  # it is not told when that changes
         return False
 
     def _idle(self, context: Context) -> bool:
@@ -309,6 +322,11 @@ class Entity:
         self._stashed = None
         self.cell.back_in_line(self)
 
+    def unstash_now(self) -> None:
+        """Take what was put aside again; no message is in hand."""
+        self._unstash()
+        self.wake()
+
     def _put_aside(self, context: Context, envelope: Envelope | None = None) -> bool:
         """Do what the handler said about stashed messages; whether `envelope` is one now."""
         stashed = context.stashing and envelope is not None
@@ -329,9 +347,7 @@ class Entity:
 
     async def _serve(self, actor: Actor[Any], envelope: Envelope) -> None:
         cell, message = self.cell, envelope.message
-        request_id = getattr(message, "request_id", None)
-        bound = {} if request_id is None else structlog.contextvars.bind_contextvars(request_id=request_id)
-        cell.taken(envelope)
+        bound: Mapping[str, Any] = {}
         self.in_hand = envelope
         self.fresh = False
         self.since = now = cell.now()
@@ -339,6 +355,10 @@ class Entity:
         begun = not envelope.recovered
         try:
             try:
+                # Whatever a message does when it is looked at is over that message, as what its handler does.
+                cell.taken(envelope)
+                if (request_id := getattr(message, "request_id", None)) is not None:
+                    bound = structlog.contextvars.bind_contextvars(request_id=request_id)
                 if not begun and cell.log is not None:
                     await cell.log.begin(envelope)
                     begun = True
@@ -410,20 +430,20 @@ class Entity:
                     self.cell.dropped(one, "nobody watches that actor any more")
 
     def waits(self, message: Any) -> bool:
-        """Whether this very object waits in the line."""
-        return any(envelope.message is message for envelope in self.mail)
+        """Whether this very object waits in the line, or was put aside."""
+        return any(envelope.message is message for envelope in chain(self.mail, self.stashed))
 
     def pipe(
         self,
         context: Context,
-        scopes: set[anyio.CancelScope],
+        scopes: dict[anyio.CancelScope, None],
         work: Awaitable[Any],
         to_message: Callable[[Any], Any],
         on_error: Callable[[Exception], Any] | None,
     ) -> None:
         """Run work beside the mailbox; see `Context.pipe_to_self`."""
         scope = anyio.CancelScope()
-        scopes.add(scope)
+        scopes[scope] = None
         if context.ended:
             scope.cancel()  # else nobody would any more
 
@@ -445,7 +465,13 @@ class Entity:
             finally:
                 context.pipe_ended(scope)
 
-        self.cell.supervisor.beside(run, name=f"{self.name} pipe")
+        try:
+            self.cell.supervisor.beside(run, name=f"{self.name} pipe")
+        except ActorStopped:
+            del scopes[scope]
+            if isinstance(work, Coroutine):
+                work.close()
+            raise
 
     def escalate(self, error: Exception) -> None:
         """Crash the incarnation as soon as the message in hand is done. It crashes once, and all of it is told."""

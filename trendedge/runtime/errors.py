@@ -160,6 +160,15 @@ class NoMessageInHand(RuntimeFault):
         self.actor = actor
 
 
+class StashFull(RuntimeFault):
+    """A message is to be put aside that would fill the mailbox with such messages, and the actor expects nothing of its
+    own: what it waits for would find no room."""
+
+    def __init__(self, actor: str, capacity: int) -> None:
+        super().__init__(f"{actor}: nothing but stashed messages would be in its mailbox ({capacity} messages)")
+        self.actor, self.capacity = actor, capacity
+
+
 class UnreadableDeadLetter(RuntimeFault):
     """This release cannot read the payload: a replay would only bury it again."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextvars import Context, copy_context
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -77,6 +78,13 @@ class Instances:
         loop = asyncio.get_running_loop()
         entity.task = task = loop.create_task(run, name=entity.name, context=self._context.copy())
         self._tasks.add(task)
+        task.add_done_callback(partial(self._unless_it_ran, entity))
+
+    def _unless_it_ran(self, entity: Entity, task: asyncio.Task[None]) -> None:
+        """Begin an instance again whose task somebody else has cancelled before its first step."""
+        if task in self._tasks and self._context is not None and entity.task is task:
+            self._tasks.discard(task)
+            self.begin(entity)
 
     @property
     def is_cancelled(self) -> bool:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
-from trendedge.runtime.addresses import check_refs, check_refs_beside
+from trendedge.runtime.addresses import check_added_refs, check_refs
 from trendedge.runtime.child import Child
 from trendedge.runtime.errors import DuplicateChild, UnknownChild
 from trendedge.runtime.specs import Spec
@@ -45,16 +45,16 @@ class Members:
         """Also those who are leaving."""
         return [*self.children, *self.leaving]
 
-    def add(self, spec: Spec) -> Child:
+    def add(self, spec: Spec, tree: object) -> Child:
         """Add the record of a child that is in no supervisor's spec.
 
+        :param tree: as of `Supervisor`
         :raises DuplicateChild: there is a child of this id, or one that was removed has not ended yet
-        :raises DuplicateRef: its address is that of such a child, or of an actor below one
+        :raises DuplicateRef: its address, or one below it, is that of an actor of the tree that has not ended for good
         """
-        there = [child.spec for child in self.everybody]
-        if any(one.id == spec.id for one in there):
+        if any(one.spec.id == spec.id for one in self.everybody):
             raise DuplicateChild(f"{self._path}/{spec.id}")
-        check_refs_beside(self._path, spec, there)
+        check_added_refs(self._path, spec, tree)
         child = self._make(spec, None)
         child.dynamic = True
         self.children.append(child)

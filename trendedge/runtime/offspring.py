@@ -1,13 +1,11 @@
 """The children that one incarnation of an actor has spawned: they end with it."""
 
-import asyncio
 from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-import anyio
-
 from trendedge.runtime.errors import SignificantChildEnded
+from trendedge.runtime.outlast import outlast
 from trendedge.runtime.waits import Target, asking_entity, break_circles
 
 if TYPE_CHECKING:
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
 class Offspring:
     """Runs them beside the mailbox of their parent, under a supervisor of their own."""
 
-    __slots__ = ("_ending", "_parent", "_spawning", "_stopping", "supervisor")
+    __slots__ = ("_ending", "_parent", "_spawning", "_stopping", "_task", "supervisor")
 
     def __init__(self, parent: "Entity") -> None:
         """:raises ActorStopped: the parent's supervisor is not running"""
@@ -33,7 +31,7 @@ class Offspring:
         self._stopping = False
         host = parent.cell.supervisor
         self.supervisor = host.nursery(parent.name)
-        host.beside(self._run, name=f"{parent.name} children", inherits=False)
+        self._task = host.foster(self._run, name=f"{parent.name} children")
 
     async def spawn(self, spec: "Spec") -> None:
         """Start a child; see `Context.spawn`."""
@@ -63,17 +61,9 @@ class Offspring:
         """Stop all of them, and outlast a cancellation, which is raised then."""
         self._stopping = True
         self.supervisor.request_stop()
-        cut_off: asyncio.CancelledError | None = None
         self._ending = self.supervisor.ending
         break_circles(self._ending())
-        with anyio.CancelScope(shield=True):
-            while not self.supervisor.ended.is_set():
-                try:
-                    await self.supervisor.ended.wait()
-                except asyncio.CancelledError as error:  # of a task that was cancelled itself, which knows no shield
-                    cut_off = error
-        if cut_off is not None:
-            raise cut_off
+        await outlast(self._task)  # and not its end: cancelled before its first step, it never came to that
 
     def awaited(self) -> Iterator[Target]:
         """For whom the parent's handler waits: those that start because it spawns them, and those that it stops."""

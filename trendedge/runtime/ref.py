@@ -44,6 +44,11 @@ class _Address:
         self._cell = cell
 
     @property
+    def bound(self) -> "Cell | None":
+        """The host; None while no supervisor has bound this address."""
+        return self._cell
+
+    @property
     def cell(self) -> "Cell":
         """The host.
 

@@ -20,6 +20,11 @@ class RetryPolicy:
     max_deliveries: int = 3
     """Handler runs that ended with the death of the process before the message is buried."""
 
+    def __post_init__(self) -> None:
+        """:raises ValueError: an outage has no delay, so that it would be retried without end and without a pause"""
+        if not self.outage_delays_s:
+            raise ValueError("outage_delays_s is empty: an outage is retried for ever, and needs a pause")
+
     def delay_s(self, attempts: int) -> float | None:
         """Seconds to wait after the `attempts`-th failed attempt (from 1), or None when there is no further one."""
         if attempts > len(self.delays_s):

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 
-from trendedge.runtime.child import outlast
+from trendedge.runtime.outlast import outlast
 from trendedge.runtime.specs import SupervisorSpec
 from trendedge.runtime.supervisor import Supervisor
 

@@ -4,19 +4,19 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import Context, copy_context
-from functools import partial
 from typing import Any
 
 import anyio
-import anyio.abc
 
+from trendedge.runtime.beside import Beside
 from trendedge.runtime.cell import Cell
-from trendedge.runtime.child import Child, Exit, Process, ServiceProcess, outlast
+from trendedge.runtime.child import Child, Exit, Process, ServiceProcess
 from trendedge.runtime.entity import Entity
 from trendedge.runtime.errors import ActorStopped, StartFailed, first_error
 from trendedge.runtime.intensity import Intensity
 from trendedge.runtime.mailbox import Envelope
 from trendedge.runtime.members import Members
+from trendedge.runtime.outlast import outlast
 from trendedge.runtime.restarts import Restarts
 from trendedge.runtime.specs import ChildSpec, ServiceSpec, Spec, SupervisorSpec
 
@@ -36,15 +36,18 @@ class Supervisor:
         path: str | None = None,
         former: "Supervisor | None" = None,
         on_given_up: OnGivenUp | None = None,
+        tree: object = None,
     ) -> None:
         """:param parent: path of its own supervisor, which says whether its end is one for good
         :param former: the one that this one takes the place of, with all that is known of its children
         :param on_given_up: is called with each message that an actor below, spawned ones too, gives up, in its instance
+        :param tree: what all supervisors below one root have in common
         :raises DuplicateChild: two children have one id
         :raises DuplicateRef: two actors below have one address
         """
         self.spec = spec
         self.on_given_up = on_given_up
+        self.tree = tree or object()
         self._nested = bool(parent)
         self.path: str = path or (f"{parent}/{spec.id}" if parent else spec.id)
         self.intensity = Intensity(spec.intensity, spec.period_s)
@@ -59,10 +62,10 @@ class Supervisor:
         self.missed: Child | None = None
         """The significant child whose end was this one's too."""
         self._restarts = Restarts(self)
-        self._tasks: anyio.abc.TaskGroup | None = None
-        """What runs beside the children."""
-        self._starting: set[anyio.CancelScope] = set()
-        """Around the starts that are under way."""
+        self._beside: Beside | None = None
+        """What runs beside the children; None while it does not run."""
+        self._starting: dict[anyio.CancelScope, None] = {}
+        """Around the starts that are under way, in order: a set's order would change from run to run."""
         self._context = Context()
         """What its children run in copies of: that of whoever runs it, and not of those who add children."""
         self._host: asyncio.Task[Any] | None = None
@@ -95,29 +98,27 @@ class Supervisor:
         self.status = "starting"
         self._context = copy_context()
         self._take_host()
+        self._beside = Beside()
         try:
-            async with anyio.create_task_group() as tasks:
-                self._tasks = tasks
-                try:
-                    if await self._start_all():
-                        self.status = "running"
-                        self.begun.set()
-                        on_ready()
-                        await self._restarts.attend()
-                finally:
-                    self.request_stop()  # also when it gives up: nobody waits for a start any more
-                    self._refuse_orders()
-                    stop = asyncio.get_running_loop().create_task(self._end(), name=f"{self.path} stops")
-                    await outlast(stop)
-                    stop.result()
-                    tasks.cancel_scope.cancel()
+            if await self._start_all():
+                self.status = "running"
+                self.begun.set()
+                on_ready()
+                await self._restarts.attend()
         except BaseExceptionGroup as group:
             error = first_error(group)
             raise error from error.__cause__
         finally:
-            self._tasks = None
-            self.begun.set()
-            self.ended.set()
+            self.request_stop()  # also when it gives up: nobody waits for a start any more
+            self._refuse_orders()
+            stop = asyncio.get_running_loop().create_task(self._end(), name=f"{self.path} stops")
+            try:
+                await outlast(stop)
+                stop.result()
+            finally:
+                self._beside = None
+                self.begun.set()
+                self.ended.set()
 
     def request_stop(self) -> None:
         """Begin the orderly stop; a start that is under way is given up."""
@@ -130,6 +131,8 @@ class Supervisor:
         self._take_host()  # a cancellation of `run` has led to this stop, and says nothing about it
         await self.stop_all(self.members.everybody, for_good=not self._nested)
         self.members.let_go()
+        if self._beside is not None:
+            await self._beside.ended()
 
     def _take_host(self) -> None:
         self._host = asyncio.current_task()
@@ -154,7 +157,7 @@ class Supervisor:
         """It is not started again: as `close`, and whoever watches its children is told."""
         self._refuse_orders()
         for child in self.children:
-            child.process.terminate(child.died_of or cause)
+            child.process.terminate(child.died_of if child.begun else cause)
 
     async def restart(self, child: Child) -> None:
         """Stop a child in good order and start it again, with those whom the strategy says.
@@ -176,35 +179,39 @@ class Supervisor:
         self.status = "stopping"
         self._restarts.refuse()
 
-    def beside(self, work: Callable[[], Coroutine[Any, Any, None]], *, name: str, inherits: bool = True) -> None:
+    def beside(self, work: Callable[[], Coroutine[Any, Any, None]], *, name: str) -> None:
         """Run work of a child beside its mailbox. It must not raise, and be cancelled by whoever began it.
 
-        :param inherits: it runs in the context of whoever begins it, and not in the supervisor's
         :raises ActorStopped: the supervisor is not running
         """
-        if self._tasks is None:
+        if self._beside is None:
             raise ActorStopped(self.path)
-        begin = partial(self._tasks.start_soon, work, name=name)
-        if inherits:
-            begin()
-        else:
-            self._context.copy().run(begin)
+        self._beside.begin(work, name=name)
+
+    def foster(self, work: Callable[[], Coroutine[Any, Any, None]], *, name: str) -> asyncio.Task[None]:
+        """Run what a child's own children need, in the supervisor's context; whoever began it waits for its end.
+
+        :raises ActorStopped: the supervisor is not running
+        """
+        if self._beside is None:
+            raise ActorStopped(self.path)
+        return self._beside.begin(work, name=name, context=self._context.copy())
 
     def nursery(self, path: str) -> "Supervisor":
         """The supervisor of what an actor of its at `path` spawns: one for one, with OTP's defaults."""
-        return Supervisor(SupervisorSpec("children", ()), path=path, on_given_up=self.on_given_up)
+        return Supervisor(SupervisorSpec("children", ()), path=path, on_given_up=self.on_given_up, tree=self.tree)
 
     async def start_child(self, spec: Spec) -> None:
         """Add a child to a running supervisor (OTP's `start_child`); returns when it is ready.
 
         :raises StartFailed: it did not become ready, and was not added
         :raises DuplicateChild: there is a child of this id, or one that was removed has not ended yet
-        :raises DuplicateRef: its address is that of such a child, or of an actor below one
-        :raises ActorStopped: the supervisor is not running, or was stopped before the child was ready
+        :raises DuplicateRef: its address, or one below it, is that of an actor of the tree that has not ended for good
+        :raises ActorStopped: the supervisor is not running, or it or the child was stopped before that was ready
         """
-        if self._tasks is None or self._stop.is_set() or self.status == "stopping":
+        if self._beside is None or self._stop.is_set() or self.status == "stopping":
             raise ActorStopped(self.path)
-        child = self.members.add(spec)
+        child = self.members.add(spec, self.tree)
         error: BaseException | None = None
         try:
             with self.given_up_at_the_stop() as scope:
@@ -221,6 +228,8 @@ class Supervisor:
         if error is not None:
             self.members.forget(child, error)
             raise StartFailed(child.path, error) from error
+        if child not in self.members:
+            raise ActorStopped(child.path)
 
     async def stop_child(self, child_id: str) -> None:
         """Stop a child in good order, within its `shutdown_s`, and remove it (OTP's `terminate_child`, `delete_child`).
@@ -228,20 +237,19 @@ class Supervisor:
         :raises UnknownChild: there is none of this id
         """
         child = self.members.remove(child_id)  # first: its end is no reason to restart it
-        left = anyio.Event()
+        if self._beside is None:
+            await child.leave()
+            child.terminate(None)
+            self.members.leaving.remove(child)
+            return
 
         async def leave() -> None:
-            try:
-                await child.stop(for_good=True)
-                self.members.leaving.remove(child)
-            finally:
-                left.set()
+            await child.stop(for_good=True)
+            self.members.leaving.remove(child)
 
-        if self._tasks is None:
-            await leave()
-            return
-        self._tasks.start_soon(leave, name=f"{child.path} leaves")
-        await left.wait()
+        task = self._beside.begin(leave, name=f"{child.path} leaves")
+        await asyncio.wait([task])
+        task.result()
 
     def unready(self, child_id: str | None = None) -> Iterator[Cell]:
         """The actors below that are starting; of one child, or of all."""
@@ -273,11 +281,11 @@ class Supervisor:
     def given_up_at_the_stop(self) -> Iterator[anyio.CancelScope]:
         """Around a start."""
         with anyio.CancelScope() as scope:
-            self._starting.add(scope)
+            self._starting[scope] = None
             try:
                 yield scope
             finally:
-                self._starting.remove(scope)
+                del self._starting[scope]
 
     async def pause(self, delay_s: float) -> None:
         """Return after so many seconds, or at the stop."""
@@ -322,7 +330,7 @@ class Supervisor:
         match spec:
             case SupervisorSpec():
                 former = before if isinstance(before, Supervisor) else None
-                return Supervisor(spec, parent=self.path, former=former, on_given_up=self.on_given_up)
+                return Supervisor(spec, parent=self.path, former=former, on_given_up=self.on_given_up, tree=self.tree)
             case ServiceSpec():
                 return ServiceProcess(path, spec.start)
             case ChildSpec():

@@ -16,6 +16,7 @@ million."""
 
 TICK = timedelta(microseconds=1)
 """The shortest time: "next" includes the moment from which one asks."""
+_LEAP_YEAR = datetime(2000, 1, 1, tzinfo=UTC)
 _DAY = timedelta(days=1)
 """Clocks are not put forward or back by more."""
 
@@ -29,7 +30,7 @@ class Cron:
     past three. What comes twice counts twice. Two times of the calendar that are the same moment then are one fire.
 
     :raises ValueError: not five fields, not a time, weekdays as numbers (cron's Sunday would be APScheduler's Monday),
-        or no such timezone
+        a day that no month has, or no such timezone
     """
 
     expression: str
@@ -115,7 +116,11 @@ def _calendars(expression: str) -> list[CronTrigger]:
     variants = [fields]
     if len(fields) == 5 and not fields[2].startswith("*") and not fields[4].startswith("*"):
         variants = [[*fields[:4], "*"], [*fields[:2], "*", *fields[3:]]]
-    return [CronTrigger.from_crontab(" ".join(variant), timezone=UTC) for variant in variants]
+    calendars = [CronTrigger.from_crontab(" ".join(variant), timezone=UTC) for variant in variants]
+    # One without any day would be searched through to the end of all years, each time.
+    if not (with_days := [one for one in calendars if next(_times(one, _LEAP_YEAR), None) is not None]):
+        raise ValueError("there is no such day")
+    return with_days
 
 
 def _times(calendar: CronTrigger, since: datetime) -> Iterator[datetime]:
