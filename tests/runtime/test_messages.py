@@ -28,6 +28,8 @@ from trendedge.runtime import (
     Supervisor,
     SupervisorSpec,
 )
+from trendedge.runtime.actor import Context
+from trendedge.runtime.entity import Entity
 from trendedge.runtime.simulation import Actors
 from trendedge.runtime.simulation.actors import Started
 
@@ -517,3 +519,46 @@ async def test_a_message_without_a_key_is_refused(durable: bool) -> None:
             await ref.tell("for nobody")
         assert ref.cell.depth == 0
     assert journal.entries == {}
+
+
+def test_a_line_whose_head_was_dropped_waits_for_its_retry_no_longer(actors: Actors) -> None:
+    handled = list[tuple[str, int]]()
+
+    class Tries(Actor[str]):
+        async def receive(self, message: str) -> None:
+            if message == "a1":
+                raise ValueError(message)
+            handled.append((message, round(actors.now)))
+            if message == "b1":
+                await anyio.sleep(1)
+
+    mailbox = MailboxSpec(3, overflow=Overflow.DROP_OLDEST, key=lambda message: message[0])
+    actor = actors.start(Tries, mailbox=mailbox, retry=RetryPolicy((50.0,)))
+    for message in ("a1", "a2", "b1", "b2"):
+        actor.tell(message)
+    actors.advance(10)
+    assert handled == [("b1", 0), ("a2", 0), ("b2", 1)]
+
+
+@pytest.mark.parametrize("idle_s", [0.0, 0.3])
+def test_an_instance_that_has_something_under_way_is_looked_at_now_and_then_alone(
+    idle_s: float, actors: Actors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its timer is not told when there is nothing left to wait for; looking without a pause would burn a core."""
+    looks, idle = 0, Entity._idle
+
+    def counted(entity: Entity, context: Context) -> bool:
+        nonlocal looks
+        looks += 1
+        return idle(entity, context)
+
+    class Waits(Actor[str]):
+        async def receive(self, message: str) -> None:
+            self.context.tell_self_after(10, "later")
+            self.context.tell_self_after(100, "never").cancel()
+
+    monkeypatch.setattr(Entity, "_idle", counted)
+    actor = actors.start(Waits, mailbox=MailboxSpec(key=lambda _: "k", idle_s=idle_s))
+    actor.tell("begin")
+    actors.advance(9.9)
+    assert 8 <= looks <= 11

@@ -439,6 +439,8 @@ def test_of_a_long_absence_the_first_fires_are_looked_at_and_the_rhythm_stays() 
         ("10 25 * * *", CHICAGO, "maximum"),
         ("10 4 * * 0", CHICAGO, "not numbers"),
         ("10 4 * * *", "Mars/Base", "Mars/Base"),
+        ("0 0 30 feb *", CHICAGO, "no such day"),
+        ("0 0 31 4,6 *", CHICAGO, "no such day"),
     ],
 )
 def test_a_cron_that_means_nothing_is_refused_where_it_is_declared(expression: str, zone: str, why: str) -> None:

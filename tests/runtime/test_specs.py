@@ -1,6 +1,7 @@
 """What cannot work is refused where it is declared."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import pytest
 
@@ -14,6 +15,8 @@ from trendedge.runtime import (
     DuplicateRef,
     Durability,
     DurableRef,
+    Request,
+    RetryPolicy,
     Supervisor,
     SupervisorSpec,
 )
@@ -82,6 +85,40 @@ async def test_two_actors_of_one_address_are_refused_wherever_they_stand(childre
         with pytest.raises(DuplicateRef, match=said):
             await root.start_child(children[1])
         await SHARED.tell("for who was there first")
+
+
+def test_an_outage_has_a_pause() -> None:
+    with pytest.raises(ValueError, match="needs a pause"):
+        RetryPolicy(outage_delays_s=())
+
+
+@dataclass(frozen=True)
+class Spawn(Request[None]):
+    spec: ChildSpec[Any]
+
+
+class Parent(Actor[Spawn]):
+    declared = (DuplicateRef,)
+
+    async def receive(self, message: Spawn) -> None:
+        await self.context.spawn(message.spec)
+
+
+async def test_an_address_is_refused_to_who_is_added_or_spawned_anywhere_in_the_tree() -> None:
+    ref, parent = ActorRef[str]("a"), ActorRef[Spawn]("parent")
+    children: list[Any] = [child("a", ref), ChildSpec("parent", Parent, parent), SupervisorSpec("inner", [])]
+    async with running(SupervisorSpec("root", children)) as root:
+        inner = cast("Supervisor", root.children[2].process)
+        with pytest.raises(DuplicateRef, match="root/inner/b: its ref 'a' is that of root/a"):
+            await inner.start_child(child("b", ref))
+        with pytest.raises(DuplicateRef, match="root/inner/c/b: its ref 'a' is that of root/a"):
+            await inner.start_child(SupervisorSpec("c", [child("b", ref)]))
+        with pytest.raises(DuplicateRef, match="root/parent/b: its ref 'a' is that of root/a"):
+            await parent.ask(Spawn(child("b", ref)), timeout_s=20)
+        await ref.tell("for who was there first")
+        await root.stop_child("a")
+        await inner.start_child(child("b", ref))
+        await ref.tell("for who is there now")
 
 
 async def test_an_address_is_free_when_its_actor_was_removed_and_outlives_all_restarts() -> None:

@@ -17,6 +17,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
+from trendedge.runtime import Actor, ActorRef, ChildSpec, Restart, SupervisorSpec, running
 from trendedge.runtime.simulation import Deadlocked, Livelocked, NotSimulated, SimulatedLoop, simulate
 
 type Main = Callable[[SimulatedLoop], Coroutine[Any, Any, Any]]
@@ -262,3 +263,53 @@ def test_nothing_is_left_to_complain_about_after_a_run_that_was_full_of_dead_tas
 
     simulate(main)
     gc.collect()
+
+
+@pytest.mark.parametrize("what", ["piped work", "starts"])
+def test_one_seed_is_one_run_whatever_lies_in_memory_before(what: str) -> None:
+    """The order in which many are cancelled at once is theirs, and not that of their addresses."""
+
+    async def ends(name: str, ended: list[str]) -> None:
+        try:
+            await asyncio.gather(anyio.sleep(100), anyio.sleep(100))
+        finally:
+            ended.append(name)
+
+    class Pipes(Actor[list[str]]):
+        async def receive(self, ended: list[str]) -> None:
+            for number in range(6):
+                self.context.pipe_to_self(ends(f"pipe {number}", ended), str)
+            await anyio.sleep(1)
+            self.context.stop()
+
+    class Hangs(Actor[str]):
+        def __init__(self, name: str, ended: list[str]) -> None:
+            self.name, self.ended = name, ended
+
+        async def on_start(self) -> None:
+            await ends(self.name, self.ended)
+
+    async def main(loop: SimulatedLoop) -> list[str]:
+        ended, ref = list[str](), ActorRef[list[str]]("pipes")
+        starts = list[asyncio.Task[None]]()
+        child = ChildSpec("pipes", Pipes, ref, restart=Restart.TEMPORARY)
+        async with running(SupervisorSpec("root", [child])) as root:
+            for number in range(6 if what == "starts" else 0):
+                name = f"start {number}"
+                spec = ChildSpec(name, lambda name=name: Hangs(name, ended), ActorRef[str](name))  # type: ignore[misc]
+                starts.append(asyncio.create_task(root.start_child(spec)))
+            if what == "piped work":
+                await ref.tell(ended)
+            await anyio.sleep(3)
+        await asyncio.gather(*starts, return_exceptions=True)
+        assert len(ended) == 6
+        return ended
+
+    def with_rubbish(amount: int) -> tuple[str, list[str]]:
+        rubbish = [bytearray(16 + 7 * number % 700) for number in range(amount)]
+        del rubbish[::2]
+        run = simulate(main, seed=3)
+        return run.digest, run.result
+
+    runs = [with_rubbish(amount) for amount in (0, 10, 1000, 5000, 333, 77, 5, 6, 7, 8)]
+    assert all(run == runs[0] for run in runs)

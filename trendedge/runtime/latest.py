@@ -48,10 +48,17 @@ class Latest:
 
     def discard(self, envelope: Envelope) -> None:
         """A message is taken out, or about to be handled."""
-        if envelope.origin is None:
+        if envelope.origin is not None:
+            return
+        key: Hashable
+        try:
             key = self._key(envelope.message)
-            if self._waiting.get(key) is envelope:
-                del self._waiting[key]
+            listed = self._waiting.get(key) is envelope
+        except Exception:  # its key could be told when it came: it can be handled all the same
+            key = next((one for one, waiting in self._waiting.items() if waiting is envelope), None)
+            listed = self._waiting.get(key) is envelope
+        if listed:
+            del self._waiting[key]
 
     def clear(self) -> None:
         """Nothing waits."""
