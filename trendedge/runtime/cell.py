@@ -238,7 +238,7 @@ class Cell:
         :raises TellCycle: the sender's handler would wait for itself, over others
         """
         self.check(message)
-        self.place(message)
+        key = self.place(message)
         sender = asking_entity()
         if sender is not None and sender.cell is self:
             self.put_nowait(message, reply, deadline, own=True)
@@ -251,7 +251,7 @@ class Cell:
         except BaseException:
             self._room.let_in()
             raise
-        if self._room.waiters and self.is_full:
+        if self._room.waiters and self.is_full and self.entities[key].waits_for_others:
             self._room.refuse_circles()
 
     @property
