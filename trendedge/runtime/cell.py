@@ -251,8 +251,11 @@ class Cell:
         except BaseException:
             self._room.let_in()
             raise
-        if self._room.waiters and self.is_full and self.entities[key].waits_for_others:
-            self._room.refuse_circles()
+        if self._room.waiters:
+            if not self.is_full:
+                self._room.let_in()
+            elif self.entities[key].waits_for_others:
+                self._room.refuse_circles()
 
     @property
     def must_wait(self) -> bool:

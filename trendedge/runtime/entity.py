@@ -509,6 +509,12 @@ class Entity:
         return None if self.place is None or self.place[1].done() else self.place[0]
 
     @property
+    def _was_sent_away(self) -> bool:
+        """It was refused while it waited for room, and does not yet know: what it was to ask, it does not."""
+        let_in = None if self.place is None else self.place[1]
+        return let_in is not None and let_in.done() and (let_in.cancelled() or let_in.exception() is not None)
+
+    @property
     def waits_for_others(self) -> bool:
         """Whether it may: False is certain."""
         return self.place is not None or bool(self.asks) or self.offspring is not None
@@ -534,7 +540,8 @@ class Entity:
 
     def awaited(self) -> Iterator[Target]:
         """Whom the handler waits for: those that it asks, and those of its children that start or end."""
-        yield from ((cell, key) for cell, key, reply in self.asks if not reply.done())
+        if not self._was_sent_away:
+            yield from ((cell, key) for cell, key, reply in self.asks if not reply.done())
         if self.offspring is not None:
             yield from self.offspring.awaited()
 

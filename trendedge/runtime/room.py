@@ -51,8 +51,13 @@ class Room:
         :raises ActorStopped: it has stopped, or is stopped to be restarted by order
         :raises TellCycle: the sender waits for itself, over others
         """
-        ticket = self._last = self._last + 1
-        while self._cell.is_full and not self._cell.ending:
+        ticket, again = self._last + 1, False
+        self._last = ticket
+        while self._must_wait(ticket):
+            if again:  # it leaves its place to who has come before, also when it must not wait for another one
+                again = False
+                self.let_in()
+                continue
             let_in: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             if sender is not None:
                 refuse_tell_in_circle(sender, self._cell)
@@ -72,6 +77,16 @@ class Room:
                 if sender is not None:
                     sender.place = None
             self.coming -= 1
+            again = True
+
+    def _must_wait(self, ticket: int) -> bool:
+        """Who was let in may find its place taken by what the actor has sent to itself. And when somebody has come before
+        who waits again for that reason, it is that one's turn.
+        """
+        if self._cell.ending:
+            return False
+        first = next((one.ticket for one in self.waiters if not one.let_in.done()), ticket)
+        return self._cell.is_full or first < ticket
 
     def _queue(self, waiter: Waiter) -> None:
         """At the end; or before those who came later, when the place went to what the actor has sent to itself."""
