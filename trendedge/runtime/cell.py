@@ -271,7 +271,7 @@ class Cell:
 
     def held_up_by(self) -> tuple[int, "Iterator[Node]"]:
         """How many have to go on before there is room for whoever waits for it, and of whom: of all with mail here."""
-        if not self.is_full or self.ending or (self._room is not None and self._room.coming):
+        if not self.is_full or self.ending or self.coming:
             return 0, iter(())
         line = (one for one in self.entities.values() if one.mail or one.stashed)
         first = next(line, None)
@@ -283,9 +283,14 @@ class Cell:
         return ()
 
     @property
+    def coming(self) -> int:
+        """Senders that have waited for room and were let in, and do not know yet."""
+        return 0 if self._room is None else self._room.coming
+
+    @property
     def is_full(self) -> bool:
         """Whether each place is taken, or kept for a sender that has waited for it."""
-        return self.depth + (0 if self._room is None else self._room.coming) >= self.spec.capacity
+        return self.depth + self.coming >= self.spec.capacity
 
     def check(self, message: Any) -> None:
         """Raise `MessageRefused` for a type that the actor does not handle."""
