@@ -1,7 +1,8 @@
 """`make simulate SEEDS=1000` runs so many seeds of each scenario; `make simulate SEED=123` replays one with its trace.
 
 The scenarios: `trading` is the product, `trees` are random trees of actors by themselves, some durable, `mail` is
-a durable mailbox that is restarted and cut off. `ARGS="--scenario trees"` runs that alone, or replays a seed of it.
+a durable mailbox that is restarted and cut off, `flow` are actors that wait for each other before full mailboxes.
+`ARGS="--scenario trees"` runs that alone, or replays a seed of it.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import sys
 from itertools import islice
 from typing import Protocol
 
+from tests.simulation.flow import run_flow
 from tests.simulation.mail import run_mail
 from tests.simulation.trading import Report, run_seed
 from tests.simulation.trees import run_tree
@@ -27,7 +29,7 @@ class Scenario(Protocol):
     def __call__(self, seed: int, *, verbose: bool = False) -> Report: ...
 
 
-SCENARIOS: dict[str, Scenario] = {"trading": run_seed, "trees": run_tree, "mail": run_mail}
+SCENARIOS: dict[str, Scenario] = {"trading": run_seed, "trees": run_tree, "mail": run_mail, "flow": run_flow}
 PRODUCT = "trading"
 """What is replayed when nobody says which scenario the seed is of."""
 

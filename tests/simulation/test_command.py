@@ -71,7 +71,7 @@ def test_the_command_of_a_seed_of_the_product_names_no_scenario(capsys: pytest.C
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
-    [([], ["trading", "trees", "mail"]), (["--scenario", "trees"], ["trees"])],
+    [([], ["trading", "trees", "mail", "flow"]), (["--scenario", "trees"], ["trees"])],
     ids=["all", "one"],
 )
 def test_it_runs_so_many_seeds_of_each_scenario_unless_it_is_told_which(
