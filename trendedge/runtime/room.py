@@ -80,8 +80,8 @@ class Room:
             again = True
 
     def _must_wait(self, ticket: int) -> bool:
-        """Who was let in may find its place taken by what the actor has sent to itself. When somebody has come before who
-        waits again for that reason, it is that one's turn.
+        """Who was let in may find its place taken by what the actor has sent to itself. When somebody has come before
+        and waits again for that reason, it is that one's turn.
         """
         if self._cell.ending:
             return False
