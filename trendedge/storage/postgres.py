@@ -32,9 +32,18 @@ _UNAVAILABLE = (
     asyncpg.TransactionRollbackError,  # deadlock, serialization failure: the same statement may succeed next time
     asyncpg.InvalidAuthorizationSpecificationError,  # includes a wrong password
     asyncpg.InvalidCatalogNameError,
-    asyncpg.ReadOnlySQLTransactionError,  # the primary has become a standby
+    asyncpg.ReadOnlySQLTransactionError,  # the primary has become a standby, or its disk is nearly full (Supabase)
+    asyncpg.LockNotAvailableError,  # lock_timeout, which whoever runs the server may set: as a statement timeout
+    asyncpg.PostgresSystemError,  # what the server's own system refuses it: files, the disk
+    # Never our mistake, by its definition: the server, its files or its indexes are broken. And whatever Supavisor has
+    # to say of itself, above all that it has no connection to the database.
+    asyncpg.InternalServerError,
     asyncpg.InternalClientError,
 )
+# Not ProgramLimitExceededError: an index entry that is too long is one, and will be as long the next time.
+# Nor ObjectNotInPrerequisiteStateError, InvalidCachedStatementError, InvalidSQLStatementNameError: our statements.
+_SESSION_ENDED = frozenset({"FATAL", "PANIC"})
+"""With these the server, or a pooler before it, closes the connection: whatever the code, the statement has no part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +136,10 @@ def unavailable_as_such() -> Generator[None]:
     try:
         yield
     except _UNAVAILABLE as error:
+        raise StoreUnavailable(STORE, describe(error)) from error
+    except asyncpg.PostgresError as error:
+        if (error.severity_en or error.severity) not in _SESSION_ENDED:  # PgBouncer does not send the former
+            raise
         raise StoreUnavailable(STORE, describe(error)) from error
     except asyncpg.InterfaceError as error:
         if isinstance(error, ValueError):  # a wrong argument: our mistake, not the server's
