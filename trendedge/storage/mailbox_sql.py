@@ -59,11 +59,18 @@ LOOK = """
     union all
     select node, epoch, true from mailbox_owners where mailbox = $1 and node = $2 and epoch <> $3
 """
+# From a node that is fenced still: one with a new epoch has come back, and reads its mail. Who comes back while this
+# runs waits for the row, and reads what is left.
 # The ids as one value: a row for each would be twice as long on the wire.
 ADOPT = """
-    with moved as (
+    with theirs as (
+        select from mailbox_owners
+        where mailbox = $1 and node = $4 and epoch = $5::bigint + 1 and lease_until is null
+        for update
+    ), moved as (
         update mailbox_entries set node = $2 where mailbox = $1 and node = $4
             and exists (select from mailbox_owners where mailbox = $1 and node = $2 and epoch = $3)
+            and exists (select from theirs)
         returning id
     )
     select coalesce(array_agg(id), '{}') from moved

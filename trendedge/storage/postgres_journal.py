@@ -215,7 +215,7 @@ class PostgresJournal:
             if fenced:
                 # By name, and not by lease once more: a row that another adopter took meanwhile no longer matches.
                 async with self._answered():
-                    moved.update(await self._database.fetchval(sql.ADOPT, *_key(us), row["node"]))
+                    moved.update(await self._database.fetchval(sql.ADOPT, *_key(us), row["node"], row["epoch"]))
         return moved
 
     async def _act(self, statement: str, mailbox: str, *args: Any) -> None:
