@@ -116,8 +116,8 @@ class EagerJournal(MemoryJournal):
 class TrustingJournal(MemoryJournal):
     """An append whose answer never came is taken for one that never was."""
 
-    async def adopt(self, mailbox: str) -> list[Any]:
-        return [entry for entry in await super().adopt(mailbox) if self._adopted(mailbox, entry.entry_id)]
+    async def adopt(self, mailbox: str, gone: Sequence[Owner] | None = None) -> list[Any]:
+        return [entry for entry in await super().adopt(mailbox, gone) if self._adopted(mailbox, entry.entry_id)]
 
     def _adopted(self, mailbox: str, entry_id: str) -> bool:
         return self.server.streams[mailbox, self.ownership.node][entry_id].moved

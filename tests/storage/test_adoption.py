@@ -6,13 +6,17 @@ from typing import Any
 
 import pytest
 
+from tests.storage.conftest import Breakable
 from tests.storage.support import Journals, end_lease, own
 from tests.storage.test_journals import BOX, append
-from trendedge.runtime.journal import Entry
+from trendedge.runtime.errors import JournalUnavailable
+from trendedge.runtime.journal import Entry, Journal
 from trendedge.storage import mailbox_sql as sql
 from trendedge.storage import redis_scripts as scripts
+from trendedge.storage.errors import StoreUnavailable
+from trendedge.storage.node import LeaseTimes
 from trendedge.storage.postgres import Database
-from trendedge.storage.redis import RedisStore
+from trendedge.storage.redis import RedisStore, open_redis
 
 
 class Delayed:
@@ -83,3 +87,135 @@ async def test_who_comes_back_while_its_mail_is_moved_in_postgresql_reads_what_i
             while not await database.fetchval(waits):  # noqa: ASYNC110 - the state of a server, which tells nobody
                 await asyncio.sleep(0.01)
     assert await back == []
+
+
+async def adopted(heir: Journals) -> list[bytes]:
+    return [entry.payload for entry in await heir.both.adopt(BOX)]
+
+
+async def dead(database: Database, redis: RedisStore, first: str) -> None:
+    """A node has accepted a message in one store and then one in the other; no lease of it has run out."""
+    it = await own(database, redis, BOX, "a")
+    stores: list[Journal] = [it.redis, it.postgres]
+    for journal, payload in zip(stores if first == "redis" else stores[::-1], (b"buy", b"close"), strict=True):
+        await append(journal, payload)
+
+
+async def run_out(database: Database, redis: RedisStore, where: str) -> None:
+    """In one store before the other: each counts from the last renewal there."""
+    if where == "postgres":
+        await database.execute("update mailbox_owners set lease_until = now() where node = 'a'")
+    else:
+        await redis.command("HSET", f"owners:{BOX}", "a", "1:1")
+
+
+STORES = ("postgres", "redis")
+
+
+@pytest.mark.parametrize("first", STORES)
+@pytest.mark.parametrize("where", STORES)
+async def test_whose_lease_has_run_out_in_one_store_is_adopted_from_in_both_at_once(
+    where: str, first: str, database: Database, redis_store: RedisStore
+) -> None:
+    await dead(database, redis_store, first)
+    await run_out(database, redis_store, where)
+    heir = await own(database, redis_store, BOX, "heir")
+    assert await adopted(heir) == [b"buy", b"close"]
+    assert await adopted(heir) == []
+    later = await own(database, redis_store, BOX, "heir")
+    assert [entry.payload for entry in await later.both.recover(BOX)] == [b"buy", b"close"]
+
+
+@pytest.mark.parametrize("where", STORES)
+async def test_who_starts_adopts_from_both_stores_at_once_as_well(
+    where: str, database: Database, redis_store: RedisStore
+) -> None:
+    await dead(database, redis_store, "redis")
+    await run_out(database, redis_store, where)
+    heir = await own(database, redis_store, BOX, "heir")
+    assert [entry.payload for entry in await heir.both.recover(BOX)] == [b"buy", b"close"]
+
+
+async def test_after_an_outage_of_redis_the_mail_of_one_who_died_in_it_comes_in_order(
+    own_redis: Breakable, database: Database
+) -> None:
+    """In Redis nobody is taken for dead for a while then; in PostgreSQL its lease has run out."""
+    async with open_redis(own_redis.url, timeout_s=5, connect_timeout_s=5) as redis:
+        heir = await own(database, redis, BOX, "heir", times=LeaseTimes(3600))
+        gone = await own(database, redis, BOX, "a")
+        await append(gone.both, b"buy")
+        await own_redis.stop()
+        await append(gone.both, b"close")
+        with pytest.raises(JournalUnavailable):
+            await heir.redis.append(BOX, b"-")
+        await run_out(database, redis, "postgres")
+        assert await adopted(heir) == [], "what lies in Redis may be older"
+        await own_redis.start()
+        assert await adopted(heir) == [b"buy", b"close"]
+
+
+async def test_while_redis_is_away_what_is_ones_own_is_delivered_and_what_is_a_dead_nodes_waits(
+    own_redis: Breakable, database: Database
+) -> None:
+    async with open_redis(own_redis.url, timeout_s=5, connect_timeout_s=5) as redis:
+        await dead(database, redis, "redis")
+        await own_redis.stop()
+        await run_out(database, redis, "postgres")
+        before = await own(database, redis, BOX, "heir")
+        await append(before.both, b"own")
+        heir = await own(database, redis, BOX, "heir", doubt_s=0)
+        assert [entry.payload for entry in await heir.both.recover(BOX)] == [b"own"]
+        heir.postgres._pending.forget_all(BOX)  # as one that it was never told of
+        heir.postgres._pending.doubt(BOX)
+        assert await adopted(heir) == [b"own"]
+        await own_redis.start()
+        assert await adopted(heir) == [b"buy", b"close"]
+
+
+class Failing:
+    """Calls of which one fails: that of one statement or script, once, before it was done or after."""
+
+    def __init__(self, call: Callable[..., Awaitable[Any]], what: object, *, done: bool) -> None:
+        self._call, self._what, self._done = call, what, done
+
+    async def __call__(self, what: object, *args: Any) -> Any:
+        fails = what is self._what
+        if fails:
+            self._what = None
+        answer = None if fails and not self._done else await self._call(what, *args)
+        if fails:
+            raise StoreUnavailable("the store", "gone")
+        return answer
+
+
+@pytest.mark.parametrize("done", [False, True])
+@pytest.mark.parametrize("first", STORES)
+@pytest.mark.parametrize("fails", STORES)
+async def test_when_one_store_fails_over_the_move_what_the_other_has_given_waits_for_it(
+    fails: str, first: str, done: bool, database: Database, redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await dead(database, redis_store, first)
+    await run_out(database, redis_store, "postgres")  # in Redis the lease holds on
+    heir = await own(database, redis_store, BOX, "heir", doubt_s=0)
+    if fails == "postgres":
+        moves = Failing(heir.postgres._database.fetchval, sql.ADOPT, done=done)
+        monkeypatch.setattr(heir.postgres._database, "fetchval", moves)
+    else:
+        runs = Failing(heir.redis._redis.run, scripts.ADOPT, done=done)
+        monkeypatch.setattr(heir.redis._redis, "run", runs)
+    assert await adopted(heir) == []
+    assert await adopted(heir) == [b"buy", b"close"]
+    assert await adopted(heir) == []
+
+
+async def test_a_commit_that_does_not_end_keeps_whoever_would_fence_its_owner_waiting_for_no_longer_than_a_look_may(
+    database: Database, redis_store: RedisStore
+) -> None:
+    await dead(database, redis_store, "redis")
+    await run_out(database, redis_store, "postgres")
+    heir = await own(database, redis_store, BOX, "heir")
+    async with database.transaction() as commit:
+        await commit.execute("select from mailbox_owners where node = 'a' for share")
+        async with asyncio.timeout(10):
+            assert await adopted(heir) == []
+    assert await adopted(heir) == [b"buy", b"close"]

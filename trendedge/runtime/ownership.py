@@ -6,6 +6,7 @@ cut off) therefore commits nothing any more, whatever it still has in memory.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from trendedge.runtime.errors import Fenced
@@ -62,6 +63,21 @@ class Ownership(ABC):
         if owner == self.of(owner.mailbox):
             self._lost.add(owner.mailbox)
         return Fenced(owner.mailbox, owner.epoch, valid_from=valid_from)
+
+    async def shut_out(self, silent: Iterable[Owner]) -> list[Owner]:
+        """Fence those who have said nothing for the length of a lease, each node by the last epoch that was heard of.
+
+        :returns: whose mail may be adopted now: not that of a node that lives on, as a newer owner
+        """
+        newest: dict[str, Owner] = {}
+        for owner in silent:
+            if owner.epoch >= newest.get(owner.node, owner).epoch:
+                newest[owner.node] = owner
+        return [owner for owner in newest.values() if await self.fence(owner) or not await self.lives_on(owner)]
+
+    async def lives_on(self, owner: Owner) -> bool:
+        """Whether a newer owner of the node holds a lease in the registry, if that knows of leases."""
+        return False
 
     @abstractmethod
     async def next_epoch(self, mailbox: str, *, above: int) -> int:

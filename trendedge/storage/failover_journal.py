@@ -25,7 +25,7 @@ from trendedge.runtime.journal import (
     Settlement,
     Unique,
 )
-from trendedge.runtime.ownership import Ownership
+from trendedge.runtime.ownership import Owner, Ownership
 from trendedge.storage.errors import StoreUnavailable
 from trendedge.storage.pending import journal_unavailable
 
@@ -41,6 +41,19 @@ _REMEMBERED = 100_000
 
 class LeasedJournal(Journal, Protocol):
     """A journal whose entries belong to a node as long as it says that it is alive."""
+
+    async def look(self, mailbox: str) -> list[Owner]:
+        """The others that have mail here and have said nothing for the length of their lease, or have given it up."""
+        ...
+
+    async def recover(self, mailbox: str, gone: Sequence[Owner] | None = None) -> list[Entry]:
+        """As `Journal.recover`, with the mail of those who are gone: whoever calls it has fenced them, and whether they
+        hold a lease here is not asked. Unless they are given, they are looked for."""
+        ...
+
+    async def adopt(self, mailbox: str, gone: Sequence[Owner] | None = None) -> list[Entry]:
+        """As `Journal.adopt`, likewise."""
+        ...
 
     async def keep_lease(self) -> None:
         """Renew the lease while there is unsettled mail, until cancelled."""
@@ -107,6 +120,8 @@ class FailoverJournal:
         self._adopting: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._adopted: dict[str, list[Entry]] = {}
         """What one store has given when `adopt` was cut off before the other had answered: it gives nothing twice."""
+        self._unfinished: dict[str, list[Owner]] = {}
+        """Whose mail was about to be adopted when a store gave no answer: what either store has is given with it."""
         self._unanswered: dict[tuple[str, str], str] = {}
         """By (prefix, question) the names of the stores that gave no answer the last time they were asked it."""
 
@@ -207,20 +222,53 @@ class FailoverJournal:
             await self._ownership.take(mailbox)
         self._adopted.pop(mailbox, None)
         found: list[Entry] = []
-        await self._gather("recover", lambda side: side.journal.recover(mailbox), found)
+        _, gone = await self._gone("recover", mailbox)
+        if await self._gather("recover", self._sides, lambda side: side.journal.recover(mailbox, gone), found) == 2:
+            self._unfinished.pop(mailbox, None)
         return self._in_order(found)
 
     async def adopt(self, mailbox: str) -> list[Entry]:
         """Entries that became ours since the last look: of dead nodes, of appends whose answer never came, and of a
         store that was down at `recover`. To be called about once a minute, and when `degraded` ends.
 
+        The mail of dead nodes waits for a look at which both stores answer: of one key the older message may lie in the
+        one that does not.
+
         :raises JournalUnavailable: both are down
         """
         async with self._adopting[mailbox]:  # two looks at once would both give what the stores give once
             found = self._adopted.setdefault(mailbox, [])
-            await self._gather("adopt", lambda side: side.journal.adopt(mailbox), found)
+            sides, gone = await self._gone("adopt", mailbox)
+            answered = await self._gather("adopt", sides, lambda side: side.journal.adopt(mailbox, gone), found)
+            if mailbox in self._unfinished and answered < len(self._sides):
+                return []
+            self._unfinished.pop(mailbox, None)
             self._adopted.pop(mailbox, None)
         return self._in_order(found)
+
+    async def _gone(self, asked: str, mailbox: str) -> tuple[list[_Side], list[Owner]]:
+        """The stores that answer, and whose mail is to be adopted from both: who is silent in one of them. They are
+        fenced, so that a lease in the other one, which may run out later, means nothing.
+
+        :raises JournalUnavailable: both are down
+        """
+        answers = await self._ask_both(asked, self._sides, lambda side: side.journal.look(mailbox))
+        sides = [side for side, _ in answers]
+        silent = [*self._unfinished.get(mailbox, ()), *(owner for _, owners in answers for owner in owners)]
+        if not silent:
+            return sides, []
+        if len(sides) < len(self._sides):
+            log.warning("adoption waits, a store gives no answer", mailbox=mailbox, nodes=len(silent))
+            return sides, []
+        try:
+            with journal_unavailable():
+                gone = await self._ownership.shut_out(silent)
+        except JournalUnavailable as error:
+            log.warning("adoption waits, nobody can be fenced", mailbox=mailbox, error=str(error))
+            return sides, []
+        if gone:
+            self._unfinished[mailbox] = gone
+        return sides, gone
 
     async def count(self, mailbox: str) -> tuple[int, int]:
         """(unsettled of this node, dead) in both stores.
@@ -237,6 +285,7 @@ class FailoverJournal:
         """
         shares = await self._ask_both(
             "dead_letters",
+            self._sides,
             lambda side: side.journal.dead_letters(mailbox, after=self._after(side, after), limit=limit),
         )
         letters = [replace(one, dead_id=side.prefix + one.dead_id) for side, found in shares for one in found]
@@ -328,14 +377,16 @@ class FailoverJournal:
         self._learn(side, down=False)
         return Appended(side.prefix + outcome.entry_id) if isinstance(outcome, Appended) else outcome
 
-    async def _gather(self, asked: str, read: Callable[[_Side], Awaitable[list[Entry]]], found: list[Entry]) -> None:
-        """Add the entries of both stores to what was found, each with its store's prefix and a stamp."""
+    async def _gather(
+        self, asked: str, sides: Sequence[_Side], read: Callable[[_Side], Awaitable[list[Entry]]], found: list[Entry]
+    ) -> int:
+        """Add the stores' entries to what was found, each with its store's prefix and a stamp; how many answered."""
 
         async def collect(side: _Side) -> None:
             line = await read(side)
             found.extend(replace(one, entry_id=side.prefix + one.entry_id) for one in self._ascending(line))
 
-        await self._ask_both(asked, collect)
+        return len(await self._ask_both(asked, sides, collect))
 
     def _ascending(self, line: Sequence[Entry]) -> list[Entry]:
         """One store's entries, none with a later stamp than one behind it, so that nobody's clock that is ahead holds
@@ -357,14 +408,16 @@ class FailoverJournal:
         lines = [[one for one in found if self._side(one.entry_id)[0] is side] for side in self._sides]
         return list(merge(*lines, key=attrgetter("sent_us")))
 
-    async def _ask_both[T](self, asked: str, question: Callable[[_Side], Awaitable[T]]) -> list[tuple[_Side, T]]:
+    async def _ask_both[T](
+        self, asked: str, sides: Sequence[_Side], question: Callable[[_Side], Awaitable[T]]
+    ) -> list[tuple[_Side, T]]:
         """The answers of the stores that have one; what failed is in the log.
 
         :raises JournalUnavailable: neither has
         """
         answers: list[tuple[_Side, T]] = []
         failure: JournalUnavailable | None = None
-        for side in self._sides:
+        for side in sides:
             try:
                 answers.append((side, await self._ask(side, asked, question)))
             except Fenced:

@@ -1,8 +1,15 @@
 """The registry of epochs (`runtime.ownership`) in PostgreSQL, where the commits are made that have to prove one."""
 
+import asyncio
+from typing import Any
+
 from trendedge.runtime.ownership import Owner, Ownership
+from trendedge.storage.errors import StoreUnavailable
 from trendedge.storage.node import DEFAULT_TIMES, LeaseTimes
-from trendedge.storage.postgres import Database
+from trendedge.storage.postgres import STORE, Database
+
+_ANSWER_S = 2.0
+"""How long whoever adopts waits for a commit of those whom it fences, or for an answer."""
 
 
 class PostgresOwnership(Ownership):
@@ -11,7 +18,7 @@ class PostgresOwnership(Ownership):
     def __init__(self, database: Database, *, node: str, times: LeaseTimes = DEFAULT_TIMES) -> None:
         super().__init__(node=node)
         self.times = times
-        self._database = database
+        self._database, self._cutting_off = database, database.cutting_off()
 
     async def next_epoch(self, mailbox: str, *, above: int) -> int:
         """As `Ownership.next_epoch`."""
@@ -20,13 +27,18 @@ class PostgresOwnership(Ownership):
 
     async def fence(self, owner: Owner) -> bool:
         """As `Ownership.fence`."""
-        row = await self._database.fetchrow(_FENCE, owner.mailbox, owner.node, owner.epoch)
-        return row is not None
+        return await self._answer(_FENCE, owner) is not None
 
     async def lives_on(self, owner: Owner) -> bool:
         """Whether a newer owner of the node holds a lease here. Who was fenced holds none."""
-        held: bool = await self._database.fetchval(_LIVES_ON, owner.mailbox, owner.node, owner.epoch)
-        return held
+        return await self._answer(_LIVES_ON, owner) is True
+
+    async def _answer(self, statement: str, owner: Owner) -> Any:
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                return await self._cutting_off.fetchval(statement, owner.mailbox, owner.node, owner.epoch)
+        except TimeoutError as error:
+            raise StoreUnavailable(STORE, f"no answer within {_ANSWER_S:g} s") from error
 
 
 _TAKE = """

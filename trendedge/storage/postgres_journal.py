@@ -96,25 +96,40 @@ class PostgresJournal:
         await self._act(sql.BURY, mailbox, _row_id(entry_id), payload, *texts, letter.attempts, facts)
         self._pending.forget(mailbox, entry_id)
 
-    async def recover(self, mailbox: str) -> list[Entry]:
-        """All unsettled entries of this node and of nodes whose lease ran out, oldest first."""
+    async def look(self, mailbox: str) -> list[Owner]:
+        """The others that have mail and no lease, nor had the time for one since the server is back. One statement."""
+        us = self._ownership.of(mailbox)
+        async with self._answered():
+            found = await self._database.fetch(sql.LOOK, *_key(us))
+        if any(row["node"] == us.node for row in found):
+            raise self._ownership.lost(us)
+        silent = [row for row in found if row["given_up"] or not self._just_back]
+        return [Owner(mailbox, row["node"], row["epoch"]) for row in silent]
+
+    async def recover(self, mailbox: str, gone: Sequence[Owner] | None = None) -> list[Entry]:
+        """All unsettled entries of this node and of nodes whose lease ran out, oldest first.
+
+        :param gone: those nodes, fenced already; unless given, they are looked for here
+        """
         with self._pending.doubting(mailbox):
             with journal_unavailable():
                 await self._ownership.take(mailbox)
             self._pending.forget_all(mailbox)
             await self._renew_lease(mailbox)
-            await self._adopt_from_the_dead(mailbox)
+            await self._take_over(mailbox, gone)
             listed, clock = await self._list(mailbox)
             return self._delivered(mailbox, await self._read(mailbox, listed), clock)
 
-    async def adopt(self, mailbox: str) -> list[Entry]:
+    async def adopt(self, mailbox: str, gone: Sequence[Owner] | None = None) -> list[Entry]:
         """Entries that became ours since the last look: of dead nodes, and of appends whose answer never came.
 
         One statement when there are none. To be called about once a minute.
+
+        :param gone: the dead nodes, fenced already; unless given, they are looked for here
         """
         with self._pending.doubting(mailbox):  # what was moved and not given to anybody is found by the next look
             known = self._known(mailbox)
-            moved = await self._adopt_from_the_dead(mailbox)
+            moved = await self._take_over(mailbox, gone)
             if not moved and not self._pending.in_doubt(mailbox):
                 return []
             listed, clock = await self._list(mailbox)
@@ -197,25 +212,20 @@ class PostgresJournal:
         await self._act(sql.RENEW, mailbox, self._lease_s)
         self._pending.renewed(mailbox, begun)
 
-    async def _adopt_from_the_dead(self, mailbox: str) -> set[int]:
-        """Make the entries of nodes without a lease ours; their ids."""
+    async def _take_over(self, mailbox: str, gone: Sequence[Owner] | None) -> set[int]:
+        """Make the entries of nodes that are gone ours; their ids."""
         us = self._ownership.of(mailbox)
-        async with self._answered():
-            found = await self._database.fetch(sql.LOOK, *_key(us))
-        if any(row["node"] == us.node for row in found):
-            raise self._ownership.lost(us)
-        dead = [row for row in found if row["given_up"] or not self._just_back]
+        if gone is None:
+            silent = await self.look(mailbox)
+            with journal_unavailable():
+                gone = await self._ownership.shut_out(silent)
         moved: set[int] = set()
-        for row in dead:
-            # First our own lease: nobody may take from us what we are about to take. And before theirs is touched,
-            # they are fenced: what they have in hand either is committed by now, or will not be.
+        for them in gone:
+            # First our own lease: nobody may take from us what we are about to take.
             await self._renew_lease(mailbox)
             async with self._answered():
-                fenced = await self._ownership.fence(Owner(mailbox, row["node"], row["epoch"]))
-            if fenced:
                 # By name, and not by lease once more: a row that another adopter took meanwhile no longer matches.
-                async with self._answered():
-                    moved.update(await self._database.fetchval(sql.ADOPT, *_key(us), row["node"], row["epoch"]))
+                moved.update(await self._database.fetchval(sql.ADOPT, *_key(us), them.node, them.epoch))
         return moved
 
     async def _act(self, statement: str, mailbox: str, *args: Any) -> None:

@@ -114,27 +114,39 @@ class RedisJournal:
         await self._act(scripts.BURY, owner, keys, [owner.node, entry_id, *words])
         self._forget(mailbox, entry_id)
 
-    async def recover(self, mailbox: str) -> list[Entry]:
-        """All unsettled entries of this node and of nodes whose lease ran out, oldest first."""
+    async def look(self, mailbox: str) -> list[Owner]:
+        """The others that have mail and no lease, nor had the time for one since the server is back. One command."""
+        us = self._ownership.of(mailbox)
+        found = await self._act(scripts.LOOK, us, [_owners(mailbox)], [us.node])
+        silent = [(node, epoch) for node, epoch, left in found if left or not self._just_back]
+        return [Owner(mailbox, node.decode(), epoch) for node, epoch in silent]
+
+    async def recover(self, mailbox: str, gone: Sequence[Owner] | None = None) -> list[Entry]:
+        """All unsettled entries of this node and of nodes whose lease ran out, oldest first.
+
+        :param gone: those nodes, fenced already; unless given, they are looked for here
+        """
         with self._pending.doubting(mailbox):
             with journal_unavailable():
                 await self._ownership.take(mailbox)
             self._pending.forget_all(mailbox)
             await self._join(mailbox)
-            await self._adopt_from_the_dead(mailbox)
+            await self._take_over(mailbox, gone)
             found, now_ms, read_at = await self._read(mailbox)
             return await self._deliver(mailbox, found, now_ms, read_at)
 
-    async def adopt(self, mailbox: str) -> list[Entry]:
+    async def adopt(self, mailbox: str, gone: Sequence[Owner] | None = None) -> list[Entry]:
         """Entries that became ours since the last look: of dead nodes, and of appends whose answer never came.
 
         One command when there are none. To be called about once a minute.
+
+        :param gone: the dead nodes, fenced already; unless given, they are looked for here
         """
         with self._pending.doubting(mailbox):  # what was moved and not given to anybody is found by the next look
             known = set(self._pending.entries(mailbox))
             if self._joined.get(mailbox) != self._ownership.of(mailbox).epoch:
                 await self._join(mailbox)  # it was down when we took the mailbox
-            moved = await self._adopt_from_the_dead(mailbox)
+            moved = await self._take_over(mailbox, gone)
             if not moved and not self._pending.in_doubt(mailbox):
                 return []
             found, now_ms, read_at = await self._read(mailbox)
@@ -231,28 +243,20 @@ class RedisJournal:
         self._joined[mailbox] = owner.epoch
         self._pending.renewed(mailbox, begun)
 
-    async def _adopt_from_the_dead(self, mailbox: str) -> int:
-        """Move the entries of nodes without a lease to this node's stream; how many there were."""
+    async def _take_over(self, mailbox: str, gone: Sequence[Owner] | None) -> int:
+        """Move the entries of nodes that are gone to this node's stream; how many there were."""
         us = self._ownership.of(mailbox)
-        found = await self._act(scripts.LOOK, us, [_owners(mailbox)], [us.node])
-        dead = [Owner(mailbox, node.decode(), epoch) for node, epoch, left in found if left or not self._just_back]
-        try:
-            return sum([await self._adopt_from(them, us) for them in dead])
-        except StoreUnavailable as error:
-            # What was moved already is found when the mail is read next, as an append in doubt is.
-            self._pending.doubt(mailbox)
-            log.warning("adoption waits, nobody can be fenced", mailbox=mailbox, error=str(error))
-            return 0
+        if gone is None:
+            silent = await self.look(mailbox)
+            try:
+                gone = await self._ownership.shut_out(silent)
+            except StoreUnavailable as error:
+                log.warning("adoption waits, nobody can be fenced", mailbox=mailbox, error=str(error))
+                return 0
+        return sum([await self._adopt_from(them, us) for them in gone])
 
     async def _adopt_from(self, them: Owner, us: Owner) -> int:
-        """Fence first: what they have in hand either is committed by now, or will not be.
-
-        :raises StoreUnavailable: they could not be fenced, so their mail is not touched
-        """
-        if not await self._ownership.fence(them):
-            if await self._ownership.lives_on(them):
-                return 0  # its next process takes this mail as its own, as soon as it has heard of it
-            log.info("fenced before", mailbox=them.mailbox, node=them.node, epoch=them.epoch)
+        """They are fenced: what they have in hand either is committed by now, or will not be."""
         theirs = [_fence(them), _owners(us.mailbox), _stream(them), _attempts(them)]
         args: list[Argument] = [us.node, self._lease_ms, them.node, them.epoch, scripts.FENCE_TTL_S, _PAGE]
         moved, left = 0, 1

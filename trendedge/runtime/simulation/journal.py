@@ -275,21 +275,29 @@ class MemoryJournal:
         await self._act(owner, "bury", lambda: self.server.bury(owner, entry_id, payload, letter))
         self._known[mailbox].discard(entry_id)
 
-    async def recover(self, mailbox: str) -> list[Entry]:
-        """As `Journal.recover`."""
+    async def look(self, mailbox: str) -> list[Owner]:
+        """The others whose lease has run out."""
+        owner = self.ownership.of(mailbox)
+        return await self._act(owner, "look", lambda: self.server.look(owner))
+
+    async def recover(self, mailbox: str, gone: Sequence[Owner] | None = None) -> list[Entry]:
+        """As `Journal.recover`; `gone` are the others whose mail is adopted, fenced already, unless it looks itself."""
         await self.ownership.take(mailbox)
         self._known[mailbox].clear()
         await self._join(mailbox, "join")
         owner = self.ownership.of(mailbox)
-        await self._adopt_from_the_dead(owner)
+        await self._take_over(owner, gone)
         return self._deliver(mailbox, await self._act(owner, "read", lambda: self.server.read(owner)))
 
-    async def adopt(self, mailbox: str) -> list[Entry]:
-        """As `Journal.adopt`. A young entry that nobody here knows may be an append whose answer is just coming in."""
+    async def adopt(self, mailbox: str, gone: Sequence[Owner] | None = None) -> list[Entry]:
+        """As `Journal.adopt`, with `gone` as in `recover`.
+
+        A young entry that nobody here knows may be an append whose answer is just coming in.
+        """
         owner, known = self.ownership.of(mailbox), set(self._known[mailbox])
         if self._joined.get(mailbox) != owner.epoch:  # it was down when we took the mailbox
             await self._join(mailbox, "join late")
-        await self._adopt_from_the_dead(owner)
+        await self._take_over(owner, gone)
         found = await self._act(owner, "read", lambda: self.server.read(owner))
         now = self.server.clock()
         known |= self._known[mailbox]  # with what was settled while it was read
@@ -342,12 +350,15 @@ class MemoryJournal:
     async def _renew(self, owner: Owner) -> None:
         await self._act(owner, "renew", lambda: self.server.renew(owner))
 
-    async def _adopt_from_the_dead(self, us: Owner) -> None:
-        for them in await self._act(us, "look", lambda: self.server.look(us)):
+    async def _take_over(self, us: Owner, gone: Sequence[Owner] | None) -> None:
+        if gone is None:
             try:
-                await self.ownership.fence(them)
+                gone = await self.ownership.shut_out(await self.look(us.mailbox))
+            except Fenced:
+                raise
             except JournalUnavailable:
                 return  # they could not be fenced, so their mail is not touched
+        for them in gone:
             await self._adopt_from(them, us)
 
     async def _adopt_from(self, them: Owner, us: Owner) -> None:
