@@ -224,6 +224,29 @@ async def test_a_clock_of_another_process_turns_nobodys_mail_around(
     assert [payload for payload in found if payload != b"theirs"] == [b"buy", b"close"] * 2
 
 
+@pytest.mark.parametrize("behind_s", [0, 60])
+@pytest.mark.parametrize("last", ["redis", "postgres"])
+async def test_a_clock_of_another_process_that_is_behind_turns_nobodys_mail_around(
+    last: str, behind_s: int, database: Database, redis_store: RedisStore
+) -> None:
+    """What it has sent lies behind the younger message of one whose clock is right; it goes through several hands."""
+    right, wrong = [await own(database, redis_store, BOX, node) for node in ("right", "wrong")]
+    wrong.ownership.stamps = Stamps(lambda: time.time_ns() - behind_s * 1_000_000_000)
+    stores: list[Journal] = [right.postgres, right.redis]
+    for journal, payload in zip(stores if last == "redis" else stores[::-1], (b"buy", b"close"), strict=True):
+        await append(journal, payload)
+    await asyncio.sleep(0.005)  # another millisecond of the server: within one of them it goes by the stamps
+    await append(wrong.redis if last == "redis" else wrong.postgres, b"theirs")
+    await end_lease(redis_store, database, BOX, "wrong")
+    owners = [await own(database, redis_store, BOX, "right")]
+    found = [[entry.payload for entry in await owners[0].both.recover(BOX)]]
+    for heir, before in (("heir", "right"), ("next heir", "heir")):
+        await end_lease(redis_store, database, BOX, before)
+        owners.append(await own(database, redis_store, BOX, heir))
+        found.append([entry.payload for entry in await owners[-1].both.adopt(BOX)])
+    assert [one.index(b"buy") < one.index(b"close") for one in found] == [True] * 3
+
+
 async def test_mail_of_an_earlier_release_is_put_in_order_by_its_age(
     database: Database, redis_store: RedisStore
 ) -> None:

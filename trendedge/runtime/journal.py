@@ -49,6 +49,8 @@ class Entry:
     sent_us: int = 0
     """Microseconds since 1970 at which it was appended, by the clock of the process that did; of two appends of one
     process the later one says more, always. 0 when nobody has noted it."""
+    sent_by: str = ""
+    """The node that has appended it, of whose clock that is. Empty when nobody has noted it."""
 
 
 @dataclass(frozen=True, slots=True)

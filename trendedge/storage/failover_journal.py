@@ -5,9 +5,8 @@ from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from heapq import merge
 from itertools import groupby, islice
-from operator import attrgetter, itemgetter
+from operator import itemgetter
 from typing import Protocol
 
 import structlog
@@ -27,6 +26,7 @@ from trendedge.runtime.journal import (
 )
 from trendedge.runtime.ownership import Owner, Ownership
 from trendedge.storage.errors import StoreUnavailable
+from trendedge.storage.mail_order import in_order
 from trendedge.storage.pending import journal_unavailable
 
 log = structlog.get_logger("trendedge.journal")
@@ -384,29 +384,17 @@ class FailoverJournal:
 
         async def collect(side: _Side) -> None:
             line = await read(side)
-            found.extend(replace(one, entry_id=side.prefix + one.entry_id) for one in self._ascending(line))
+            found.extend(replace(self._stamped(one), entry_id=side.prefix + one.entry_id) for one in line)
 
         return len(await self._ask_both(asked, sides, collect))
 
-    def _ascending(self, line: Sequence[Entry]) -> list[Entry]:
-        """One store's entries, none with a later stamp than one behind it, so that nobody's clock that is ahead holds
-        back those behind. For who has none its age says when it was, if later than it was."""
-        ascending: list[Entry] = []
-        next_us = 0
-        for one in reversed(line):
-            sent_us = one.sent_us or self._ownership.stamps.of_age(one.age_s)
-            next_us = min(sent_us, next_us or sent_us)
-            ascending.append(replace(one, sent_us=next_us))
-        return ascending[::-1]
+    def _stamped(self, one: Entry) -> Entry:
+        """For one that has no stamp its age says when it was sent, if later than it was."""
+        return one if one.sent_us else replace(one, sent_us=self._ownership.stamps.of_age(one.age_s))
 
     def _in_order(self, found: Sequence[Entry]) -> list[Entry]:
-        """The oldest first: those of each store in its own order, and between them by their stamps.
-
-        Not by their ids: those of adopted entries are younger than the entries, and the stores' clocks may differ. Nor
-        by their ages: an answer is on its way for a while.
-        """
-        lines = [[one for one in found if self._side(one.entry_id)[0] is side] for side in self._sides]
-        return list(merge(*lines, key=attrgetter("sent_us")))
+        """As they were sent."""
+        return in_order(*([one for one in found if self._side(one.entry_id)[0] is side] for side in self._sides))
 
     async def _ask_both[T](
         self, asked: str, sides: Sequence[_Side], question: Callable[[_Side], Awaitable[T]]

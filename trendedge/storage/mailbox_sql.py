@@ -68,7 +68,7 @@ ADOPT = """
         where mailbox = $1 and node = $4 and epoch = $5::bigint + 1 and lease_until is null
         for update
     ), moved as (
-        update mailbox_entries set node = $2 where mailbox = $1 and node = $4
+        update mailbox_entries set node = $2, sent_by = coalesce(sent_by, node) where mailbox = $1 and node = $4
             and exists (select from mailbox_owners where mailbox = $1 and node = $2 and epoch = $3)
             and exists (select from theirs)
         returning id
@@ -81,7 +81,7 @@ LIST = """
     from mailbox_entries where mailbox = $1 and node = $2 and id > $3 order by id limit $4
 """
 READ = """
-    select id, payload, attempts, replayed, created_at, sent_us
+    select id, payload, attempts, replayed, created_at, sent_us, coalesce(sent_by, node) as sent_by
     from mailbox_entries where mailbox = $1 and node = $2 and id = any($3::bigint[]) order by id
 """
 COUNT = """

@@ -301,6 +301,7 @@ class PostgresJournal:
                 (now - row["created_at"]).total_seconds(),
                 row["replayed"],
                 row["sent_us"],
+                row["sent_by"],
             )
             for row in rows
         ]

@@ -273,8 +273,16 @@ class RedisJournal:
         while True:
             now_ms, more, *page = await self._run(scripts.READ, [_stream(owner)], [start, _PAGE, _PAGE_BYTES])
             found += [
-                _Found(id.decode(), (first or id).decode(), payload, int(sent), moved=bool(first), replayed=bool(again))
-                for id, first, payload, sent, again in page
+                _Found(
+                    id.decode(),
+                    (first or id).decode(),
+                    payload,
+                    int(sent),
+                    moved=bool(first),
+                    replayed=bool(again),
+                    sent_by=sender.decode() if first else owner.node,
+                )
+                for id, first, payload, sent, again, sender in page
             ]
             if not more:
                 return found, now_ms, time.monotonic()
@@ -291,7 +299,7 @@ class RedisJournal:
         since_s = time.monotonic() - read_at  # by the age they are put in order with those of the other store
         for one, count in zip(found, attempts, strict=True):
             age_s = (now_ms - one.age[0]) / 1000 + since_s
-            entries.append(Entry(one.id, one.payload, count, age_s, one.replayed, one.sent_us))
+            entries.append(Entry(one.id, one.payload, count, age_s, one.replayed, one.sent_us, one.sent_by))
             self._ownership.stamps.seen(one.sent_us)
         for entry in entries:
             self._counted.add(entry.entry_id)
@@ -343,6 +351,8 @@ class _Found:
     moved: bool
     """It came from another node. The ids do not tell: within one millisecond they may be alike."""
     replayed: bool
+    sent_by: str
+    """Empty for what an earlier release has adopted."""
 
     @property
     def age(self) -> tuple[int, int, int]:

@@ -1,6 +1,7 @@
 """What the Redis journal does in one step each. Every key is passed in KEYS; none is made up inside.
 
-A stream holds entries {p: payload, s: stamp} and, when adopted from another node, the id that it had at first as o.
+A stream holds entries {p: payload, s: stamp} and, when adopted from another node, as o the id that it had at first, and
+as n that node.
 A mark holds the value of whoever took it and the id of its entry, on two lines. Attempts are counted in a hash beside
 the stream, which only recovery writes: the normal way of a message touches nothing but the stream.
 
@@ -158,7 +159,9 @@ for _, entry in ipairs(entries) do
     local fields = {{}}
     for i = 1, #entry[2], 2 do fields[entry[2][i]] = entry[2][i + 1] end
     local words = {{'p', fields['p'], 's', fields['s'] or 0, 'o', fields['o'] or entry[1]}}
-    if fields['r'] then words[7], words[8] = 'r', fields['r'] end
+    -- An earlier release has adopted what has the one and not the other.
+    words[7], words[8] = 'n', fields['n'] or fields['o'] and '' or ARGV[4]
+    if fields['r'] then words[9], words[10] = 'r', fields['r'] end
     local id = redis.call('XADD', KEYS[6], '*', unpack(words))
     local attempts = redis.call('HGET', KEYS[5], entry[1])
     if attempts then
@@ -192,8 +195,8 @@ return {{id, fields['p']}}
 
 READ = Script(f"""
 -- KEYS: stream   ARGV: first id, most entries, bytes after which it is enough
--- Answers {{server's ms, 1 when there is more, {{id, first id if it was moved, payload, stamp, replayed}}...}}; one
--- entry at least, if there is any.
+-- Answers {{server's ms, 1 when there is more, {{id, first id if it was moved, payload, stamp, replayed, node that has
+-- sent it if it was moved}}...}}; one entry at least, if there is any.
 {_CLOCK}
 local found, bytes, start, more = {{now_ms(), 0}}, 0, ARGV[1], true
 while more do
@@ -205,7 +208,8 @@ while more do
         end
         local fields = {{}}
         for i = 1, #entry[2], 2 do fields[entry[2][i]] = entry[2][i + 1] end
-        found[#found + 1] = {{entry[1], fields['o'] or '', fields['p'], fields['s'] or 0, fields['r'] and 1 or 0}}
+        local known = {{fields['o'] or '', fields['p'], fields['s'] or 0, fields['r'] and 1 or 0, fields['n'] or ''}}
+        found[#found + 1] = {{entry[1], unpack(known)}}
         bytes, start = bytes + #fields['p'], '(' .. entry[1]
     end
     more = #some > 0

@@ -378,4 +378,7 @@ class MemoryJournal:
     def _deliver(self, mailbox: str, found: list[Stored]) -> list[Entry]:
         self._known[mailbox].update(stored.entry_id for stored in found)
         now = self.server.clock()
-        return [Entry(one.entry_id, one.payload, one.attempts, now - one.appended_at, one.replayed) for one in found]
+        return [
+            Entry(one.entry_id, one.payload, one.attempts, now - one.appended_at, one.replayed, sent_by=one.way[0])
+            for one in found
+        ]

@@ -1,0 +1,55 @@
+"""In which order mail that lies in both stores was sent, as far as that is known."""
+
+from collections import defaultdict, deque
+from collections.abc import Sequence
+
+from trendedge.runtime.journal import Entry
+
+
+def in_order(*lines: Sequence[Entry]) -> list[Entry]:
+    """The entries of several stores in one line: those of each store in its own order, which `lines` are in, and those
+    of each sender in the order in which it has stamped them.
+
+    Stamps of different senders are of different clocks: one that is wrong turns nobody's mail around. They only decide
+    between what nothing else puts in order. Not the ids: those of adopted entries are younger than the entries, and the
+    stores' clocks may differ. Nor the ages: an answer is on its way for a while.
+    """
+    left = [_Line(line) for line in lines if line]
+    merged: list[Entry] = []
+    while left:
+        free = [line for line in left if not any(line.is_behind(other) for other in left if other is not line)]
+        first = min(free or left, key=lambda line: line.due_us)
+        merged.append(first.pop())
+        left = [line for line in left if line.entries]
+    return merged
+
+
+class _Line:
+    """What is left of one store's entries."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self.entries = deque(entries)
+        self._due: deque[int] = deque()
+        self._stamps: defaultdict[str, deque[int]] = defaultdict(deque)
+        """By sender. None is later than one behind it, as two that were under way together may be."""
+        for entry in reversed(entries):
+            for behind in (self._due, self._stamps[entry.sent_by]):
+                behind.appendleft(min(entry.sent_us, behind[0]) if behind else entry.sent_us)
+
+    @property
+    def due_us(self) -> int:
+        """The stamp of the head, or the earliest one behind it: whose clock is ahead holds back nobody."""
+        return self._due[0]
+
+    def is_behind(self, other: "_Line") -> bool:
+        """Whether the sender of the head has sent something before it that waits in the other line."""
+        sender = self.entries[0].sent_by
+        waiting = other._stamps[sender]
+        return bool(waiting) and waiting[0] < self._stamps[sender][0]
+
+    def pop(self) -> Entry:
+        """Take the head away."""
+        entry = self.entries.popleft()
+        self._due.popleft()
+        self._stamps[entry.sent_by].popleft()
+        return entry
