@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Collection, Generator
 from contextlib import contextmanager
 
 from trendedge.runtime.errors import Fenced, JournalUnavailable
@@ -24,6 +24,8 @@ class Pending:
         self.times = times
         self._entries: defaultdict[str, set[str]] = defaultdict(set)
         self._in_doubt: dict[str, float] = {}
+        self._strange: dict[str, dict[str, float]] = {}
+        """Entries that nobody here knows, with when a look has found them first, by mailbox."""
         self._renewed_at: defaultdict[str, float] = defaultdict(lambda: float("-inf"))
         self._mail = asyncio.Event()
 
@@ -39,6 +41,7 @@ class Pending:
     def forget_all(self, mailbox: str) -> None:
         """The mailbox was lost: what is still ours will be read anew."""
         self._entries.pop(mailbox, None)
+        self._strange.pop(mailbox, None)
         self._renewed_at.pop(mailbox, None)
 
     def entries(self, mailbox: str) -> set[str]:
@@ -66,6 +69,13 @@ class Pending:
     def in_doubt(self, mailbox: str) -> bool:
         """The store may hold entries that this process never heard of."""
         return mailbox in self._in_doubt
+
+    def unanswered(self, mailbox: str, unknown: Collection[str]) -> set[str]:
+        """Those of all unknown entries that an earlier look has found, so long ago that their appends cannot still be
+        answered. By our own clock: by the store's an entry stays young if that is set back."""
+        now, found = time.monotonic(), self._strange.get(mailbox, {})
+        self._strange[mailbox] = {entry_id: found.get(entry_id, now) for entry_id in unknown}
+        return {entry_id for entry_id, at in self._strange[mailbox].items() if now - at >= self.doubt_s}
 
     def settle_doubt(self, mailbox: str) -> None:
         """The store was searched. A doubt that is too young stays: the append may still be on its way."""

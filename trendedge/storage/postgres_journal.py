@@ -136,7 +136,10 @@ class PostgresJournal:
             known |= self._known(mailbox)  # with what was appended, or settled, while it was listed
             unknown = [row for row in listed if row["id"] not in known]
             # A young one may be an append whose answer is just coming in: that delivers itself.
-            ours = [row for row in unknown if row["id"] in moved or row["age_s"] >= self._pending.doubt_s]
+            old = {int(one) for one in self._pending.unanswered(mailbox, [str(row["id"]) for row in unknown])}
+            old |= {row["id"] for row in unknown if row["age_s"] >= self._pending.doubt_s}
+            old |= moved
+            ours = [row for row in unknown if row["id"] in old]
             if len(ours) == len(unknown):
                 self._pending.settle_doubt(mailbox)
             rows = await self._read(mailbox, ours)

@@ -153,7 +153,9 @@ class RedisJournal:
             known |= self._pending.entries(mailbox)  # with what was settled while it was read
             unknown = [entry for entry in found if entry.id not in known]
             # A young one may be an append whose answer is just coming in: that delivers itself.
-            ours = [entry for entry in unknown if entry.moved or now_ms - entry.age[0] >= self._pending.doubt_s * 1000]
+            old = self._pending.unanswered(mailbox, [entry.id for entry in unknown])
+            old |= {entry.id for entry in unknown if now_ms - entry.age[0] >= self._pending.doubt_s * 1000}
+            ours = [entry for entry in unknown if entry.moved or entry.id in old]
             if len(ours) == len(unknown):
                 self._pending.settle_doubt(mailbox)
             return await self._deliver(mailbox, ours, now_ms, read_at)
