@@ -1,7 +1,9 @@
 """Durable mailboxes: what is acknowledged survives, is settled after its effect, and is given up with its cause."""
 
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -434,6 +436,43 @@ async def test_bytes_that_cannot_be_read_are_buried_instead_of_stopping_the_star
         await anyio.wait_all_tasks_blocked()
     assert done == ["buy"]
     assert journal.dead[0][1].cause.startswith("unreadable: ")
+
+
+type Keyless = tuple[DurableRef[list[Any]], SupervisorSpec]
+
+
+def keyed_by_what_comes_first(journal: MemoryJournal, done: list[int]) -> Keyless:
+    """Messages are JSON lists, as an earlier release or somebody else may have written them."""
+
+    class Takes(Actor[list[Any]]):
+        async def receive(self, message: list[Any]) -> None:
+            done.append(message[1])
+
+    ref = DurableRef[list[Any]]("takes")
+    mailbox = MailboxSpec(10, key=lambda message: message[0])
+    durability = Durability(journal, "takes", lambda message: json.dumps(message).encode(), json.loads)
+    return ref, SupervisorSpec("root", [ChildSpec("takes", Takes, ref, mailbox=mailbox, durability=durability)])
+
+
+@pytest.mark.parametrize("key", [b'["a"]', b"{}", b"7", b"true"])
+async def test_a_message_whose_key_can_be_none_is_buried_instead_of_stopping_the_start(key: bytes) -> None:
+    journal, done = MemoryJournal(entries={"000001": b"[%b, 1]" % key, "000002": b'["b", 2]'}), list[int]()
+    _, spec = keyed_by_what_comes_first(journal, done)
+    async with running(spec):
+        await until(lambda: not journal.entries)
+    assert done == [2]
+    assert journal.dead[0][1].cause.startswith("unreadable: the key of a message must be a text")
+
+
+async def test_a_message_whose_key_can_be_none_is_refused_before_it_is_journalled() -> None:
+    journal, done = MemoryJournal(), list[int]()
+    ref, spec = keyed_by_what_comes_first(journal, done)
+    async with running(spec):
+        with pytest.raises(TypeError, match="key of a message must be a text, not list"):
+            await ref.tell([["a"], 1])
+        assert journal.entries == {}
+        await ref.tell(["b", 2])
+        await until(lambda: done == [2])
 
 
 @pytest.fixture

@@ -101,3 +101,41 @@ async def test_dead_letters_are_read_by_number_and_by_size_and_an_ordinary_page_
     assert await scripts_run(redis_store) - before == commands
     assert [one.letter.attempts for one in found] == list(reversed(range(20)))[:limit]
     assert {(len(one.payload), one.letter.cause) for one in found} == {(payload_bytes, "ValueError: no")}
+
+
+FOREIGN = [("x", "y"), ("p", "\u20ac", "s", "soon"), ("s", "1", "o", "0-0")]
+"""Entries that nobody of ours has written."""
+
+
+@pytest.mark.parametrize("words", FOREIGN)
+async def test_an_entry_that_somebody_else_has_written_keeps_no_other_from_being_read_adopted_or_buried(
+    database: Database, redis_store: RedisStore, words: tuple[str, ...]
+) -> None:
+    before = await own(database, redis_store, BOX, "a")
+    await before.redis.append(BOX, b"good")
+    await redis_store.command("XADD", f"mailbox:{BOX}:a", "*", *words)
+    payload = "\u20ac".encode() if "p" in words else b""
+    again = await own(database, redis_store, BOX, "a")
+    assert sorted(entry.payload for entry in await again.both.recover(BOX)) == sorted([b"good", payload])
+    await end_lease(redis_store, database, BOX, "a")
+    heir = await own(database, redis_store, BOX, "heir")
+    found = await heir.both.adopt(BOX)
+    assert sorted(entry.payload for entry in found) == sorted([b"good", payload])
+    [foreign] = [entry for entry in found if entry.payload == payload]
+    await heir.both.bury(BOX, foreign.entry_id, payload, DeadLetter("unreadable", "", 0))
+    assert await heir.both.count(BOX) == (1, 1)
+
+
+async def test_a_dead_letter_that_somebody_else_has_written_keeps_no_other_from_being_listed(
+    database: Database, redis_store: RedisStore
+) -> None:
+    journal = (await own(database, redis_store, BOX)).redis
+    entry = await journal.append(BOX, b"x")
+    assert isinstance(entry, Appended)
+    await journal.bury(BOX, entry.entry_id, b"x", DeadLetter("no", "", 1))
+    await redis_store.command("XADD", f"mailbox:dead:{BOX}", "*", "x", "y")
+    foreign, ours = await journal.dead_letters(BOX)
+    assert (ours.payload, foreign.payload, foreign.letter.cause) == (b"x", b"", "not written by this program")
+    replayed = await journal.replay(BOX, foreign.dead_id)
+    assert replayed is not None
+    assert replayed.payload == b""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from trendedge.runtime.durable import DurableLog
+from trendedge.runtime.durable import DurableLog, check_key
 from trendedge.runtime.errors import ActorStopped, Fenced, JournalUnavailable, MailboxFull, text_of
 from trendedge.runtime.journal import Appended, Duplicate, Unique
 from trendedge.runtime.latch import Latch
@@ -141,6 +141,7 @@ class Delivery:
             await self._recovery.wait()
         self._check_open()
         key = cell.place(message)  # before anything is durable: a message without a place must not be acknowledged
+        check_key(key)
         cell.depth += 1
         closings = self._closings
         try:

@@ -49,6 +49,15 @@ class Durability:
     recovers the message, before that is handled, so doing it twice must be harmless."""
 
 
+def check_key(key: object) -> None:
+    """A mailbox has one line for each key, and whoever looks at them sorts them.
+
+    :raises TypeError: it is no text
+    """
+    if not (key is None or isinstance(key, str)):
+        raise TypeError(f"the key of a message must be a text, not {type(key).__name__}")
+
+
 class Underway:
     """What a journal was asked that may give an entry to deliver, and has not answered.
 
@@ -192,8 +201,7 @@ class DurableLog:
         self.known[entry.entry_id] = now - entry.age_s
         deadly = entry.attempts - self._outlived.get(entry.entry_id, 0)
         try:
-            message = self._at.decode(entry.payload)
-            self._place(message)  # nor can one be delivered that has no place, or that the actor does not handle
+            message = self._readable(entry.payload)
         except Exception as error:
             facts = self._facts(entry.entry_id)
             letter = DeadLetter(f"unreadable: {text_of(error)}", traceback.format_exc(), entry.attempts, facts)
@@ -220,10 +228,15 @@ class DurableLog:
         :raises UnreadableDeadLetter: this release cannot read it, or does not handle it
         """
         try:
-            message = self._at.decode(buried.payload)
-            self._place(message)
+            return self._readable(buried.payload)
         except Exception as error:
             raise UnreadableDeadLetter(buried.dead_id, text_of(error)) from error
+
+    def _readable(self, payload: bytes) -> Any:
+        """The message, as one that can be delivered: it has a place, and the actor handles it. Raises whatever it likes
+        when it is none."""
+        message = self._at.decode(payload)
+        check_key(self._place(message))
         return message
 
     async def replay(self, dead_id: str, *, now: float) -> Envelope:

@@ -373,13 +373,16 @@ def _utf8(text: str) -> bytes:
 
 def _buried(id: bytes, words: Sequence[bytes]) -> Buried:
     fields: dict[bytes, bytes] = dict(zip(words[::2], words[1::2], strict=True))
-    letter = DeadLetter(
-        cause=fields[b"cause"].decode(),
-        traceback=fields[b"traceback"].decode(),
-        attempts=int(fields[b"attempts"]),
-        facts=orjson.loads(fields[b"facts"]),
-    )
-    return Buried(id.decode(), fields[b"p"], letter, buried_at=int(id.partition(b"-")[0]) / 1000)
+    try:
+        letter = DeadLetter(
+            cause=fields[b"cause"].decode(),
+            traceback=fields[b"traceback"].decode(),
+            attempts=int(fields[b"attempts"]),
+            facts=orjson.loads(fields[b"facts"]),
+        )
+    except (KeyError, ValueError):
+        letter = DeadLetter("not written by this program", "", 0)
+    return Buried(id.decode(), fields.get(b"p", b""), letter, buried_at=int(id.partition(b"-")[0]) / 1000)
 
 
 def _stream(owner: Owner) -> str:

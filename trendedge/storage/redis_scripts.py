@@ -158,7 +158,7 @@ local entries = redis.call('XRANGE', KEYS[4], '-', '+', 'COUNT', ARGV[7])
 for _, entry in ipairs(entries) do
     local fields = {{}}
     for i = 1, #entry[2], 2 do fields[entry[2][i]] = entry[2][i + 1] end
-    local words = {{'p', fields['p'], 's', fields['s'] or 0, 'o', fields['o'] or entry[1]}}
+    local words = {{'p', fields['p'] or '', 's', fields['s'] or 0, 'o', fields['o'] or entry[1]}}
     -- An earlier release has adopted what has the one and not the other.
     words[7], words[8] = 'n', fields['n'] or fields['o'] and '' or ARGV[4]
     if fields['r'] then words[9], words[10] = 'r', fields['r'] end
@@ -187,10 +187,11 @@ local found = redis.call('XRANGE', KEYS[4], ARGV[4], ARGV[4])
 if #found == 0 then return false end
 local fields = {{}}
 for i = 1, #found[1][2], 2 do fields[found[1][2][i]] = found[1][2][i + 1] end
-local id = redis.call('XADD', KEYS[2], '*', 'p', fields['p'], 's', ARGV[5], 'r', 1)
+local payload = fields['p'] or ''
+local id = redis.call('XADD', KEYS[2], '*', 'p', payload, 's', ARGV[5], 'r', 1)
 redis.call('XDEL', KEYS[4], ARGV[4])
 renew(KEYS[3], ARGV[2], ARGV[1], ARGV[3])
-return {{id, fields['p']}}
+return {{id, payload}}
 """)
 
 READ = Script(f"""
@@ -208,9 +209,11 @@ while more do
         end
         local fields = {{}}
         for i = 1, #entry[2], 2 do fields[entry[2][i]] = entry[2][i + 1] end
-        local known = {{fields['o'] or '', fields['p'], fields['s'] or 0, fields['r'] and 1 or 0, fields['n'] or ''}}
+        -- Whatever somebody else may have written is an entry that nobody can read, and keeps none from being read.
+        local payload, stamp = fields['p'] or '', tonumber(fields['s']) or 0
+        local known = {{fields['o'] or '', payload, stamp, fields['r'] and 1 or 0, fields['n'] or ''}}
         found[#found + 1] = {{entry[1], unpack(known)}}
-        bytes, start = bytes + #fields['p'], '(' .. entry[1]
+        bytes, start = bytes + #payload, '(' .. entry[1]
     end
     more = #some > 0
 end
