@@ -4,6 +4,7 @@ import asyncio
 import time
 
 import pytest
+from redis.exceptions import ResponseError
 
 from tests.storage.network import network
 from tests.storage.support import end_lease, own
@@ -139,3 +140,20 @@ async def test_a_dead_letter_that_somebody_else_has_written_keeps_no_other_from_
     replayed = await journal.replay(BOX, foreign.dead_id)
     assert replayed is not None
     assert replayed.payload == b""
+
+
+async def test_a_letter_that_cannot_be_written_leaves_the_entry_where_it_is(
+    database: Database, redis_store: RedisStore
+) -> None:
+    journal = (await own(database, redis_store, BOX)).redis
+    entry = await journal.append(BOX, b"acknowledged")
+    assert isinstance(entry, Appended)
+    # No letter can come behind this one.
+    await redis_store.command("XADD", f"mailbox:dead:{BOX}", f"{2**64 - 1}-{2**64 - 1}", "p", "x")
+    with pytest.raises(ResponseError):
+        await journal.bury(BOX, entry.entry_id, b"acknowledged", DeadLetter("no", "", 1))
+    assert await journal.count(BOX) == (1, 1)
+    await redis_store.command("DEL", f"mailbox:dead:{BOX}")
+    await journal.bury(BOX, entry.entry_id, b"acknowledged", DeadLetter("no", "", 1))
+    assert await journal.count(BOX) == (0, 1)
+    assert [one.payload for one in await journal.dead_letters(BOX)] == [b"acknowledged"]

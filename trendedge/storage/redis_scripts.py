@@ -99,10 +99,12 @@ BURY = Script(f"""
 -- KEYS: fence, stream, owners, attempts, dead   ARGV: epoch, node, entry id, then fields and values of the dead letter
 {_OWNED}
 -- An entry that is gone was buried by a call whose reply was lost.
-if redis.call('XDEL', KEYS[2], ARGV[3]) == 0 then return 0 end
+if #redis.call('XRANGE', KEYS[2], ARGV[3], ARGV[3]) == 0 then return 0 end
+-- First: a script that fails is not undone, and a letter can fail to be written where an entry can be removed.
+redis.call('XADD', KEYS[5], '*', unpack(ARGV, 4))
+redis.call('XDEL', KEYS[2], ARGV[3])
 if redis.call('XLEN', KEYS[2]) == 0 then redis.call('HDEL', KEYS[3], ARGV[2]) end
 redis.call('HDEL', KEYS[4], ARGV[3])
-redis.call('XADD', KEYS[5], '*', unpack(ARGV, 4))
 return 1
 """)
 
