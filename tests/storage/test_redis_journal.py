@@ -8,7 +8,7 @@ from redis.exceptions import ResponseError
 
 from tests.storage.network import network
 from tests.storage.support import end_lease, own
-from trendedge.runtime import Appended, DeadLetter, Fenced, JournalUnavailable, Settlement
+from trendedge.runtime import Announcement, Appended, DeadLetter, Fenced, JournalUnavailable, Settlement, Unique
 from trendedge.storage.postgres import Database
 from trendedge.storage.redis import RedisStore, open_redis
 
@@ -157,3 +157,50 @@ async def test_a_letter_that_cannot_be_written_leaves_the_entry_where_it_is(
     await journal.bury(BOX, entry.entry_id, b"acknowledged", DeadLetter("no", "", 1))
     assert await journal.count(BOX) == (0, 1)
     assert [one.payload for one in await journal.dead_letters(BOX)] == [b"acknowledged"]
+
+
+async def calls(redis: RedisStore) -> int:
+    """How many commands the server has executed since it was last asked, those that scripts have called among them."""
+    stats = bytes(await redis.command("INFO", "commandstats")).decode()
+    counted = {name: int(line.partition("calls=")[2].partition(",")[0]) for name, line in _each(stats)}
+    await redis.command("CONFIG", "RESETSTAT")
+    return sum(number for name, number in counted.items() if name not in ("info", "config|resetstat"))
+
+
+def _each(stats: str) -> list[tuple[str, str]]:
+    lines = [line.partition(":") for line in stats.splitlines() if line.startswith("cmdstat_")]
+    return [(name.removeprefix("cmdstat_"), said) for name, _, said in lines]
+
+
+async def test_where_what_scripts_call_is_billed_a_lone_message_is_fifteen_commands_a_look_four_and_a_probe_three(
+    database: Database, redis_store: RedisStore
+) -> None:
+    """A message is appended with a mark and settled with two announcements."""
+    journals = await own(database, redis_store, BOX)
+    await journals.both.recover(BOX)
+    kept: list[str] = []
+
+    async def append() -> str:
+        number = len(kept)
+        appended = await journals.both.append(BOX, b"x", unique=Unique(f"m{number}", f"{number}", 60))
+        assert isinstance(appended, Appended)
+        kept.append(appended.entry_id)
+        return appended.entry_id
+
+    async def work_off() -> int:
+        """With the two commands that are sent."""
+        await calls(redis_store)
+        said = [Announcement("channel", b"1"), Announcement("channel", b"2")]
+        await journals.both.settle(BOX, [Settlement(await append(), said)])
+        return await calls(redis_store)
+
+    await work_off()  # the server learns the scripts
+    assert await work_off() == 15
+    other = await append()
+    assert await work_off() == 12, "its node had mail before it, and has mail after it"
+    await journals.both.settle(BOX, [Settlement(other)])
+    for ask, commands in ((lambda: journals.both.adopt(BOX), 4), (journals.redis.probe, 3)):
+        await ask()
+        await calls(redis_store)
+        await ask()
+        assert await calls(redis_store) == commands
