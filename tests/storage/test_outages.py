@@ -1,8 +1,10 @@
 """A server that is away, silent or wrong is one clear error, soon, and without the password."""
 
 import asyncio
+import traceback
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -72,6 +74,15 @@ async def test_our_own_mistakes_are_not_outages(database: Database, redis_store:
     with pytest.raises(Exception, match="wrong number of arguments") as caught:
         await redis_store.command("GET")
     assert not isinstance(caught.value, StoreUnavailable)
+
+
+async def test_an_error_does_not_quote_the_row_that_it_is_about(database: Database) -> None:
+    await database.execute("create table alerts (raw text, constraint well_formed check (raw = ''))")
+    secret = uuid4().hex
+    with pytest.raises(asyncpg.CheckViolationError, match="well_formed") as caught:
+        await database.execute("insert into alerts values ($1)", secret)
+    assert secret not in "".join(traceback.format_exception(caught.value))
+    assert caught.value.constraint_name == "well_formed"
 
 
 async def test_a_transaction_is_undone_by_an_error(database: Database) -> None:

@@ -132,12 +132,14 @@ class Database:
 
 @contextmanager
 def unavailable_as_such() -> Generator[None]:
-    """Turn what the driver raises about a server that is away into `StoreUnavailable`; all else passes."""
+    """Turn what the driver raises about a server that is away into `StoreUnavailable`; all else passes without rows."""
     try:
         yield
     except _UNAVAILABLE as error:
         raise StoreUnavailable(STORE, describe(error)) from error
     except asyncpg.PostgresError as error:
+        # It quotes the row, which may hold an alert with its passphrase; the error's text is logged and shown.
+        error.detail = None
         if (error.severity_en or error.severity) not in _SESSION_ENDED:  # PgBouncer does not send the former
             raise
         raise StoreUnavailable(STORE, describe(error)) from error
