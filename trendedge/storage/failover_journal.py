@@ -394,7 +394,8 @@ class FailoverJournal:
 
     def _in_order(self, found: Sequence[Entry]) -> list[Entry]:
         """As they were sent."""
-        return in_order(*([one for one in found if self._side(one.entry_id)[0] is side] for side in self._sides))
+        first, second = ([one for one in found if self._side(one.entry_id)[0] is side] for side in self._sides)
+        return in_order(first, second) if first and second else [*first, *second]
 
     async def _ask_both[T](
         self, asked: str, sides: Sequence[_Side], question: Callable[[_Side], Awaitable[T]]
