@@ -17,15 +17,13 @@ from trendedge.runtime.errors import (
     ActorStopped,
     DeadlineExceeded,
     Fenced,
-    HandlerCrashed,
     IntensityExceeded,
     MailboxFull,
     MessageDropped,
     MessageRefused,
     MessageWithoutKey,
-    said,
-    text_of,
 )
+from trendedge.runtime.failures import tell_crash
 from trendedge.runtime.instances import Instances
 from trendedge.runtime.intensity import Intensity
 from trendedge.runtime.latest import Latest
@@ -81,9 +79,9 @@ class Cell:
         self._listed: Latest | Ages | None = self._latest or self._ages
         """Where the messages are listed that wait, if they are."""
         self._start = start
-        self._retry = retry
+        self.retry = retry
         self.intensity = intensity
-        self._was_ready = False
+        self.was_ready = False
         """It has started once: an outage at a later start is waited for, and no failure of its supervisor's start."""
         self._room: Room | None = None
         """Senders that wait for room; None until there is one."""
@@ -97,7 +95,7 @@ class Cell:
         self.intensity.begin_anew()
         self.now = clock_of(asyncio.get_running_loop())
         serve = self._run_single if self._instances is None else self._instances.run
-        return serve() if self._delivery is None else self._delivery.host(serve, self._retry)
+        return serve() if self._delivery is None else self._delivery.host(serve, self.retry)
 
     def request_stop(self) -> None:
         """Finish the message in hand (with `drain`, all that wait), then end. Overtakes all mail."""
@@ -120,7 +118,7 @@ class Cell:
     def has_to_drain(self) -> bool:
         """Whether mail waits that is to be handled before an orderly stop."""
         waits = any(entity.mail for entity in self.entities.values())
-        return self.drains and self._was_ready and waits and not self.closed
+        return self.drains and self.was_ready and waits and not self.closed
 
     async def leave(self) -> None:
         """It has been stopped, and is about to be closed: let its journal know what that was not."""
@@ -160,7 +158,7 @@ class Cell:
     def succeed(self, former: "Cell") -> None:
         """Take the place of the actor's cell below a supervisor that was restarted: what is known of it stays known."""
         self.suspended = former.suspended
-        self._was_ready = former._was_ready
+        self.was_ready = former.was_ready
         self.stats = former.stats
         self.breakers = former.breakers
         self.watchers = former.watchers
@@ -306,7 +304,7 @@ class Cell:
 
     async def adopt(self) -> int:
         """Deliver what became ours since the start; answers how many messages that were."""
-        return await self.durable.adopt(self._retry.max_deliveries)
+        return await self.durable.adopt(self.retry.max_deliveries)
 
     def _refusal(self, message: Any) -> MessageRefused:
         return MessageRefused(self.path, describe(message), tuple(one.__name__ for one in self._accepts or ()))
@@ -398,7 +396,7 @@ class Cell:
 
     def mark_ready(self) -> None:
         """An unkeyed instance has started."""
-        self._was_ready = True
+        self.was_ready = True
         if self._on_ready is not None:
             self._on_ready()
             self._on_ready = None
@@ -438,81 +436,6 @@ class Cell:
             self.log.settle_soon(envelope.entry_id, announced)
         self.release()
 
-    async def start_failed(self, entity: Entity, error: Exception) -> None:
-        """`on_start` raised: a keyed instance was started for the message at the head of its line, which is charged."""
-        entity.crash_counts = True
-        entity.culprit = None
-        if entity.key is not None and entity.mail:
-            await self.failed(entity, entity.mail[0], error)
-        elif isinstance(error, self._retry.outage) and (entity.key is not None or entity.outages or self._was_ready):
-            entity.outage = True
-            entity.outages += 1
-            entity.not_before = self.now() + self._retry.outage_delay_s(entity.outages)
-        elif self.breakers.failed_probe(entity.key, error, self.now()):
-            entity.crash_counts = False  # it was started for the message that probes, and that still waits
-
-    async def failed(self, entity: Entity, envelope: Envelope, error: Exception) -> None:
-        """A handler crashed: leave the message at the head of its line with a delay, or give it up."""
-        if self.is_fenced(error):
-            return  # it says nothing about the message, which is another process's by now
-        if self.log is not None:
-            self.log.survived(envelope)
-        self.stats.failed += 1
-        entity.culprit = describe(envelope.message)
-        self.stats.note_failure(self.now(), f"{describe(envelope.message)}: {said(error)}")
-        if isinstance(error, self._retry.outage):
-            entity.outage = True
-            entity.outages += 1
-            envelope.not_before = self.now() + self._retry.outage_delay_s(entity.outages)
-            log.warning("outage", actor=self.path, key=entity.key, failures=entity.outages, error=text_of(error))
-            return
-        if self.breakers.tripped(entity.key, entity.name, error, self.now()):
-            entity.crash_counts = False  # behind an open breaker neither attempts nor restarts are used up
-            self._log_failure(entity, envelope, error, self.breakers.delay_s(entity.key, self.now()))
-            return
-        entity.crash_counts = not envelope.failed_once
-        envelope.failed_once = True
-        envelope.attempts += 1
-        delay_s = None if isinstance(error, self._retry.hopeless) else self._retry.delay_s(envelope.attempts)
-        if delay_s is not None:
-            envelope.not_before = self.now() + delay_s
-        try:
-            self._log_failure(entity, envelope, error, delay_s)
-        finally:  # whatever becomes of the line in the log
-            if delay_s is None:
-                await self._give_up(entity, envelope, error)
-
-    async def _give_up(self, entity: Entity, envelope: Envelope, error: Exception) -> None:
-        if self.supervisor.on_given_up is not None:
-            self.supervisor.on_given_up(entity, envelope, error)
-        try:
-            if self.log is not None:
-                await self.log.bury(envelope, error)  # it stays in its place meanwhile: nobody may miss it
-        finally:
-            if entity.mail and entity.mail[0] is envelope:
-                entity.mail.popleft()
-                self.release()
-            self.taken(envelope)  # also when its instance died before it could begin: nothing may take its place now
-            self.stats.buried += 1
-            envelope.fail(HandlerCrashed(self.path, error))
-
-    def tell_crash(self, key: str | None, error: Exception) -> None:
-        """Log a crash that was over no message, and remember it."""
-        self.stats.note_failure(self.now(), said(error))
-        told = isinstance(error, IntensityExceeded)  # each crash of its children was
-        log.error("crashed", actor=self.path, key=key, cause=said(error), exc_info=None if told else error)
-
-    def _log_failure(self, entity: Entity, envelope: Envelope, error: Exception, delay_s: float | None) -> None:
-        log.error(
-            "handler failed",
-            actor=self.path,
-            key=entity.key,
-            handling=describe(envelope.message),
-            attempt=envelope.attempts,
-            retry_in_s=delay_s,
-            exc_info=error,
-        )
-
     # -- hosting ------------------------------------------------------------------------------------------------
 
     async def _run_single(self) -> None:
@@ -541,7 +464,7 @@ class Cell:
             except IntensityExceeded:
                 return False
         if entity.culprit is None:
-            self.tell_crash(None, error)
+            tell_crash(self, None, error)
         return True
 
     # -- room ---------------------------------------------------------------------------------------------------

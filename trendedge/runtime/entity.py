@@ -13,6 +13,7 @@ from trendedge.runtime.actor import Actor, Context, Terminated
 from trendedge.runtime.crashes import crash_of, in_errors
 from trendedge.runtime.durable import LOOK_S
 from trendedge.runtime.errors import ActorStopped, UnknownChild
+from trendedge.runtime.failures import failed, start_failed, tell_crash
 from trendedge.runtime.mailbox import Envelope
 from trendedge.runtime.offspring import Offspring
 from trendedge.runtime.voice import log
@@ -168,7 +169,7 @@ class Entity:
                 except BaseException as error:
                     raise self.as_crash(error) from error
             except Exception as error:
-                await self.cell.start_failed(self, error)
+                await start_failed(self.cell, self, error)
                 raise
             self.begun = True
             self._put_aside(context)
@@ -369,7 +370,7 @@ class Entity:
                 raise self.as_crash(error) from error
         except Exception as error:
             if not (begun and isinstance(error, actor.declared)):
-                await cell.failed(self, envelope, error)
+                await failed(cell, self, envelope, error)
                 raise
             actor.context.stashing = False
             self._done(actor, envelope, now)
@@ -476,7 +477,7 @@ class Entity:
     def escalate(self, error: Exception) -> None:
         """Crash the incarnation as soon as the message in hand is done. It crashes once, and all of it is told."""
         if self._escalated is not None:
-            self.cell.tell_crash(self.key, error)
+            tell_crash(self.cell, self.key, error)
             return
         self._escalated = error
         self.wake()
@@ -484,7 +485,7 @@ class Entity:
     def _tell_escalated(self) -> None:
         """The incarnation has ended: of something else, if there is still a crash that it was to end of."""
         if self._escalated is not None:
-            self.cell.tell_crash(self.key, self._escalated)
+            tell_crash(self.cell, self.key, self._escalated)
 
     async def spawn(self, spec: "Spec") -> None:
         """Start a child of this incarnation; see `Context.spawn`."""

@@ -9,6 +9,7 @@ import anyio
 
 from trendedge.runtime.entity import Entity
 from trendedge.runtime.errors import said
+from trendedge.runtime.failures import tell_crash
 from trendedge.runtime.history import Restarted, remembered
 from trendedge.runtime.latch import Latch
 
@@ -152,7 +153,7 @@ class Instances:
             return
         cell = self._cell
         if entity.culprit is None:
-            cell.tell_crash(entity.key, error)
+            tell_crash(cell, entity.key, error)
         if cell.stopping and not (cell.spec.drain and entity.mail):
             return  # of its `on_stop`: it is not restarted
         cell.stats.restarts += 1
