@@ -249,11 +249,8 @@ class Cell:
         except BaseException:
             self._room.let_in()
             raise
-        if self._room.waiters:
-            if not self.is_full:
-                self._room.let_in()
-            elif self.entities[key].waits_for_others:
-                self._room.refuse_circles()
+        if self._room.waiters and (not self.is_full or self.entities[key].waits_for_others):
+            self._room.let_in()
 
     @property
     def must_wait(self) -> bool:
@@ -288,7 +285,8 @@ class Cell:
     @property
     def is_full(self) -> bool:
         """Whether each place is taken, or kept for a sender that has waited for it."""
-        return self.depth + self.coming >= self.spec.capacity
+        taken = self.depth if self._room is None else self.depth + self._room.coming
+        return taken >= self.spec.capacity
 
     def check(self, message: Any) -> None:
         """Raise `MessageRefused` for a type that the actor does not handle."""

@@ -85,8 +85,9 @@ class Room:
         """
         if self._cell.ending:
             return False
-        first = next((one.ticket for one in self.waiters if not one.let_in.done()), ticket)
-        return self._cell.is_full or first < ticket
+        if self._cell.is_full:
+            return True
+        return next((one.ticket for one in self.waiters if not one.let_in.done()), ticket) < ticket
 
     def _queue(self, waiter: Waiter) -> None:
         """At the end; or before those who came later, when the place went to what the actor has sent to itself."""
@@ -104,12 +105,13 @@ class Room:
 
     def let_in(self) -> None:
         """As many as there is room for. When there is none though somebody has gone on, see who is left."""
-        while self.waiters and not self._cell.is_full:
-            let_in = self.waiters.popleft().let_in
+        waiters = self.waiters
+        while waiters and not self._cell.is_full:
+            let_in = waiters.popleft().let_in
             if not let_in.done():
                 self.coming += 1
                 let_in.set_result(None)
-        if self.waiters and not self.coming:
+        if waiters and not self.coming:
             self.refuse_circles()
 
     def refuse_circles(self) -> None:
