@@ -49,7 +49,7 @@ INTERNAL = frozenset(
     Supervisor.unready
     Timer() Timer.arm
     Actors.drive FaultyWire.failed
-    MemoryServer.adopt MemoryServer.append MemoryServer.bury MemoryServer.count MemoryServer.count_attempt
+    MemoryServer.adopt MemoryServer.append MemoryServer.bury MemoryServer.count MemoryServer.mark
     MemoryServer.dead_letters MemoryServer.join MemoryServer.look MemoryServer.owned MemoryServer.read
     MemoryServer.release MemoryServer.renew MemoryServer.replay MemoryServer.settle MemoryServer.uncount
     Probe() Started() StartedDurable()

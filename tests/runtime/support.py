@@ -48,6 +48,17 @@ class MemoryJournal:
     """What dead processes left: the next `adopt` gives it away."""
     appended_at: dict[str, float] = field(default_factory=dict)
     """By the loop's clock; what is not here was appended just now."""
+    in_hand: set[str] = field(default_factory=set)
+    """Those of the attempts that are of this process."""
+    own: set[str] = field(default_factory=set)
+    """What this process has appended or replayed, and attempts that are not counted."""
+    outlived: set[str] = field(default_factory=set)
+    """What nobody has died over when it was first attempted."""
+
+    def die(self) -> None:
+        """Be used by the next process from now on."""
+        self.in_hand.clear()
+        self.own.clear()
 
     @property
     def dead(self) -> list[tuple[bytes, DeadLetter]]:
@@ -68,6 +79,7 @@ class MemoryJournal:
         entry_id = f"{next(self.numbers):06}"
         self.entries[entry_id] = payload
         self.appended_at[entry_id] = anyio.current_time()
+        self.own.add(entry_id)
         return entry_id
 
     async def settle(self, mailbox: str, settlements: Sequence[Settlement], *, begin: Sequence[str] = ()) -> None:
@@ -76,13 +88,15 @@ class MemoryJournal:
             self.settled.append(settlement.entry_id)
             self.announced.extend(settlement.announce)
         for entry_id in begin:
-            if entry_id in self.entries:
+            if entry_id in self.entries and entry_id not in self.in_hand:
+                self.in_hand.add(entry_id)
                 self.attempts[entry_id] = self.attempts.get(entry_id, 0) + 1
 
     async def uncount(self, mailbox: str, entry_ids: Sequence[str]) -> None:
-        for entry_id in entry_ids:
-            if self.attempts.get(entry_id, 0) > 0:
-                self.attempts[entry_id] -= 1
+        self.outlived.update(self.own.intersection(entry_ids))
+        for entry_id in self.in_hand.intersection(entry_ids):
+            self.in_hand.discard(entry_id)
+            self.attempts[entry_id] -= 1
 
     async def bury(self, mailbox: str, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
         if self.entries.pop(entry_id, None) is not None:
@@ -92,8 +106,10 @@ class MemoryJournal:
     async def recover(self, mailbox: str) -> list[Entry]:
         found, now = [], anyio.current_time()
         for entry_id, payload in sorted(self.entries.items()):
-            attempts, age_s = self.attempts.get(entry_id, 0), now - self.appended_at.get(entry_id, now)
-            found.append(Entry(entry_id, payload, attempts, age_s, replayed=entry_id in self.replayed))
+            attempts = self.attempts.get(entry_id, 0) - (entry_id in self.in_hand)
+            age_s, replayed = now - self.appended_at.get(entry_id, now), entry_id in self.replayed
+            first_open = entry_id not in self.own | self.outlived
+            found.append(Entry(entry_id, payload, attempts, age_s, replayed, first_open=first_open))
         return found
 
     async def adopt(self, mailbox: str) -> list[Entry]:

@@ -51,7 +51,7 @@ def worked_off(world: World) -> Iterator[str]:
     for name, server in world.servers.items():
         for (_, node), stream in server.streams.items():
             for stored in stream.values():
-                yield f"entry {stored.origin} of {name} still waits at {node} after {stored.attempts} attempts"
+                yield f"entry {stored.origin} of {name} still waits at {node} after {stored.attempts()} attempts"
 
 
 def one_outcome_each(world: World) -> Iterator[str]:

@@ -87,6 +87,8 @@ class World:
     """What broke while it ran, by invariant."""
     left_behind: list[str] = field(default_factory=list)
     """Tasks that go on when all is over."""
+    left_marked: list[str] = field(default_factory=list)
+    """What the orderly stop has left in the journal as if it had killed a process."""
     _crashed: set[int] = field(default_factory=set)
     _number: int = 0
 
@@ -141,6 +143,8 @@ class World:
             tasks.cancel_scope.cancel()
         # An old owner's late request to own the mailbox would be taken for that of the newest.
         await anyio.sleep(LATE_S)
+        if self.stop_asked_at is not None:
+            self.left_marked = list(self.mail.marked({cell.path for cell in cells(self.root)}))
         await self.mail.inherit()
 
     async def _live(self) -> None:

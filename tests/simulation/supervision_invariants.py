@@ -174,6 +174,11 @@ def bounded_stop(world: World) -> Iterator[str]:
             yield f"{line.cell.path} still works"
 
 
+def no_marks_left(world: World) -> Iterator[str]:
+    """An orderly stop leaves nothing as if it had killed the process."""
+    yield from world.left_marked
+
+
 def nothing_left_behind(world: World) -> Iterator[str]:
     """When all is over nobody waits for anything, and no room is taken."""
     for name in world.left_behind:
@@ -254,6 +259,7 @@ INVARIANTS: dict[str, Invariant] = {
     "stopped in reverse": stopped_in_reverse,
     "bounded stops": bounded_stop,
     "nothing is left behind": nothing_left_behind,
+    "an orderly stop leaves no marks": no_marks_left,
     "entries = settled + dead": journalled_once,
     "each acknowledged message is handled": vouched_is_handled,
     "order per durable key": durable_in_order,

@@ -68,9 +68,9 @@ class HastyServer(MemoryServer):
 
 
 class UncountingServer(MemoryServer):
-    """The delivery counter is in the memory of the process alone."""
+    """What a process may die of is in its memory alone."""
 
-    def count_attempt(self, owner: Owner, entry_id: str) -> None:
+    def mark(self, owner: Owner, entry_id: str, said: int) -> None:
         pass
 
 
@@ -133,8 +133,15 @@ class LonelyJournal(MemoryJournal):
 class SilentJournal(MemoryJournal):
     """Settlements are forgotten."""
 
-    async def settle(self, mailbox: str, settlements: Sequence[Settlement], *, begin: Sequence[str] = ()) -> None:
-        await super().settle(mailbox, [], begin=begin)
+    async def settle(
+        self,
+        mailbox: str,
+        settlements: Sequence[Settlement],
+        *,
+        begin: Sequence[str] = (),
+        turn: int | None = None,
+    ) -> None:
+        await super().settle(mailbox, [], begin=begin, turn=turn)
 
 
 def executor(**changes: Any) -> Callable[[SupervisorSpec], SupervisorSpec]:

@@ -13,11 +13,12 @@ from trendedge.runtime.breaker import Breakers
 from trendedge.runtime.cell import Cell
 from trendedge.runtime.child import Child
 from trendedge.runtime.delivery import Delivery
-from trendedge.runtime.durable import DurableLog
 from trendedge.runtime.entity import Entity
 from trendedge.runtime.intensity import Intensity
+from trendedge.runtime.marks import Marks
 from trendedge.runtime.room import Room, Waiter
 from trendedge.runtime.simulation.campaign import run_seeds
+from trendedge.runtime.simulation.journal import Stored
 from trendedge.runtime.supervisor import Supervisor
 
 SEEDS = range(150)
@@ -159,10 +160,14 @@ async def unattended(child: Child, on_exit: Any, start: Callable[..., Any] = Chi
     return await asyncio.shield(asyncio.get_running_loop().create_task(start(child, on_exit, **context)))
 
 
-async def counting(log: DurableLog, envelope: Any, begin: Callable[..., Any] = DurableLog.begin) -> None:
+def counting(stored: Stored, process: str, said: int) -> Stored:
     """Each attempt at a recovered message counts, though the process lives."""
-    log._outlived.pop(envelope.entry_id, None)
-    await begin(log, envelope)
+    return replace(stored, marks=(*stored.marks, (f"{process} {said}", said)))
+
+
+def never(marks: Marks, entry_id: str) -> bool:
+    """What the process has outlived stays marked."""
+    return False
 
 
 def wanted() -> bool:
@@ -188,7 +193,8 @@ ABLATIONS: dict[str, tuple[Any, str, Any, str]] = {
     "handing on the turn of who gives up": (Room, "wait", selfish, "nobody waits for room that is there"),
     "giving back the room of who gives up": (Delivery, "_give_back", keeping, "in peace everything comes to its end"),
     "giving up a start that nobody waits for": (Child, "start", unattended, "nothing is left behind"),
-    "counting one attempt for each process": (DurableLog, "begin", counting, "only the guilty are given up"),
+    "marks of processes, and no number": (Stored, "marked", counting, "only the guilty are given up"),
+    "taking marks back": (Marks, "outlive", never, "an orderly stop leaves no marks"),
     "telling a stray cancellation": (crashes, "_is_cancelled", wanted, "in peace everything comes to its end"),
     "the breaker": (Breakers, "tripped", burning, "an open breaker uses up no attempts"),
 }

@@ -107,6 +107,15 @@ class TreeMail:
             for stored in stream.values():
                 yield mailbox, Job.decode(stored.payload)
 
+    def marked(self, mailboxes: set[str]) -> Iterator[str]:
+        """What these have left as if a process might have died of it. Of an append without an answer nobody knows."""
+        answered = {told.job.number for told in self.told}
+        for (mailbox, _), stream in self.server.streams.items():
+            for stored in stream.values() if mailbox in mailboxes else ():
+                number = Job.decode(stored.payload).number
+                if stored.attempts() or (stored.first_open() and number in answered):
+                    yield f"{number} in {mailbox}: {stored.marks}"
+
     @property
     def dead(self) -> Iterator[tuple[Job, str]]:
         """What was buried, and why."""

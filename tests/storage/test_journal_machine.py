@@ -79,12 +79,14 @@ class Machine(RuleBasedStateMachine):
         return [self.runner.run(answer(place)) for place in (0, 1)]
 
     def delivered(self, node: str, read: Callable[[Journal], Awaitable[list[Entry]]]) -> None:
-        """What they deliver is the same, in the same order, after as many attempts, replayed or not."""
+        """What they deliver is the same, in the same order, after as many attempts, first or not, replayed or not."""
         ours, theirs = self.both(node, lambda journal, _: read(journal))
         if FENCED in (ours, theirs):
             assert ours == theirs
             return
-        known = [[(one.payload, one.attempts, one.replayed) for one in found] for found in (ours, theirs)]
+        known = [
+            [(one.payload, one.attempts, one.first_open, one.replayed) for one in found] for found in (ours, theirs)
+        ]
         assert known[0] == known[1]
         for one, other in zip(ours, theirs, strict=True):
             self.ids[one.payload] = [one.entry_id, other.entry_id]

@@ -26,7 +26,7 @@ from trendedge.runtime.journal import (
 )
 from trendedge.runtime.ownership import Owner, Ownership
 from trendedge.runtime.simulation import MemoryJournal, MemoryServer
-from trendedge.storage.failover_journal import FailoverJournal
+from trendedge.storage.failover_journal import FailoverJournal, LeasedJournal
 from trendedge.storage.node import DEFAULT_TIMES, LeaseTimes
 from trendedge.storage.ownership import PostgresOwnership
 from trendedge.storage.postgres import Database, open_database
@@ -67,6 +67,7 @@ class Stores:
                 self.owners[id(journal)] = memory.ownership
                 return journal
             case "double":
+                self.double.die()
                 return self.double
             case _:
                 journal = journals.both
@@ -196,9 +197,115 @@ async def test_an_attempt_that_is_taken_back_was_never_made(stores: Stores) -> N
     again = await stores.journal()
     assert [entry.attempts for entry in await again.recover(BOX)] == [1, 1]
     await again.settle(BOX, [], begin=[x])
-    await again.uncount(BOX, [x, y])
-    await again.uncount(BOX, [y])  # nothing is left to be taken back
-    assert [entry.attempts for entry in await (await stores.journal()).recover(BOX)] == [1, 0]
+    await again.uncount(BOX, [x, y])  # of its own: another has died over each
+    assert [entry.attempts for entry in await (await stores.journal()).recover(BOX)] == [1, 1]
+
+
+async def test_to_begin_and_to_take_that_back_can_be_repeated_and_the_last_of_them_counts(stores: Stores) -> None:
+    first = await stores.journal()
+    for payload in (b"x", b"y", b"z"):
+        await append(first, payload)
+    journal = await stores.journal()
+    x, y, z = (entry.entry_id for entry in await journal.recover(BOX))
+    for _ in range(2):
+        await journal.settle(BOX, [], begin=[x, y, z])
+    for _ in range(2):
+        await journal.uncount(BOX, [y, z])
+    await journal.settle(BOX, [], begin=[z])
+    assert [entry.attempts for entry in await (await stores.journal()).recover(BOX)] == [1, 0, 1]
+
+
+async def test_a_process_sees_the_attempts_of_others_and_not_its_own(stores: Stores) -> None:
+    first = await stores.journal()
+    await append(first, b"x")
+    [entry] = await first.recover(BOX)
+    assert (entry.attempts, entry.first_open) == (0, False)
+    await first.settle(BOX, [], begin=[entry.entry_id])
+    [entry] = await first.recover(BOX)
+    assert (entry.attempts, entry.first_open) == (0, False)
+    [entry] = await (await stores.journal()).recover(BOX)
+    assert entry.attempts == 1
+
+
+async def test_whoever_has_appended_may_have_died_of_it_unless_it_says_that_it_has_not(stores: Stores) -> None:
+    first = await stores.journal()
+    for payload in (b"x", b"y"):
+        await append(first, payload)
+    _, y = (entry.entry_id for entry in await first.recover(BOX))
+    await first.uncount(BOX, [y])
+    found = await (await stores.journal()).recover(BOX)
+    assert [(entry.attempts, entry.first_open) for entry in found] == [(0, True), (0, False)]
+
+
+@several_owners
+async def test_a_mark_that_comes_late_says_nothing(stores: Stores) -> None:
+    """As of a command that was given up and is on its way all the same."""
+    journal = await stores.journal()
+    entry_id = await append(journal, b"x")
+    turns = [stores.owners[id(journal)].next_turn() for _ in range(4)]
+
+    async def begin(turn: int) -> None:
+        await underneath(journal).settle(BOX, [], begin=[own_id], turn=turn)
+
+    own_id = entry_id.removeprefix("1:")
+    for turn in (turns[1], turns[0]):
+        await underneath(journal).uncount(BOX, [own_id], turn=turn)
+        await begin(turns[0])
+    assert await marks(stores, journal) == (0, False)
+    await begin(turns[3])
+    await underneath(journal).uncount(BOX, [own_id], turn=turns[2])
+    assert await marks(stores, journal) == (1, False)
+
+
+def underneath(journal: Journal) -> LeasedJournal | MemoryJournal:
+    """The one store that a journal writes to."""
+    if isinstance(journal, FailoverJournal):
+        return journal._first.journal
+    assert isinstance(journal, RedisJournal | PostgresJournal | MemoryJournal)
+    return journal
+
+
+async def marks(stores: Stores, journal: Journal) -> tuple[int, bool]:
+    """What another process of the node would be told of the only entry, without taking it."""
+    ownership = stores.owners[id(journal)]
+    ownership._since[BOX] = -1
+    [entry] = await journal.recover(BOX)
+    del ownership._since[BOX]
+    return entry.attempts, entry.first_open
+
+
+@several_owners
+async def test_who_may_have_died_of_it_stays_known_through_adoptions(stores: Stores) -> None:
+    first = await stores.journal("a")
+    for payload in (b"x", b"y"):
+        await append(first, payload)
+    _, y = (entry.entry_id for entry in await first.recover(BOX))
+    await first.uncount(BOX, [y])
+    await stores.end_lease("a")
+    for node in "bcd":
+        heir = await stores.journal(node)
+        adopted = await heir.adopt(BOX)
+        await heir.settle(BOX, [], begin=[entry.entry_id for entry in adopted])
+        await heir.uncount(BOX, [adopted[1].entry_id])
+        await stores.end_lease(node)
+    adopted = await (await stores.journal("e")).adopt(BOX)
+    assert [(entry.attempts, entry.first_open) for entry in adopted] == [(3, True), (0, False)]
+
+
+@several_owners
+async def test_the_marks_of_a_process_are_its_own_through_a_fence(stores: Stores) -> None:
+    sleeper, heir, _ = await fenced(stores)
+    [entry] = await sleeper.recover(BOX)
+    await sleeper.settle(BOX, [], begin=[entry.entry_id])
+    await stores.end_lease("a")
+    [adopted] = await heir.adopt(BOX)
+    assert adopted.attempts == 1
+    with suppress(Fenced):
+        await sleeper.recover(BOX)
+    assert await sleeper.recover(BOX) == []
+    await stores.end_lease("b")
+    [entry] = await sleeper.adopt(BOX)
+    assert (entry.attempts, entry.first_open) == (0, False)
 
 
 async def test_one_call_settles_some_entries_and_counts_an_attempt_at_each_of_others(stores: Stores) -> None:
@@ -208,6 +315,8 @@ async def test_one_call_settles_some_entries_and_counts_an_attempt_at_each_of_ot
     journal = await stores.journal()
     ids = [entry.entry_id for entry in await journal.recover(BOX)]
     await journal.settle(BOX, [], begin=ids[:2])
+    journal = await stores.journal()
+    await journal.recover(BOX)
     await journal.settle(BOX, [Settlement(ids[0])], begin=ids[1:3])
     found = await (await stores.journal()).recover(BOX)
     assert [(entry.payload, entry.attempts) for entry in found] == [(b"1", 2), (b"2", 1), (b"3", 0)]

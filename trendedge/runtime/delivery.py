@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -40,6 +40,8 @@ class Delivery:
         """Around what is to end with the incarnation, in whatever task it is done."""
         self._early: list[Envelope] = []
         """Messages that were sent before the first recovery: what it finds is older."""
+        self._takes_back = False
+        log.on_survived = self._take_back_soon
 
     async def host(self, serve: Callable[[], Awaitable[None]], retry: RetryPolicy) -> None:
         """Recover, then serve, and write to the journal beside that, until stopped.
@@ -62,6 +64,26 @@ class Delivery:
         await self.log.leave()
         if self.log.lost:
             self._disown()
+
+    def _take_back_soon(self) -> None:
+        """Beside the mailbox, and beside its incarnation: that may end of what the process has survived."""
+        closings = self._closings
+
+        async def take_back() -> None:
+            try:
+                if self._closings == closings:  # or else `leave` has done it
+                    with self._until_closed():
+                        await self.log.take_back()
+            except Exception as error:  # a defect of the journal: nobody waits for this who could fail of it
+                log.error("attempts not taken back", mailbox=self.log.mailbox, exc_info=error)
+            finally:
+                self._takes_back = False
+
+        if self._takes_back or self._cell.closed:
+            return
+        with suppress(ActorStopped):  # as well
+            self._cell.supervisor.foster(take_back, name=f"{self._cell.path} survives")
+            self._takes_back = True
 
     def request_stop(self) -> None:
         """A stop waits for no store."""

@@ -21,9 +21,10 @@ from trendedge.runtime.journal import (
 )
 from trendedge.runtime.latch import Latch
 from trendedge.runtime.mailbox import Envelope
+from trendedge.runtime.marks import Marks
 from trendedge.runtime.stats import describe
 from trendedge.runtime.voice import log
-from trendedge.runtime.writing import Writing
+from trendedge.runtime.writing import AGAIN_S, Writing
 
 LOOK_S = 0.02
 """How often a suspect looks whether it is its turn."""
@@ -99,9 +100,10 @@ class DurableLog:
         self._at = durability
         self._place = place
         self._away: tuple[type[Exception], ...] = (JournalUnavailable, *outage)
-        self._writing = Writing(
-            durability.journal, durability.mailbox, on_settled=self._forget, on_withdrawn=self._withdrawn
-        )
+        self._writing = Writing(durability.journal, durability.mailbox, on_settled=self._forget)
+        self._marks = Marks(durability.journal, durability.mailbox)
+        self.on_survived: Callable[[], None] = lambda: None
+        """Called when there is something for `take_back`, which is to be done beside the mailbox."""
         self._doomed: dict[str, _Doomed] = {}
         """Entries that are given up and not buried yet: their turn has come, or burying them was cut off."""
         self.underway = Underway()
@@ -123,11 +125,6 @@ class DurableLog:
         """The suspect whose turn it is, as long as it is known."""
         self._replayed: set[str] = set()
         """Recovered entries that are replays: `on_replay` is to be called before they are handled, perhaps again."""
-        self._counted: set[str] = set()
-        """Entries at which this process has counted an attempt for certain, and not taken it back."""
-        self._outlived: dict[str, int] = {}
-        """Attempts of this process that are counted in the journal, by entry: one, or none at what it has appended
-        or replayed itself. It lives, so none of them was deadly, however many ordered restarts have ended them."""
 
     def is_of_the_same(self, other: "DurableLog") -> bool:
         """Whether both are of one mailbox in one journal."""
@@ -166,7 +163,7 @@ class DurableLog:
         outcome = await self._at.journal.append(self._at.mailbox, self._at.encode(message), unique=unique)
         if isinstance(outcome, Appended):
             self.known[outcome.entry_id] = asyncio.get_running_loop().time()
-            self._outlived.setdefault(outcome.entry_id, 0)
+            self._marks.make(outcome.entry_id)
         return outcome
 
     async def recover(self, max_deliveries: int, *, now: float) -> list[Envelope]:
@@ -181,6 +178,8 @@ class DurableLog:
         entries = await self._at.journal.recover(self._at.mailbox)
         self._writing.lost = None  # whatever was refused before says nothing about the new epoch
         self.recovered = True
+        if self._marks.left:  # an ordered restart could not take them back
+            self.on_survived()
         return self._read(entries, max_deliveries, now)
 
     async def adopt(self, max_deliveries: int, *, now: float) -> list[Envelope]:
@@ -199,7 +198,6 @@ class DurableLog:
 
     def _decoded(self, entry: Entry, max_deliveries: int, now: float) -> Envelope | None:
         self.known[entry.entry_id] = now - entry.age_s
-        deadly = entry.attempts - self._outlived.get(entry.entry_id, 0)
         try:
             message = self._readable(entry.payload)
         except Exception as error:
@@ -207,13 +205,14 @@ class DurableLog:
             letter = DeadLetter(f"unreadable: {text_of(error)}", traceback.format_exc(), entry.attempts, facts)
             self._doomed[entry.entry_id] = _Doomed(entry.payload, letter)
             return None
-        deaths = deadly + 1  # the first delivery was never counted
-        if deadly > 0 and deaths >= max_deliveries:
+        deaths = entry.attempts + entry.first_open
+        # None of those who only were first: that would be all that a process had accepted and not come to.
+        if entry.attempts and deaths >= max_deliveries:
             facts = self._facts(entry.entry_id, message)
             letter = DeadLetter(f"{deaths} attempts ended with the death of the process", "", deaths, facts)
             self._doomed[entry.entry_id] = _Doomed(entry.payload, letter, message)
             return None
-        if deadly > 0:
+        if entry.attempts:
             self._suspects.add(entry.entry_id)
         if entry.replayed:
             self._replayed.add(entry.entry_id)
@@ -257,14 +256,14 @@ class DurableLog:
             raise UnknownDeadLetter(dead_id)
         self.dead = max(0, self.dead - 1)
         self.known[entry.entry_id] = now - entry.age_s
-        self._outlived.setdefault(entry.entry_id, 0)
-        await self._take_back(entry.entry_id, _Doomed(buried.payload, buried.letter, message, in_hand=True))
+        self._marks.make(entry.entry_id)
+        await self._withdraw(entry.entry_id, _Doomed(buried.payload, buried.letter, message, in_hand=True))
         log.warning("dead letter replayed", mailbox=self._at.mailbox, dead_id=dead_id, entry_id=entry.entry_id)
         envelope = Envelope(message, enqueued_at=now)
         envelope.entry_id = entry.entry_id
         return envelope
 
-    async def _take_back(self, entry_id: str, letter: "_Doomed") -> None:
+    async def _withdraw(self, entry_id: str, letter: "_Doomed") -> None:
         """Take back the outcome that was told of a letter. Whatever comes in between, it is one again."""
         if self._at.on_replay is None:
             return
@@ -309,7 +308,8 @@ class DurableLog:
             self._uncounted = False
 
     async def begin(self, envelope: Envelope) -> None:
-        """Count an attempt at a recovered message before it is made; a suspect is the one that is tried from now on."""
+        """Mark a message before it is attempted, unless it still is marked by its append; a suspect is the one that is
+        tried from now on."""
         if not envelope.recovered or envelope.entry_id is None:
             return
         if envelope.entry_id in self._suspects:
@@ -319,28 +319,34 @@ class DurableLog:
             if self._at.on_replay is not None:
                 await self._at.on_replay(envelope.message)
             self._replayed.discard(envelope.entry_id)
-        envelope.recovered = False  # further attempts of this process are counted in memory
-        if envelope.entry_id in self._outlived:
-            return  # a process counts once: whoever comes after it would take each further one for another death
-        # Before it is known to be counted: an answer may be lost, and to take it for a death would bury the innocent.
-        self._outlived[envelope.entry_id] = 1
-        try:
-            if await self._writing.begin(envelope.entry_id):
-                self._counted.add(envelope.entry_id)
-        except asyncio.CancelledError:
-            envelope.recovered = envelope.entry_id not in self._outlived  # it was withdrawn: the next one counts
-            raise
+        self._marks.make(envelope.entry_id)  # before it is: when the answer is lost, it may be
+        await self._writing.begin(envelope.entry_id)
+        envelope.recovered = False
 
     def must_wait(self, envelope: Envelope) -> bool:
         """Whether it is another suspect's turn."""
         return envelope.entry_id in self._suspects and self._tried in self.known
 
     def survived(self, envelope: Envelope) -> None:
-        """An attempt has failed, and the process lives: whoever waits for its turn may try."""
+        """An attempt has failed, and the process lives: whoever waits for its turn may try. Of what ends the process
+        until it is tried again, the message is innocent."""
         if envelope.tried_at is None:
             envelope.tried_at = asyncio.get_running_loop().time()
         if envelope.entry_id == self._tried:
             self._tried = None
+        if envelope.entry_id is not None and self._marks.outlive(envelope.entry_id):
+            envelope.recovered = True
+            self.on_survived()
+
+    async def take_back(self) -> None:
+        """Take back the marks on what this process has survived; returns when that is done, however often it takes."""
+        while self._marks.left and not self.lost:
+            try:
+                await self._marks.take_back()
+            except Fenced as fenced:
+                self.lose(fenced)
+            except JournalUnavailable:
+                await asyncio.sleep(AGAIN_S)
 
     async def bury(self, envelope: Envelope, error: Exception) -> None:
         """Move a message that failed for good to the dead letters."""
@@ -438,24 +444,19 @@ class DurableLog:
         return await self._writing.flush()
 
     async def leave(self) -> None:
-        """After a stop: settle what is due, and take back the attempts at what is left. This process has outlived them,
-        and whoever comes next would take each for a death."""
+        """After a stop: settle what is due, and take back the marks on what is left, in hand or not. This process has
+        outlived it, and whoever comes next would take each for a death."""
         if self.lost:
             return
         await self.flush()
-        left = [entry_id for entry_id in self._counted if entry_id in self.known]
-        if not left:
-            return
-        self._counted.clear()  # once: a lost answer must not take back what others have counted
+        self._marks.outlive_all()
+        left = self._marks.left
         try:
-            await self._at.journal.uncount(self._at.mailbox, left)
+            await self._marks.take_back()
         except Fenced as fenced:
             self.lose(fenced)
         except JournalUnavailable as error:
-            log.warning("attempts not taken back", mailbox=self._at.mailbox, number=len(left), error=text_of(error))
-        else:
-            for entry_id in left:
-                self._outlived.pop(entry_id, None)
+            log.warning("attempts not taken back", mailbox=self._at.mailbox, number=left, error=text_of(error))
 
     def lose(self, error: Fenced) -> None:
         """Another process owns the mailbox by now: the incarnation is to end, which `run_settlements` sees to.
@@ -470,18 +471,14 @@ class DurableLog:
         self.known.clear()
         self._suspects.clear()
         self._replayed.clear()
-        self._counted.clear()
+        self._marks.forget()
         self._tried = None
         self._doomed.clear()
         self._writing.forget()
 
-    def _withdrawn(self, entry_id: str) -> None:
-        self._outlived.pop(entry_id, None)  # the next attempt is the first
-
     def _forget(self, entry_id: str) -> None:
         self.known.pop(entry_id, None)
-        self._outlived.pop(entry_id, None)
-        self._counted.discard(entry_id)
+        self._marks.drop(entry_id)
 
 
 @dataclass(slots=True)

@@ -375,6 +375,10 @@ class Entity:
             actor.context.stashing = False
             self._done(actor, envelope, now)
             envelope.fail(error)
+        except asyncio.CancelledError:
+            if cell.log is not None:
+                cell.log.survived(envelope)
+            raise
         else:
             context = actor.context
             if context.stashing and self._put_aside(context, envelope):

@@ -41,7 +41,8 @@ class Entry:
     entry_id: str
     payload: bytes
     attempts: int = 0
-    """Attempts that `settle(begin=...)` has counted: by the journal, so that they survive a crash."""
+    """Other processes that have marked it (`settle(begin=...)`) and not taken that back: they have died over it, as far
+    as anybody knows."""
     age_s: float = 0.0
     """Seconds between its append and its being read, by the store's clock."""
     replayed: bool = False
@@ -51,6 +52,9 @@ class Entry:
     process the later one says more, always. 0 when nobody has noted it."""
     sent_by: str = ""
     """The node that has appended it, of whose clock that is. Empty when nobody has noted it."""
+    first_open: bool = True
+    """Whether another process has appended or replayed it and not said that it has outlived its first attempt, which
+    nobody counts: it may have died over that as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +122,14 @@ class Journal(Protocol):
     async def settle(self, mailbox: str, settlements: Sequence[Settlement], *, begin: Sequence[str] = ()) -> None:
         """Forget messages whose effects are committed, and announce in this order. Settling twice is harmless.
 
-        Count one attempt at each recovered entry in `begin`, before its handler runs. Not at `recover`: a process that
-        dies before it comes to a message says nothing about that message. And not at the first delivery, which would
-        be a command for each message in the normal path. Both in one step, since one line of mail that is worked off
-        after a death settles one message and begins the next all the time.
+        Mark each entry in `begin` with this process, which is about to attempt it and may die of that. Not at
+        `recover`: a process that dies before it comes to a message says nothing about that message. And not at the
+        first delivery, which would be a command for each message in the normal path: an append is a mark by itself.
+        Both in one step, since one line of mail that is worked off after a death settles one message and begins the
+        next all the time.
+
+        A mark is there or not, so it may be made twice, and adopters take it over. Of `begin` and `uncount` of one
+        entry the one that was called later counts, in whatever order they come to the store, and however late.
 
         :param settlements: at most `SETTLED_AT_ONCE` of them
         :param begin: ids of entries, at most `SETTLED_AT_ONCE` of them
@@ -129,7 +137,10 @@ class Journal(Protocol):
         ...
 
     async def uncount(self, mailbox: str, entry_ids: Sequence[str]) -> None:
-        """Take back one attempt at each entry: the process that has begun it lives, and leaves it to the next one."""
+        """Take back this process's mark on each entry, if it has one: it has outlived its attempt.
+
+        :param entry_ids: at most `SETTLED_AT_ONCE` of them
+        """
         ...
 
     async def bury(self, mailbox: str, entry_id: str, payload: bytes, letter: DeadLetter) -> None:

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from trendedge.runtime.errors import Fenced
 from trendedge.runtime.stamps import Stamps
 
+APPENDED = 1
+"""The turn of an append, which marks the entry: whoever has it appended is about to handle it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Owner:
@@ -21,6 +24,13 @@ class Owner:
     node: str
     epoch: int
     """Counts up with each process of the node, and with each fence. 0 owns nothing."""
+    since: int = 0
+    """The first epoch of the process that it is; 0 for this one."""
+
+    @property
+    def mark(self) -> str:
+        """Names the process, through all its fences, where it says that it may die of an entry."""
+        return f"{self.node}:{self.since or self.epoch}"
 
 
 class Ownership(ABC):
@@ -34,13 +44,21 @@ class Ownership(ABC):
         self.stamps = Stamps()
         """Of what this process appends, to whichever store."""
         self._epochs: dict[str, int] = {}
+        self._since: dict[str, int] = {}
+        """The first of them."""
+        self._turn = APPENDED
         self._lost: set[str] = set()
         self._valid_from: dict[str, int] = {}
         """The lowest epochs that stores still let act, as far as they have said so."""
 
     def of(self, mailbox: str) -> Owner:
         """What a statement or script has to prove: the owner as far as this process knows."""
-        return Owner(mailbox, self.node, self._epochs.get(mailbox, 0))
+        return Owner(mailbox, self.node, self._epochs.get(mailbox, 0), since=self._since.get(mailbox, 0))
+
+    def next_turn(self) -> int:
+        """A number larger than those before it: of what this process says of one mark, the larger one counts."""
+        self._turn += 1
+        return self._turn
 
     async def take(self, mailbox: str) -> bool:
         """Own the mailbox with a new epoch, unless it is owned already; whether there was a new epoch.
@@ -51,6 +69,7 @@ class Ownership(ABC):
         if mailbox in self._epochs and mailbox not in self._lost:
             return False
         self._epochs[mailbox] = await self.next_epoch(mailbox, above=self._valid_from.get(mailbox, 0))
+        self._since.setdefault(mailbox, self._epochs[mailbox])
         self._lost.discard(mailbox)
         return True
 

@@ -189,7 +189,7 @@ class Supervisor:
         self._beside.begin(work, name=name)
 
     def foster(self, work: Callable[[], Coroutine[Any, Any, None]], *, name: str) -> asyncio.Task[None]:
-        """Run what a child's own children need, in the supervisor's context; whoever began it waits for its end.
+        """As `beside`, in a copy of the supervisor's context.
 
         :raises ActorStopped: the supervisor is not running
         """

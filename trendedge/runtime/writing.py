@@ -21,18 +21,14 @@ class Writing:
         mailbox: str,
         *,
         on_settled: Callable[[str], None],
-        on_withdrawn: Callable[[str], None],
     ) -> None:
-        """:param on_settled: called with the id of an entry that the journal has forgotten
-        :param on_withdrawn: called with that of one whose attempt was given up before it was counted
-        """
+        """:param on_settled: called with the id of an entry that the journal has forgotten"""
         self._journal = journal
         self._mailbox = mailbox
         self._on_settled = on_settled
-        self._on_withdrawn = on_withdrawn
         self._settlements: deque[Settlement] = deque()
-        self._begun: deque[tuple[str, asyncio.Future[bool]]] = deque()
-        """Entries whose attempt is to be counted, and who waits for that."""
+        self._begun: deque[tuple[str, asyncio.Future[None]]] = deque()
+        """Entries that are to be marked, and who waits for that."""
         self._wake = asyncio.Event()
         self._flushing = asyncio.Lock()
         self.lost: Fenced | None = None
@@ -43,19 +39,12 @@ class Writing:
         self._settlements.append(settlement)
         self._wake.set()
 
-    async def begin(self, entry_id: str) -> bool:
-        """Return when an attempt is counted, or cannot be: whether it is, for certain."""
-        counted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        begun = (entry_id, counted)
-        self._begun.append(begun)
+    async def begin(self, entry_id: str) -> None:
+        """Return when an entry is marked, or the journal has given no answer to that."""
+        marked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._begun.append((entry_id, marked))
         self._wake.set()
-        try:
-            return await counted
-        except asyncio.CancelledError:
-            if begun in self._begun:  # nobody has asked the journal
-                self._begun.remove(begun)
-                self._on_withdrawn(entry_id)
-            raise
+        await marked
 
     async def run(self) -> None:
         """Write what comes until cancelled.
@@ -80,7 +69,7 @@ class Writing:
         self._wake.clear()
         while self._settlements or self._begun:
             due = _first(self._settlements)
-            begun = [(entry_id, counted) for entry_id, counted in _first(self._begun) if not counted.done()]
+            begun = [(entry_id, marked) for entry_id, marked in _first(self._begun) if not marked.done()]
             if not (due or begun):
                 continue  # whoever wanted to begin has been cancelled
             try:
@@ -93,7 +82,7 @@ class Writing:
                 log.warning("not written to the journal yet", mailbox=self._mailbox, error=text_of(error), **what)
                 self._settlements.extendleft(reversed(due))
                 self._wake.set()  # here: this incarnation may end before it tries again
-                _let_begin(begun, counted=False)  # an attempt that cannot be counted is made all the same
+                _let_begin(begun)  # an attempt that cannot be counted is made all the same
                 return False
             except BaseException:
                 self._settlements.extendleft(reversed(due))
@@ -102,7 +91,7 @@ class Writing:
                 raise
             for settlement in due:
                 self._on_settled(settlement.entry_id)
-            _let_begin(begun, counted=True)
+            _let_begin(begun)
         return True
 
     def lose(self, error: Fenced) -> None:
@@ -118,10 +107,10 @@ class Writing:
         self._wake.clear()
 
 
-def _let_begin(begun: Sequence[tuple[str, asyncio.Future[bool]]], *, counted: bool) -> None:
+def _let_begin(begun: Sequence[tuple[str, asyncio.Future[None]]]) -> None:
     for _, waiter in begun:
         if not waiter.done():
-            waiter.set_result(counted)
+            waiter.set_result(None)
 
 
 def _first[T](queue: deque[T]) -> list[T]:

@@ -55,6 +55,21 @@ class LeasedJournal(Journal, Protocol):
         """As `Journal.adopt`, likewise."""
         ...
 
+    async def settle(
+        self,
+        mailbox: str,
+        settlements: Sequence[Settlement],
+        *,
+        begin: Sequence[str] = (),
+        turn: int | None = None,
+    ) -> None:
+        """:param turn: of `begin`, by `Ownership.next_turn`, taken when it was called for; None for now"""
+        ...
+
+    async def uncount(self, mailbox: str, entry_ids: Sequence[str], *, turn: int | None = None) -> None:
+        """:param turn: as of `settle`"""
+        ...
+
     async def keep_lease(self) -> None:
         """Renew the lease while there is unsettled mail, until cancelled."""
         ...
@@ -110,8 +125,6 @@ class FailoverJournal:
         self._second = _Side("2:", second)
         self._sides = self._first, self._second
         self._probe = first.probe
-        self._uncounted: set[str] = set()
-        """Entries whose attempts could not be counted: there is nothing to be taken back."""
         self._speaker = speaker
         self._ownership = ownership
         self._on_change = on_change
@@ -150,13 +163,12 @@ class FailoverJournal:
     async def settle(self, mailbox: str, settlements: Sequence[Settlement], *, begin: Sequence[str] = ()) -> None:
         """Forget entries. What their store cannot do now is remembered, and done when it is back.
 
-        Attempts that cannot be counted, since the store that has their entries is down, are not made up for.
+        Entries in `begin` that cannot be marked, since the store that has them is down, are not marked later.
 
         :raises Fenced: they are another process's by now, which settles them
         """
-        begun: dict[_Side, list[str]] = {}
-        for side, own_id in map(self._side, begin):
-            begun.setdefault(side, []).append(own_id)
+        turn = self._ownership.next_turn()
+        begun = self._by_side(begin)
         # Runs of one store, not all of it at once: what is announced keeps its order.
         runs = [
             (side, [replace(one, entry_id=self._side(one.entry_id)[1]) for one in run])
@@ -164,42 +176,39 @@ class FailoverJournal:
         ]
         runs += [(side, []) for side in begun if all(side is not other for other, _ in runs)]
         for side, own in runs:
-            attempts = begun.pop(side, [])
-            if not await self._settle(side, mailbox, own, attempts) and attempts:
-                self._uncounted.update(side.prefix + own_id for own_id in attempts)
-                log.warning("attempts not counted", mailbox=mailbox, number=len(attempts))
-        self._uncounted.difference_update(settlement.entry_id for settlement in settlements)
+            await self._settle(side, mailbox, own, begun.pop(side, []), turn)
 
-    async def _settle(self, side: _Side, mailbox: str, settlements: Sequence[Settlement], begin: Sequence[str]) -> bool:
-        """Whether the store has done it; else the settlements are owed to it."""
+    async def _settle(
+        self, side: _Side, mailbox: str, settlements: Sequence[Settlement], begin: Sequence[str], turn: int
+    ) -> None:
+        """What the store does not do of the settlements is owed to it."""
         if side is self._second:
             await self._announce([one for settlement in settlements for one in settlement.announce])
-        if not (side is self._first and self._degraded):
+        # A mark is tried all the same: it may be there though the answer is lost, as the one before was.
+        if begin or not (side is self._first and self._degraded):
             try:
-                await side.journal.settle(mailbox, settlements, begin=begin)
+                await side.journal.settle(mailbox, settlements, begin=begin, turn=turn)
             except Fenced:
                 raise
             except JournalUnavailable:
                 self._learn(side, down=True)
             else:
-                return True
+                return
+        if begin:
+            log.warning("attempts not counted", mailbox=mailbox, number=len(begin))
         side.owed.extend((mailbox, settlement) for settlement in settlements)
         self._work.set()
-        return False
 
     async def uncount(self, mailbox: str, entry_ids: Sequence[str]) -> None:
-        """Take back attempts in the stores that have the entries; what one of them cannot do now is not made up for.
+        """Take back marks in the stores that have the entries.
 
-        :raises JournalUnavailable: one of them is down
+        :raises JournalUnavailable: one of them is down, or has given no answer: it may be called again
         """
-        own_ids: dict[_Side, list[str]] = {}
-        for side, own_id in map(self._side, [one for one in entry_ids if one not in self._uncounted]):
-            own_ids.setdefault(side, []).append(own_id)
-        self._uncounted.difference_update(entry_ids)
+        turn = self._ownership.next_turn()
         failure: JournalUnavailable | None = None
-        for side, ids in own_ids.items():
+        for side, ids in self._by_side(entry_ids).items():
             try:
-                await side.journal.uncount(mailbox, ids)
+                await side.journal.uncount(mailbox, ids, turn=turn)
             except Fenced:
                 raise
             except JournalUnavailable as error:
@@ -207,6 +216,12 @@ class FailoverJournal:
                 self._learn(side, down=True)
         if failure is not None:
             raise failure
+
+    def _by_side(self, entry_ids: Sequence[str]) -> dict[_Side, list[str]]:
+        own_ids: dict[_Side, list[str]] = {}
+        for side, own_id in map(self._side, entry_ids):
+            own_ids.setdefault(side, []).append(own_id)
+        return own_ids
 
     async def bury(self, mailbox: str, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
         """Move an entry to the dead letters of the store that has it."""

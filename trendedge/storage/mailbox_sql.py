@@ -18,28 +18,25 @@ APPEND = f"""
         update mailbox_owners set lease_until = now() + make_interval(secs => $8::float)
         where mailbox = $1 and node = $2 and epoch = $3 and $8::float > 0
     ), entry as (
-        insert into mailbox_entries (mailbox, node, payload, unique_value, sent_us)
-        select $1, $2, $4, $5 || chr(10) || $6, $9 from owner where $5 is null or exists (select from taken)
+        insert into mailbox_entries (mailbox, node, payload, unique_value, sent_us, appended_by)
+        select $1, $2, $4, $5 || chr(10) || $6, $9, $10 from owner where $5 is null or exists (select from taken)
         on conflict (mailbox, unique_value) do update set node = excluded.node
         returning id, created_at
     )
     {_OWNED}, entry.id, entry.created_at from (values (1)) as one left join entry on true
 """  # noqa: S608 - made of constants
 MARK = "select signal_id from signal_marks where mark = $1"
+# What a process says of its mark on an entry: a number, negative when it takes that back. What comes late says nothing.
+_MARK = """
+        update mailbox_entries set marks = marks || jsonb_build_object($6::text, $7::bigint)
+        where mailbox = $1 and node = $2 and id = any($5::bigint[]) and exists (select from owner)
+            and abs(coalesce((marks->>$6)::bigint, 0)) < abs($7::bigint)
+"""
 SETTLE = f"""
     with {_OWNER}, gone as (
         delete from mailbox_entries
         where mailbox = $1 and node = $2 and id = any($4::bigint[]) and exists (select from owner)
-    ), begun as (
-        update mailbox_entries set attempts = attempts + 1
-        where mailbox = $1 and node = $2 and id = any($5::bigint[]) and exists (select from owner)
-    ) {_OWNED}
-"""  # noqa: S608 - made of constants
-UNCOUNT = f"""
-    with {_OWNER}, uncounted as (
-        update mailbox_entries set attempts = greatest(attempts - 1, 0)
-        where mailbox = $1 and node = $2 and id = any($4::bigint[]) and exists (select from owner)
-    ) {_OWNED}
+    ), begun as ({_MARK}) {_OWNED}
 """  # noqa: S608 - made of constants
 BURY = f"""
     with {_OWNER}, gone as (
@@ -80,8 +77,15 @@ LIST = """
     select id, octet_length(payload) as length, now(), extract(epoch from now() - created_at)::float as age_s
     from mailbox_entries where mailbox = $1 and node = $2 and id > $3 order by id limit $4
 """
+# Who appended an entry has marked it by that, and has said more of it or not. In `attempts` is how many deaths an
+# earlier release has counted, without names.
 READ = """
-    select id, payload, attempts, replayed, created_at, sent_us, coalesce(sent_by, node) as sent_by
+    select id, payload, replayed, created_at, sent_us, coalesce(sent_by, node) as sent_by,
+        attempts + (
+            select count(*) from jsonb_each_text(marks) as mark (process, said)
+            where process <> $4 and said::bigint > 0
+        ) as attempts,
+        appended_by <> $4 and not marks ? appended_by as first_open
     from mailbox_entries where mailbox = $1 and node = $2 and id = any($3::bigint[]) order by id
 """
 COUNT = """
@@ -107,8 +111,8 @@ REPLAY = f"""
         update mailbox_owners set lease_until = now() + make_interval(secs => $6::float)
         from taken where mailbox_owners.mailbox = $1 and node = $2 and epoch = $3
     ), entry as (
-        insert into mailbox_entries (mailbox, node, payload, replayed, sent_us)
-        select $1, $2, payload, true, $7 from taken
+        insert into mailbox_entries (mailbox, node, payload, replayed, sent_us, appended_by)
+        select $1, $2, payload, true, $7, $8 from taken
         returning id, payload, created_at
     )
     {_OWNED}, entry.id, entry.payload, entry.created_at from (values (1)) as one left join entry on true

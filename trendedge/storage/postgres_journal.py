@@ -63,7 +63,7 @@ class PostgresJournal:
         lease_s = self._lease_s if renew else 0.0
         with self._pending.doubting(mailbox):
             async with self._answered():
-                told = (payload, mark, value, ttl_s, lease_s, self._ownership.stamps.next())
+                told = (payload, mark, value, ttl_s, lease_s, self._ownership.stamps.next(), owner.mark)
                 row = await self._database.fetchrow(sql.APPEND, *_key(owner), *told)
                 if row is None:
                     raise StoreUnavailable(STORE, "a statement that gives one row gave none")
@@ -78,16 +78,26 @@ class PostgresJournal:
         self._pending.remember(mailbox, entry_id)
         return Appended(entry_id)
 
-    async def settle(self, mailbox: str, settlements: Sequence[Settlement], *, begin: Sequence[str] = ()) -> None:
-        """Forget entries and count attempts. Whoever wants announcements to be heard has to publish them elsewhere."""
-        gone = [_row_id(settlement.entry_id) for settlement in settlements]
-        await self._act(sql.SETTLE, mailbox, gone, [_row_id(entry_id) for entry_id in begin])
+    async def settle(
+        self,
+        mailbox: str,
+        settlements: Sequence[Settlement],
+        *,
+        begin: Sequence[str] = (),
+        turn: int | None = None,
+    ) -> None:
+        """Forget entries and mark others. Whoever wants announcements to be heard has to publish them elsewhere."""
+        await self._write(mailbox, settlements, begin, turn or self._ownership.next_turn())
         for settlement in settlements:
             self._pending.forget(mailbox, settlement.entry_id)
 
-    async def uncount(self, mailbox: str, entry_ids: Sequence[str]) -> None:
-        """Take back one attempt at each entry."""
-        await self._act(sql.UNCOUNT, mailbox, [_row_id(entry_id) for entry_id in entry_ids])
+    async def uncount(self, mailbox: str, entry_ids: Sequence[str], *, turn: int | None = None) -> None:
+        """Take back this process's mark on each entry."""
+        await self._write(mailbox, (), entry_ids, -(turn or self._ownership.next_turn()))
+
+    async def _write(self, mailbox: str, gone: Sequence[Settlement], marked: Sequence[str], said: int) -> None:
+        ids = [_row_id(settlement.entry_id) for settlement in gone], [_row_id(entry_id) for entry_id in marked]
+        await self._act(sql.SETTLE, mailbox, *ids, self._ownership.of(mailbox).mark, said)
 
     async def bury(self, mailbox: str, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
         """Move an entry to the dead letters."""
@@ -177,7 +187,7 @@ class PostgresJournal:
         begun, owner = time.monotonic(), self._ownership.of(mailbox)
         with self._pending.doubting(mailbox):
             async with self._answered():
-                told = (*place, self._lease_s, self._ownership.stamps.next())
+                told = (*place, self._lease_s, self._ownership.stamps.next(), owner.mark)
                 row = await self._database.fetchrow(sql.REPLAY, *_key(owner), *told)
                 if row is None:
                     raise StoreUnavailable(STORE, "a statement that gives one row gave none")
@@ -186,7 +196,7 @@ class PostgresJournal:
         if row["id"] is None:
             return None
         self._pending.renewed(mailbox, begun)
-        entry = Entry(_entry_id(row), row["payload"], replayed=True)
+        entry = Entry(_entry_id(row), row["payload"], replayed=True, first_open=False)
         self._pending.remember(mailbox, entry.entry_id)
         return entry
 
@@ -283,10 +293,11 @@ class PostgresJournal:
     async def _read(self, mailbox: str, listed: Iterable[Row]) -> list[Row]:
         """The listed entries with their payloads, in the same order; without those that are gone."""
         rows: list[Row] = []
+        us = self._ownership.of(mailbox)
         for ids in _pages(listed):
             await self._stay_alive(mailbox)
             async with self._answered():
-                rows += await self._database.fetch(sql.READ, mailbox, self._ownership.node, ids)
+                rows += await self._database.fetch(sql.READ, mailbox, us.node, ids, us.mark)
         return rows
 
     async def _stay_alive(self, mailbox: str) -> None:
@@ -305,6 +316,7 @@ class PostgresJournal:
                 row["replayed"],
                 row["sent_us"],
                 row["sent_by"],
+                row["first_open"],
             )
             for row in rows
         ]

@@ -63,7 +63,14 @@ class RedisJournal:
         owner = self._ownership.of(mailbox)
         begun, renew = time.monotonic(), self._pending.lease_due(mailbox)
         keys = [_stream(owner), _owners(mailbox)]
-        args: list[Argument] = [owner.node, self._lease_ms, int(renew), payload, self._ownership.stamps.next()]
+        args: list[Argument] = [
+            owner.node,
+            self._lease_ms,
+            int(renew),
+            payload,
+            self._ownership.stamps.next(),
+            owner.mark,
+        ]
         if unique is not None:
             keys.append(self._mark_prefix + unique.mark)
             args += [unique.value, unique.ttl_s]
@@ -79,14 +86,24 @@ class RedisJournal:
         self._pending.remember(mailbox, text.decode())
         return Appended(text.decode())
 
-    async def settle(self, mailbox: str, settlements: Sequence[Settlement], *, begin: Sequence[str] = ()) -> None:
-        """Forget entries, publish their announcements and count attempts, in one command."""
+    async def settle(
+        self,
+        mailbox: str,
+        settlements: Sequence[Settlement],
+        *,
+        begin: Sequence[str] = (),
+        turn: int | None = None,
+    ) -> None:
+        """Forget entries, publish their announcements and mark others, in one command."""
         owner = self._ownership.of(mailbox)
         ids = [settlement.entry_id for settlement in settlements]
+        self._counted.update(begin)
         keys = [_stream(owner), _owners(mailbox)]
         if begin or not self._counted.isdisjoint(ids):
             keys.append(_attempts(owner))
         args: list[Argument] = [owner.node, len(ids), *ids, len(begin), *begin]
+        if begin:
+            args += [owner.mark, turn or self._ownership.next_turn()]
         for settlement in settlements:
             for announcement in settlement.announce:
                 args += [announcement.channel, announcement.payload]
@@ -94,10 +111,12 @@ class RedisJournal:
         for entry_id in ids:
             self._forget(mailbox, entry_id)
 
-    async def uncount(self, mailbox: str, entry_ids: Sequence[str]) -> None:
-        """Take back one attempt at each entry. One command."""
+    async def uncount(self, mailbox: str, entry_ids: Sequence[str], *, turn: int | None = None) -> None:
+        """Take back this process's mark on each entry. One command."""
         owner = self._ownership.of(mailbox)
-        await self._act(scripts.UNCOUNT, owner, [_attempts(owner)], list(entry_ids))
+        self._counted.update(entry_ids)
+        args: list[Argument] = [owner.mark, turn or self._ownership.next_turn(), *entry_ids]
+        await self._act(scripts.UNCOUNT, owner, [_stream(owner), _attempts(owner)], args)
 
     async def bury(self, mailbox: str, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
         """Move an entry to the stream of dead letters."""
@@ -193,12 +212,12 @@ class RedisJournal:
         begun, owner = time.monotonic(), self._ownership.of(mailbox)
         keys = [_stream(owner), _owners(mailbox), _dead(mailbox)]
         with self._pending.doubting(mailbox):
-            stamp = self._ownership.stamps.next()
-            moved = await self._act(scripts.REPLAY, owner, keys, [owner.node, self._lease_ms, dead_id, stamp])
+            args: list[Argument] = [owner.node, self._lease_ms, dead_id, self._ownership.stamps.next(), owner.mark]
+            moved = await self._act(scripts.REPLAY, owner, keys, args)
         if moved is None:
             return None
         self._pending.renewed(mailbox, begun)
-        entry = Entry(moved[0].decode(), moved[1], replayed=True)
+        entry = Entry(moved[0].decode(), moved[1], replayed=True, first_open=False)
         self._pending.remember(mailbox, entry.entry_id)
         return entry
 
@@ -283,25 +302,30 @@ class RedisJournal:
                     moved=bool(first),
                     replayed=bool(again),
                     sent_by=sender.decode() if first else owner.node,
+                    process=process,
                 )
-                for id, first, payload, sent, again, sender in page
+                for id, first, payload, sent, again, sender, process in page
             ]
             if not more:
                 return found, now_ms, time.monotonic()
             start = f"({found[-1].id}"
 
     async def _deliver(self, mailbox: str, found: list["_Found"], now_ms: int, read_at: float) -> list[Entry]:
-        """With the attempts that were begun at each, oldest first."""
+        """With what is known of those who may have died of each, oldest first."""
         owner = self._ownership.of(mailbox)
         found.sort(key=lambda entry: entry.age)
         entries: list[Entry] = []
-        attempts: list[int] = []
+        attempts: list[tuple[int, int]] = []
         for page in batched(found, _PAGE):
-            attempts += await self._run(scripts.ATTEMPTS, [_attempts(owner)], [entry.id for entry in page])
+            args: list[Argument] = [owner.mark]
+            for one in page:
+                args += [one.id, one.process]
+            attempts += await self._run(scripts.ATTEMPTS, [_attempts(owner)], args)
         since_s = time.monotonic() - read_at  # by the age they are put in order with those of the other store
-        for one, count in zip(found, attempts, strict=True):
+        for one, (count, first_open) in zip(found, attempts, strict=True):
             age_s = (now_ms - one.age[0]) / 1000 + since_s
-            entries.append(Entry(one.id, one.payload, count, age_s, one.replayed, one.sent_us, one.sent_by))
+            entry = Entry(one.id, one.payload, count, age_s, one.replayed, one.sent_us, one.sent_by, bool(first_open))
+            entries.append(entry)
             self._ownership.stamps.seen(one.sent_us)
         for entry in entries:
             self._counted.add(entry.entry_id)
@@ -355,6 +379,8 @@ class _Found:
     replayed: bool
     sent_by: str
     """Empty for what an earlier release has adopted."""
+    process: bytes
+    """Who appended it; nothing when an older release has."""
 
     @property
     def age(self) -> tuple[int, int, int]:

@@ -1,9 +1,13 @@
 """What the Redis journal does in one step each. Every key is passed in KEYS; none is made up inside.
 
-A stream holds entries {p: payload, s: stamp} and, when adopted from another node, as o the id that it had at first, and
-as n that node.
-A mark holds the value of whoever took it and the id of its entry, on two lines. Attempts are counted in a hash beside
-the stream, which only recovery writes: the normal way of a message touches nothing but the stream.
+A stream holds entries {p: payload, s: stamp, m: who appended it} and, when adopted from another node, as o the id that
+it had at first, and as n that node. A dedup mark holds the value of whoever took it and the id of its entry, on two
+lines.
+
+Who may die of an entry is in a hash beside the stream, which the normal way of a message does not touch. Its field
+`<id>m` is JSON: by process the number of what it said last of its mark, negative when it has taken that back. Its field
+`<id>` is how many deaths an earlier release has counted, without names. Who has appended the entry has marked it by
+that, with number 1.
 
 The hash of owners names each node whose stream has entries, and no other, with its epoch and the end of its lease in
 milliseconds of the server's clock, as `epoch:end`. So one command finds all that can be adopted, and nothing is done
@@ -40,57 +44,65 @@ local function renew(owners, node, epoch, lease_ms)
 end
 """
 )
+_MARK = """
+local function mark(attempts, id, process, number)
+    local marks = cjson.decode(redis.call('HGET', attempts, id .. 'm') or '{}')
+    -- What comes late, behind something newer, says nothing.
+    if math.abs(number) > math.abs(marks[process] or 0) then
+        marks[process] = tonumber(number)
+        redis.call('HSET', attempts, id .. 'm', cjson.encode(marks))
+    end
+end
+"""
 
 APPEND = Script(f"""
 -- KEYS: fence, stream, owners, [mark]
--- ARGV: epoch, node, lease in ms, renew or 0, payload, stamp, [value, ttl in s]
+-- ARGV: epoch, node, lease in ms, renew or 0, payload, stamp, process, [value, ttl in s]
 {_OWNED}{_LEASE}
 if KEYS[4] then
     local held = redis.call('GET', KEYS[4])
     if held then
         local value, id = string.match(held, '^(.*)\\n(.-)$')
         -- Our own value: the append succeeded and its reply was lost on the way.
-        if value == ARGV[7] then return {{1, id}} end
+        if value == ARGV[8] then return {{1, id}} end
         return {{0, value or held}}
     end
 end
-local id = redis.call('XADD', KEYS[2], '*', 'p', ARGV[5], 's', ARGV[6])
-if KEYS[4] then redis.call('SET', KEYS[4], ARGV[7] .. '\\n' .. id, 'EX', ARGV[8]) end
+local id = redis.call('XADD', KEYS[2], '*', 'p', ARGV[5], 's', ARGV[6], 'm', ARGV[7])
+if KEYS[4] then redis.call('SET', KEYS[4], ARGV[8] .. '\\n' .. id, 'EX', ARGV[9]) end
 if ARGV[4] ~= '0' or redis.call('HEXISTS', KEYS[3], ARGV[2]) == 0 then renew(KEYS[3], ARGV[2], ARGV[1], ARGV[3]) end
 return {{1, id}}
 """)
 
 SETTLE = Script(f"""
 -- KEYS: fence, stream, owners, [attempts]
--- ARGV: epoch, node, number of entries to settle, their ids, number of entries that are begun, their ids,
---       then channel and payload by turns
-{_OWNED}
+-- ARGV: epoch, node, number of entries to settle, their ids, number of entries that are begun, their ids and, if there
+--       are any, who begins them and the number of that, then channel and payload by turns
+{_OWNED}{_MARK}
 local last = 3 + ARGV[3]
 if last > 3 then
     if redis.call('XDEL', KEYS[2], unpack(ARGV, 4, last)) > 0 and redis.call('XLEN', KEYS[2]) == 0 then
         redis.call('HDEL', KEYS[3], ARGV[2])
     end
-    if KEYS[4] then redis.call('HDEL', KEYS[4], unpack(ARGV, 4, last)) end
+    for i = 4, KEYS[4] and last or 0 do redis.call('HDEL', KEYS[4], ARGV[i], ARGV[i] .. 'm') end
 end
 local begun = last + 1 + ARGV[last + 1]
+local announced = begun > last + 1 and begun + 3 or begun + 1
 for i = last + 2, begun do
     -- A late one counts nothing of what is gone.
-    if #redis.call('XRANGE', KEYS[2], ARGV[i], ARGV[i]) > 0 then redis.call('HINCRBY', KEYS[4], ARGV[i], 1) end
+    if #redis.call('XRANGE', KEYS[2], ARGV[i], ARGV[i]) > 0 then
+        mark(KEYS[4], ARGV[i], ARGV[begun + 1], ARGV[begun + 2])
+    end
 end
-for i = begun + 1, #ARGV, 2 do redis.call('PUBLISH', ARGV[i], ARGV[i + 1]) end
+for i = announced, #ARGV, 2 do redis.call('PUBLISH', ARGV[i], ARGV[i + 1]) end
 return 1
 """)
 
 UNCOUNT = Script(f"""
--- KEYS: fence, attempts   ARGV: epoch, entry ids
-{_OWNED}
-for i = 2, #ARGV do
-    local attempts = redis.call('HGET', KEYS[2], ARGV[i])
-    if attempts and tonumber(attempts) > 1 then
-        redis.call('HINCRBY', KEYS[2], ARGV[i], -1)
-    else
-        redis.call('HDEL', KEYS[2], ARGV[i])
-    end
+-- KEYS: fence, stream, attempts   ARGV: epoch, who has begun them, the number of this, entry ids
+{_OWNED}{_MARK}
+for i = 4, #ARGV do
+    if #redis.call('XRANGE', KEYS[2], ARGV[i], ARGV[i]) > 0 then mark(KEYS[3], ARGV[i], ARGV[2], -ARGV[3]) end
 end
 return 1
 """)
@@ -104,7 +116,7 @@ if #redis.call('XRANGE', KEYS[2], ARGV[3], ARGV[3]) == 0 then return 0 end
 redis.call('XADD', KEYS[5], '*', unpack(ARGV, 4))
 redis.call('XDEL', KEYS[2], ARGV[3])
 if redis.call('XLEN', KEYS[2]) == 0 then redis.call('HDEL', KEYS[3], ARGV[2]) end
-redis.call('HDEL', KEYS[4], ARGV[3])
+redis.call('HDEL', KEYS[4], ARGV[3], ARGV[3] .. 'm')
 return 1
 """)
 
@@ -163,12 +175,16 @@ for _, entry in ipairs(entries) do
     local words = {{'p', fields['p'] or '', 's', fields['s'] or 0, 'o', fields['o'] or entry[1]}}
     -- An earlier release has adopted what has the one and not the other.
     words[7], words[8] = 'n', fields['n'] or fields['o'] and '' or ARGV[4]
-    if fields['r'] then words[9], words[10] = 'r', fields['r'] end
+    for _, name in ipairs({{'r', 'm'}}) do
+        if fields[name] then words[#words + 1], words[#words + 2] = name, fields[name] end
+    end
     local id = redis.call('XADD', KEYS[6], '*', unpack(words))
-    local attempts = redis.call('HGET', KEYS[5], entry[1])
-    if attempts then
-        redis.call('HSET', KEYS[7], id, attempts)
-        redis.call('HDEL', KEYS[5], entry[1])
+    for _, of in ipairs({{'', 'm'}}) do
+        local attempts = redis.call('HGET', KEYS[5], entry[1] .. of)
+        if attempts then
+            redis.call('HSET', KEYS[7], id .. of, attempts)
+            redis.call('HDEL', KEYS[5], entry[1] .. of)
+        end
     end
     redis.call('XDEL', KEYS[4], entry[1])
 end
@@ -182,7 +198,7 @@ return {{#entries, left}}
 """)
 
 REPLAY = Script(f"""
--- KEYS: fence, stream, owners, dead   ARGV: epoch, node, lease in ms, dead letter's id, stamp
+-- KEYS: fence, stream, owners, dead   ARGV: epoch, node, lease in ms, dead letter's id, stamp, process
 -- Answers {{entry's id, payload}}, or nothing.
 {_OWNED}{_LEASE}
 local found = redis.call('XRANGE', KEYS[4], ARGV[4], ARGV[4])
@@ -190,7 +206,7 @@ if #found == 0 then return false end
 local fields = {{}}
 for i = 1, #found[1][2], 2 do fields[found[1][2][i]] = found[1][2][i + 1] end
 local payload = fields['p'] or ''
-local id = redis.call('XADD', KEYS[2], '*', 'p', payload, 's', ARGV[5], 'r', 1)
+local id = redis.call('XADD', KEYS[2], '*', 'p', payload, 's', ARGV[5], 'r', 1, 'm', ARGV[6])
 redis.call('XDEL', KEYS[4], ARGV[4])
 renew(KEYS[3], ARGV[2], ARGV[1], ARGV[3])
 return {{id, payload}}
@@ -199,7 +215,7 @@ return {{id, payload}}
 READ = Script(f"""
 -- KEYS: stream   ARGV: first id, most entries, bytes after which it is enough
 -- Answers {{server's ms, 1 when there is more, {{id, first id if it was moved, payload, stamp, replayed, node that has
--- sent it if it was moved}}...}}; one entry at least, if there is any.
+-- sent it if it was moved, who appended it}}...}}; one entry at least, if there is any.
 {_CLOCK}
 local found, bytes, start, more = {{now_ms(), 0}}, 0, ARGV[1], true
 while more do
@@ -213,8 +229,8 @@ while more do
         for i = 1, #entry[2], 2 do fields[entry[2][i]] = entry[2][i + 1] end
         -- Whatever somebody else may have written is an entry that nobody can read, and keeps none from being read.
         local payload, stamp = fields['p'] or '', tonumber(fields['s']) or 0
-        local known = {{fields['o'] or '', payload, stamp, fields['r'] and 1 or 0, fields['n'] or ''}}
-        found[#found + 1] = {{entry[1], unpack(known)}}
+        local again, sender, process = fields['r'] and 1 or 0, fields['n'] or '', fields['m'] or ''
+        found[#found + 1] = {{entry[1], fields['o'] or '', payload, stamp, again, sender, process}}
         bytes, start = bytes + #payload, '(' .. entry[1]
     end
     more = #some > 0
@@ -243,10 +259,19 @@ return found
 """)
 
 ATTEMPTS = Script("""
--- KEYS: attempts   ARGV: entry ids   Answers the attempts that were begun at each.
-local attempts = {}
-for i, id in ipairs(ARGV) do attempts[i] = tonumber(redis.call('HGET', KEYS[1], id) or 0) end
-return attempts
+-- KEYS: attempts   ARGV: who asks, then entry ids and who appended each, by turns
+-- Answers of each how many others have begun it and not taken that back, and 1 when another has appended it and said no
+-- more of it, or else 0.
+local told = {}
+for i = 2, #ARGV, 2 do
+    local number, held = unpack(redis.call('HMGET', KEYS[1], ARGV[i], ARGV[i] .. 'm'))
+    local attempts, marks, first = tonumber(number or 0), cjson.decode(held or '{}'), ARGV[i + 1]
+    for process, said in pairs(marks) do
+        if process ~= ARGV[1] and said > 0 then attempts = attempts + 1 end
+    end
+    told[#told + 1] = {attempts, (first ~= ARGV[1] and not marks[first]) and 1 or 0}
+end
+return told
 """)
 
 COUNT = Script("""

@@ -35,13 +35,33 @@ class Stored:
     appended_at: float
     way: tuple[str, ...]
     """The nodes whose it was, one after the other; the first has appended it."""
-    attempts: int = 0
+    marks: tuple[tuple[str, int], ...] = ()
+    """By process what it said last of its mark: a number, negative when it has taken that back."""
     replayed: bool = False
+    appended_by: str = ""
+    """The process; it has marked the entry by that."""
 
     @property
     def moved(self) -> bool:
         """It was adopted from another node."""
         return len(self.way) > 1
+
+    def attempts(self, us: str = "") -> int:
+        """How many others have begun it and not taken that back."""
+        return sum(said > 0 for process, said in self.marks if process != us)
+
+    def first_open(self, us: str = "") -> bool:
+        """Whether another process has appended it and said no more of it."""
+        return self.appended_by not in (us, *dict(self.marks))
+
+    def marked(self, process: str, said: int) -> "Stored":
+        """What comes late, behind something newer, says nothing."""
+        marks = dict(self.marks)
+        return (
+            self
+            if abs(marks.get(process, 0)) >= abs(said)
+            else replace(self, marks=(*(marks | {process: said}).items(),))
+        )
 
 
 @dataclass
@@ -74,7 +94,7 @@ class MemoryServer:
     """Dead letters by mailbox and id, oldest first."""
     buried: dict[str, None] = field(default_factory=dict)
     begun: Counter[str] = field(default_factory=Counter)
-    """Attempts that were counted, by the id under which the entry was appended."""
+    """How many processes have begun an entry that they had recovered, by the id under which it was appended."""
     published: list[Announcement] = field(default_factory=list)
     _number: int = 0
 
@@ -102,8 +122,8 @@ class MemoryServer:
             self.marks[unique.mark] = (unique.value, entry_id, self.clock() + unique.ttl_s)
         return True, entry_id
 
-    def settle(self, owner: Owner, settlements: Sequence[Settlement], begin: Sequence[str] = ()) -> None:
-        """Forget entries, and count attempts; what is gone already is only announced."""
+    def settle(self, owner: Owner, settlements: Sequence[Settlement], begin: Sequence[str] = (), turn: int = 0) -> None:
+        """Forget entries, and mark others; what is gone already is only announced."""
         self.owned(owner)
         for settlement in settlements:
             stored = self._remove(owner, settlement.entry_id)
@@ -111,7 +131,7 @@ class MemoryServer:
                 self.settled[stored.origin] = None
             self.published.extend(settlement.announce)
         for entry_id in begin:
-            self.count_attempt(owner, entry_id)
+            self.mark(owner, entry_id, turn)
 
     def bury(self, owner: Owner, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
         """Move an entry to the dead letters; nothing when it is gone."""
@@ -122,22 +142,19 @@ class MemoryServer:
             dead_id = self._new_id()
             self.dead[owner.mailbox][dead_id] = Buried(dead_id, payload, letter, self.wall_clock())
 
-    def count_attempt(self, owner: Owner, entry_id: str) -> None:
-        """Count an attempt at an entry; nothing when it is gone."""
+    def mark(self, owner: Owner, entry_id: str, said: int) -> None:
+        """Note what the owner's process says of its mark on an entry; nothing when it is gone."""
         stream = self.streams[owner.mailbox, owner.node]
         stored = stream.get(entry_id)
         if stored is not None:
-            self.begun[stored.origin] += 1
-            stream[entry_id] = replace(stored, attempts=stored.attempts + 1)
+            self.begun[stored.origin] += said > 0 and owner.mark not in dict(stored.marks)
+            stream[entry_id] = stored.marked(owner.mark, said)
 
-    def uncount(self, owner: Owner, entry_ids: Sequence[str]) -> None:
-        """Take back an attempt at each entry; nothing when it is gone."""
+    def uncount(self, owner: Owner, entry_ids: Sequence[str], turn: int) -> None:
+        """Take back the mark of the owner's process on each entry."""
         self.owned(owner)
-        stream = self.streams[owner.mailbox, owner.node]
         for entry_id in entry_ids:
-            stored = stream.get(entry_id)
-            if stored is not None:
-                stream[entry_id] = replace(stored, attempts=max(0, stored.attempts - 1))
+            self.mark(owner, entry_id, -turn)
 
     def read(self, owner: Owner) -> list[Stored]:
         """The unsettled entries of a node, in the order in which they were appended."""
@@ -208,7 +225,8 @@ class MemoryServer:
 
     def _add(self, owner: Owner, payload: bytes, *, replayed: bool = False) -> Stored:
         entry_id = self._new_id()
-        stored = Stored(entry_id, payload, entry_id, self.clock(), (owner.node,), replayed=replayed)
+        way, by = (owner.node,), owner.mark
+        stored = Stored(entry_id, payload, entry_id, self.clock(), way, replayed=replayed, appended_by=by)
         self.streams[owner.mailbox, owner.node][entry_id] = self.accepted[entry_id] = stored
         self.renew(owner)
         return stored
@@ -258,16 +276,23 @@ class MemoryJournal:
         self._known[mailbox].add(text)
         return Appended(text)
 
-    async def settle(self, mailbox: str, settlements: Sequence[Settlement], *, begin: Sequence[str] = ()) -> None:
+    async def settle(
+        self,
+        mailbox: str,
+        settlements: Sequence[Settlement],
+        *,
+        begin: Sequence[str] = (),
+        turn: int | None = None,
+    ) -> None:
         """As `Journal.settle`."""
-        owner = self.ownership.of(mailbox)
-        await self._act(owner, "settle", lambda: self.server.settle(owner, settlements, begin))
+        owner, turn = self.ownership.of(mailbox), turn or self.ownership.next_turn()
+        await self._act(owner, "settle", lambda: self.server.settle(owner, settlements, begin, turn))
         self._known[mailbox].difference_update(settlement.entry_id for settlement in settlements)
 
-    async def uncount(self, mailbox: str, entry_ids: Sequence[str]) -> None:
+    async def uncount(self, mailbox: str, entry_ids: Sequence[str], *, turn: int | None = None) -> None:
         """As `Journal.uncount`."""
-        owner = self.ownership.of(mailbox)
-        await self._act(owner, "uncount", lambda: self.server.uncount(owner, entry_ids))
+        owner, turn = self.ownership.of(mailbox), turn or self.ownership.next_turn()
+        await self._act(owner, "uncount", lambda: self.server.uncount(owner, entry_ids, turn))
 
     async def bury(self, mailbox: str, entry_id: str, payload: bytes, letter: DeadLetter) -> None:
         """As `Journal.bury`."""
@@ -377,8 +402,16 @@ class MemoryJournal:
 
     def _deliver(self, mailbox: str, found: list[Stored]) -> list[Entry]:
         self._known[mailbox].update(stored.entry_id for stored in found)
-        now = self.server.clock()
+        now, us = self.server.clock(), self.ownership.of(mailbox).mark
         return [
-            Entry(one.entry_id, one.payload, one.attempts, now - one.appended_at, one.replayed, sent_by=one.way[0])
+            Entry(
+                one.entry_id,
+                one.payload,
+                one.attempts(us),
+                now - one.appended_at,
+                one.replayed,
+                sent_by=one.way[0],
+                first_open=one.first_open(us),
+            )
             for one in found
         ]

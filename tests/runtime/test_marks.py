@@ -1,0 +1,193 @@
+"""Who may die of a message: a mark of the process, made before an attempt and taken back when that is survived."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+
+from tests.runtime.support import MemoryJournal as Double
+from tests.runtime.support import running, until
+from trendedge.runtime import (
+    Actor,
+    Backoff,
+    ChildSpec,
+    Durability,
+    DurableRef,
+    JournalUnavailable,
+    MailboxSpec,
+    RetryPolicy,
+    SupervisorSpec,
+)
+from trendedge.runtime.durable import DurableLog
+from trendedge.runtime.mailbox import Envelope
+from trendedge.runtime.simulation import MemoryJournal, MemoryServer
+
+BOX = "executor"
+
+
+class LosesAnswers:
+    """A wire on which no answer to these operations comes back, though they are done."""
+
+    def __init__(self, *operations: str) -> None:
+        self._operations = operations
+
+    async def call[T](self, operation: str, effect: Callable[[], T]) -> T:
+        await asyncio.sleep(0)
+        answer = effect()
+        if operation in self._operations:
+            raise JournalUnavailable("memory", "no answer")
+        return answer
+
+
+class Process:
+    """One that works on the mailbox by hand, and is killed where the block ends."""
+
+    def __init__(self, server: MemoryServer, *lost: str) -> None:
+        self.journal = MemoryJournal(server, wire=LosesAnswers(*lost))
+        self.log = DurableLog(Durability(self.journal, BOX, str.encode, bytes.decode), lambda message: None)
+
+    @asynccontextmanager
+    async def alive(self) -> AsyncIterator[list[Envelope]]:
+        mail = await self.log.recover(3, now=0.0)
+        writing = asyncio.create_task(self.log.run_settlements())
+        yield mail
+        writing.cancel()
+
+    async def fail(self, envelope: Envelope) -> None:
+        """Survive an attempt, and have the mark taken back as far as that goes."""
+        self.log.survived(envelope)
+        with anyio.move_on_after(0.01):
+            await self.log.take_back()
+
+
+async def told(server: MemoryServer, *, orderly: bool) -> None:
+    """A process that has taken a message, and is killed or stopped."""
+    process = Process(server)
+    async with process.alive():
+        await process.log.append("message", None)
+        if orderly:
+            await process.log.leave()
+
+
+LOST = [(), ("settle",), ("uncount",), ("settle", "uncount")]
+
+
+@pytest.mark.parametrize("lost", LOST, ids=lambda lost: " and ".join(lost) or "none")
+@pytest.mark.parametrize("orderly", [False, True], ids=["accepted and killed", "accepted and stopped"])
+async def test_what_fails_first_and_then_kills_is_buried_after_three_deaths_whatever_answers_are_lost(
+    lost: tuple[str, ...], orderly: bool
+) -> None:
+    server, deaths = MemoryServer(), 0
+    await told(server, orderly=orderly)
+    deaths += not orderly
+    while True:
+        process = Process(server, *lost)
+        async with process.alive() as mail:
+            if not mail:
+                break
+            await process.log.begin(mail[0])
+            await process.fail(mail[0])
+            await process.log.begin(mail[0])
+            deaths += 1
+            assert deaths < 9
+    await process.log.bury_doomed()
+    [letter] = server.dead[BOX].values()
+    assert (deaths, letter.letter.attempts) == (3, 3)
+    assert letter.letter.cause == "3 attempts ended with the death of the process"
+
+
+@pytest.mark.parametrize("lost", LOST, ids=lambda lost: " and ".join(lost) or "none")
+@pytest.mark.parametrize("ends", ["killed", "stopped"])
+async def test_who_ends_while_a_retry_is_waited_for_was_not_killed_by_the_message(
+    lost: tuple[str, ...], ends: str
+) -> None:
+    server = MemoryServer()
+    await told(server, orderly=False)
+    for _ in range(5):
+        process = Process(server, *lost)
+        async with process.alive() as mail:
+            await process.log.begin(mail[0])
+            await process.fail(mail[0])
+            if ends == "stopped":
+                await process.log.leave()
+    async with Process(server).alive() as mail:
+        assert [one.message for one in mail] == ["message"]
+
+
+async def test_a_lost_answer_and_an_orderly_stop_in_hand_are_no_death() -> None:
+    server = MemoryServer()
+    await told(server, orderly=True)
+    for _ in range(5):
+        process = Process(server, "settle")
+        async with process.alive() as mail:
+            await process.log.begin(mail[0])
+            await process.log.leave()
+    [entry] = await MemoryJournal(server).recover(BOX)
+    assert (entry.attempts, entry.first_open) == (0, False)
+
+
+class Noting(Double):
+    """Keeps what was taken back."""
+
+    def __init__(self, entries: dict[str, bytes]) -> None:
+        super().__init__(entries)
+        self.taken_back = list[str]()
+
+    async def uncount(self, mailbox: str, entry_ids: Sequence[str]) -> None:
+        await super().uncount(mailbox, entry_ids)
+        self.taken_back += entry_ids
+
+
+class Moody(Actor[str]):
+    """Fails the first time, or puts it aside; then hangs."""
+
+    def __init__(self, seen: list[str], *, stashes: bool) -> None:
+        self._seen, self._stashes = seen, stashes
+
+    async def receive(self, message: str) -> None:
+        self._seen.append(message)
+        if len(self._seen) > 1:
+            self.context.unstash_all()
+            if message == "message":
+                await anyio.sleep_forever()
+        elif self._stashes:
+            self.context.stash()
+        else:
+            raise ValueError(message)
+
+
+@pytest.mark.parametrize("keyed", [False, True], ids=["one instance", "keyed"])
+@pytest.mark.parametrize("left", [True, False], ids=["left by a process", "sent"])
+@pytest.mark.parametrize("stashes", [False, True], ids=["fails", "stashed"])
+async def test_what_is_survived_is_marked_again_before_the_next_attempt(keyed: bool, left: bool, stashes: bool) -> None:
+    journal, seen, ref = Noting({"1": b"message"} if left else {}), list[str](), DurableRef[str]("a")
+    child = ChildSpec(
+        "a",
+        lambda: Moody(seen, stashes=stashes),
+        ref,
+        shutdown_s=0.01,
+        mailbox=MailboxSpec(key=(lambda message: "all") if keyed else None),
+        retry=RetryPolicy(delays_s=(0.2, 0.2)),
+        durability=Durability(journal, "a", str.encode, bytes.decode),
+    )
+    async with running(SupervisorSpec("root", [child], backoff=Backoff(0.0, longest_s=0.1))):
+        if not left:
+            await ref.tell("message")
+        await until(lambda: bool(journal.taken_back))
+        if stashes:
+            await ref.tell("next")
+        await until(lambda: len(seen) > 1 and seen[-1] == "message")
+        assert len(journal.in_hand) == 1
+    assert (journal.in_hand, set(journal.attempts.values())) == (set(), {0})
+
+
+async def test_a_mark_is_taken_back_while_the_supervisor_pauses_before_the_restart() -> None:
+    journal, seen, ref = Double({"1": b"message"}, attempts={"1": 1}), list[str](), DurableRef[str]("a")
+    durability = Durability(journal, "a", str.encode, bytes.decode)
+    retry = RetryPolicy(delays_s=(0.2, 0.2))
+    child = ChildSpec("a", lambda: Moody(seen, stashes=False), ref, retry=retry, durability=durability)
+    async with running(SupervisorSpec("root", [child], backoff=Backoff(600, longest_s=600))):
+        await until(lambda: seen == ["message"])
+        await until(lambda: journal.attempts == {"1": 1})
