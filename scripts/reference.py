@@ -37,7 +37,7 @@ INTERNAL = frozenset(
         """
     ActorRef.bind ActorRef.bound ActorRef.cell DurableRef.bind DurableRef.bound DurableRef.cell
     Context() Context.announcements Context.close Context.ended Context.expects_mail Context.stashing
-    Context.pipe_ended Context.pipes_ended Context.take_announcements Context.unstashing
+    Context.has_piped Context.pipe_ended Context.pipes_ended Context.take_announcements Context.unstashing
     Job() Job.end Job.run Job.stop Job.work
     Lanes.close Lanes.drain Lanes.open LoopLag.record
     Schedules.close Schedules.keep_saving Schedules.look_at_the_clock Schedules.open Schedules.save
@@ -45,8 +45,8 @@ INTERNAL = frozenset(
     Supervisor.beside Supervisor.children Supervisor.close Supervisor.culprit Supervisor.ending
     Supervisor.given_up_at_the_stop Supervisor.intensity Supervisor.is_cancelled Supervisor.is_done Supervisor.lose
     Supervisor.members Supervisor.missed Supervisor.nursery Supervisor.on_given_up Supervisor.pause
-    Supervisor.foster Supervisor.restart Supervisor.stop_all Supervisor.stops Supervisor.terminate Supervisor.tree
-    Supervisor.unready
+    Supervisor.foster Supervisor.release_address Supervisor.restart
+    Supervisor.stop_all Supervisor.stops Supervisor.terminate Supervisor.tree Supervisor.unready
     Timer() Timer.arm
     Actors.drive FaultyWire.failed
     MemoryServer.adopt MemoryServer.append MemoryServer.bury MemoryServer.count MemoryServer.mark
@@ -157,9 +157,10 @@ def _constructor(node: ast.ClassDef, bodies: list[ast.ClassDef]) -> tuple[str, s
 def _field(node: ast.AnnAssign) -> str:
     default = node.value
     if isinstance(default, ast.Call) and ast.unparse(default.func) == "field":
-        [option] = default.keywords
+        option = next(one for one in default.keywords if one.arg in ("default", "default_factory"))
         made = isinstance(option.value, ast.Name) and option.arg == "default_factory"
-        default = ast.Call(option.value, [], []) if made else ast.Constant(...)
+        told = option.value if option.arg == "default" else ast.Constant(...)
+        default = ast.Call(option.value, [], []) if made else told
     return f"{ast.unparse(node.target)}: {_annotation(node.annotation)}" + (_default(default) if default else "")
 
 

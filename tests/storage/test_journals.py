@@ -268,9 +268,9 @@ def underneath(journal: Journal) -> LeasedJournal | MemoryJournal:
 async def marks(stores: Stores, journal: Journal) -> tuple[int, bool]:
     """What another process of the node would be told of the only entry, without taking it."""
     ownership = stores.owners[id(journal)]
-    ownership._since[BOX] = -1
+    process, ownership._process = ownership._process, "another"
     [entry] = await journal.recover(BOX)
-    del ownership._since[BOX]
+    ownership._process = process
     return entry.attempts, entry.first_open
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from trendedge.runtime.errors import ActorStopped, NoMessageInHand, StashFull
 from trendedge.runtime.journal import Announcement
 from trendedge.runtime.latch import Latch
+from trendedge.runtime.piped import PipedWork
 
 if TYPE_CHECKING:
     import anyio
@@ -174,7 +175,7 @@ class Context:
         :raises StartFailed: it did not become ready
         :raises ActorStopped: another child has ended them all before it was ready, or this incarnation has ended
         :raises DuplicateChild: there is a child of this id, or one that was stopped has not ended yet
-        :raises DuplicateRef: its address, or one below it, is that of an actor of the tree that has not ended for good
+        :raises DuplicateRef: its address, or one below it, is that of an actor of the tree
         """
         if self.ended:
             raise ActorStopped(self._host.name)
@@ -202,7 +203,9 @@ class Context:
         """
         if self._pipes is None:
             self._pipes = {}  # a set's order would change from run to run
-        self._host.pipe(self, self._pipes, work, to_message, on_error)
+        piped = PipedWork(self._host, self, work, to_message, on_error)
+        self._pipes[piped.scope] = None
+        piped.begin()
 
     @property
     def expects_mail(self) -> bool:
@@ -229,13 +232,14 @@ class Context:
         A stashed message keeps its place in the journal and counts towards the mailbox's capacity.
 
         :raises NoMessageInHand: the handler of a message is not who calls this: work beside it has none to put aside
-        :raises StashFull: the mailbox would be full of nothing else, and the incarnation has no timer, watch or piped
-            work under way: nobody could ever tell it to take them again
+        :raises StashFull: the mailbox would be full of what this instance has put aside, and it has no timer, watch or
+            piped work under way: nobody could ever tell it to take them again
         """
         host = self._host
         if host.in_hand is None or host.task is not asyncio.current_task():
             raise NoMessageInHand(host.name)
-        if len(host.stashed) + 1 >= host.cell.spec.capacity and not self.expects_mail:
+        alone = len(host.mail) <= 1  # nothing waits that could say so: what is its own goes round the capacity
+        if len(host.stashed) + 1 >= host.cell.spec.capacity and alone and not self.expects_mail:
             raise StashFull(host.name, host.cell.spec.capacity)
         self.stashing = True
 
@@ -254,6 +258,10 @@ class Context:
         if self.announcements is None:
             self.announcements = []
         self.announcements.append(Announcement(channel, payload))
+
+    def has_piped(self, scope: "anyio.CancelScope") -> bool:
+        """Whether this piped work is not over yet."""
+        return self._pipes is not None and scope in self._pipes
 
     def pipe_ended(self, scope: "anyio.CancelScope") -> None:
         """Piped work is over."""

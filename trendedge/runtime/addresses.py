@@ -1,14 +1,27 @@
-"""The addresses of the actors in trees of specs: one actor to each."""
+"""Ids and addresses in trees of specs: one child to each. They are looked at before anything is made of the specs: what
+was made has its address already.
+"""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from trendedge.runtime.errors import DuplicateRef
+from trendedge.runtime.errors import DuplicateChild, DuplicateRef
 from trendedge.runtime.ref import ActorRef, DurableRef
 from trendedge.runtime.specs import ChildSpec, Spec, SupervisorSpec
 
 type Way = tuple[str, ...]
 """Path of the root, and then the ids down to an actor."""
+
+
+def check_ids(path: str, specs: Iterable[Spec]) -> None:
+    """Raise `DuplicateChild` when two children of one supervisor, the one at `path` or one below, have one id."""
+    ids = set[str]()
+    for spec in specs:
+        if spec.id in ids:
+            raise DuplicateChild(f"{path}/{spec.id}")
+        ids.add(spec.id)
+        if isinstance(spec, SupervisorSpec):
+            check_ids(f"{path}/{spec.id}", spec.children)
 
 
 def check_refs(path: str, specs: Iterable[Spec]) -> None:

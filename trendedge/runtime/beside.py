@@ -5,6 +5,8 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
 
+from trendedge.runtime.voice import log
+
 
 class Beside:
     """Holds them until they end. Plain tasks: an outer scope that is cancelled reaches none of them before the orderly
@@ -22,8 +24,15 @@ class Beside:
         """:param context: to run it in; None for a copy of the caller's"""
         task = asyncio.get_running_loop().create_task(work(), name=name, context=context)
         self._tasks[task] = None
-        task.add_done_callback(self._tasks.pop)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._tasks[task]
+        error = None if task.cancelled() else task.exception()
+        # What ends the process has been raised out of the event loop as well, and needs no second word.
+        if error is not None and not isinstance(error, KeyboardInterrupt | SystemExit):
+            log.error("work beside the mailboxes failed", work=task.get_name(), exc_info=error)
 
     async def ended(self) -> None:
         """Return when none runs any more; those that are to be cancelled have been."""

@@ -54,8 +54,6 @@ class Cell:
         breaker: BreakerSpec | None = None,
         supervisor: "Supervisor",
     ) -> None:
-        if durability is not None and spec.overflow in (Overflow.DROP_OLDEST, Overflow.COALESCE):
-            raise ValueError(f"{path}: a durable mailbox may not drop what it has acknowledged")
         self.path = path
         self.spec = spec
         self.stats = Stats()
@@ -65,6 +63,8 @@ class Cell:
         self.now: Callable[[], float] = lambda: clock_of(asyncio.get_running_loop())()
         """The event loop's clock, seconds."""
         self.closed = False
+        self.released = False
+        """It belongs to no supervisor any more, and its address is free."""
         self.log = None if durability is None else DurableLog(durability, self._checked_place, outage=retry.outage)
         self._delivery = None if self.log is None else Delivery(self, self.log)
         self._instances = None if spec.key is None else Instances(self)
@@ -173,8 +173,12 @@ class Cell:
         self.watchers.tell(Terminated(self.path, cause))
 
     def is_of(self, tree: object) -> bool:
-        """Whether the actor belongs to this tree, and has not ended for good."""
-        return self.supervisor.tree is tree and not self.watchers.ended
+        """Whether the actor belongs to this tree: one that has ended for good may be started again by order."""
+        return self.supervisor.tree is tree and not self.released
+
+    def release_address(self) -> None:
+        """Nobody knows the actor any more."""
+        self.released = True
 
     def reset_breaker(self, name: str) -> bool:
         """Close one breaker by hand; whether there is one of this name."""

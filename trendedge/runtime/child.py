@@ -52,6 +52,10 @@ class Process(Protocol):
         """It has ended, or never began, and is not started again: settle whatever still waits for it."""
         ...
 
+    def release_address(self) -> None:
+        """It has been terminated, and its record is gone: whatever is below may have another address now."""
+        ...
+
 
 class ServiceProcess:
     """Runs a service: a new object for each incarnation."""
@@ -82,6 +86,9 @@ class ServiceProcess:
 
     def terminate(self, cause: str | None) -> None:
         """As `Process.terminate`: nobody watches a service."""
+
+    def release_address(self) -> None:
+        """As `Process.release_address`: a service has none."""
 
 
 @dataclass(frozen=True, slots=True)

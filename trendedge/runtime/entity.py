@@ -2,24 +2,24 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-import anyio
 import structlog
 
 from trendedge.runtime.actor import Actor, Context, Terminated
-from trendedge.runtime.crashes import crash_of, in_errors
+from trendedge.runtime.crashes import crash_of
 from trendedge.runtime.durable import LOOK_S
-from trendedge.runtime.errors import ActorStopped, UnknownChild
+from trendedge.runtime.errors import UnknownChild
 from trendedge.runtime.failures import failed, start_failed, tell_crash
 from trendedge.runtime.mailbox import Envelope
 from trendedge.runtime.offspring import Offspring
-from trendedge.runtime.voice import log
 from trendedge.runtime.waits import Ask, Node, Place, Target, current_entity
 
 if TYPE_CHECKING:
+    import anyio
+
     from trendedge.runtime.cell import Cell
     from trendedge.runtime.specs import Spec
     from trendedge.runtime.supervisor import Supervisor
@@ -292,8 +292,15 @@ class Entity:
         while not await self._wait(idle_s):
             if self._idle(context):
                 return True
+            if self._has_something_to_do:  # it came when the time was up already: nobody wakes it for that
+                return False
             idle_s = max(idle_s or 0.0, LOOK_AGAIN_S)  # it is not told when that changes
         return False
+
+    @property
+    def _has_something_to_do(self) -> bool:
+        told = self._escalated is not None or self.stopping or self.cell.stopping
+        return told or (bool(self.mail) and not self.cell.suspended)
 
     def _idle(self, context: Context) -> bool:
         return not (
@@ -437,46 +444,6 @@ class Entity:
     def waits(self, message: Any) -> bool:
         """Whether this very object waits in the line, or was put aside."""
         return any(envelope.message is message for envelope in chain(self.mail, self.stashed))
-
-    def pipe(
-        self,
-        context: Context,
-        scopes: dict[anyio.CancelScope, None],
-        work: Awaitable[Any],
-        to_message: Callable[[Any], Any],
-        on_error: Callable[[Exception], Any] | None,
-    ) -> None:
-        """Run work beside the mailbox; see `Context.pipe_to_self`."""
-        scope = anyio.CancelScope()
-        scopes[scope] = None
-        if context.ended:
-            scope.cancel()  # else nobody would any more
-
-        async def run() -> None:
-            try:
-                try:
-                    with scope:
-                        self.deliver(to_message(await in_errors(work)), context)
-                except Exception as error:
-                    if on_error is None:
-                        raise
-                    self.deliver(on_error(error), context)
-            except BaseException as error:
-                crash = crash_of(error)
-                if context.ended:
-                    log.warning("piped work failed late", actor=self.name, exc_info=crash)
-                else:
-                    self.escalate(crash)
-            finally:
-                context.pipe_ended(scope)
-
-        try:
-            self.cell.supervisor.beside(run, name=f"{self.name} pipe")
-        except ActorStopped:
-            del scopes[scope]
-            if isinstance(work, Coroutine):
-                work.close()
-            raise
 
     def escalate(self, error: Exception) -> None:
         """Crash the incarnation as soon as the message in hand is done. It crashes once, and all of it is told."""

@@ -1,9 +1,8 @@
 """Who belongs to a supervisor: its children, those who were removed, and those who are not started again."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
-from trendedge.runtime.addresses import check_added_refs, check_refs
+from trendedge.runtime.addresses import check_added_refs, check_ids, check_refs
 from trendedge.runtime.child import Child
 from trendedge.runtime.errors import DuplicateChild, UnknownChild
 from trendedge.runtime.specs import Spec
@@ -21,9 +20,7 @@ class Members:
         :raises DuplicateChild: two children have one id
         :raises DuplicateRef: two actors below have one address
         """
-        for id, count in Counter(spec.id for spec in specs).items():
-            if count > 1:
-                raise DuplicateChild(f"{path}/{id}")
+        check_ids(path, specs)
         check_refs(path, specs)
         self._path = path
         self._make = make
@@ -50,10 +47,11 @@ class Members:
 
         :param tree: as of `Supervisor`
         :raises DuplicateChild: there is a child of this id, or one that was removed has not ended yet
-        :raises DuplicateRef: its address, or one below it, is that of an actor of the tree that has not ended for good
+        :raises DuplicateRef: its address, or one below it, is that of an actor of the tree
         """
         if any(one.spec.id == spec.id for one in self.everybody):
             raise DuplicateChild(f"{self._path}/{spec.id}")
+        check_ids(self._path, [spec])
         check_added_refs(self._path, spec, tree)
         child = self._make(spec, None)
         child.dynamic = True
@@ -79,6 +77,12 @@ class Members:
             self._forgotten.add(child)
         elif child in self.children:
             self.children.remove(child)
+            child.process.release_address()
+
+    def release(self, child: Child) -> None:
+        """One that was removed has ended."""
+        self.leaving.remove(child)
+        child.process.release_address()
 
     def remember(self, child: Child) -> None:
         """A child is started again all the same."""
@@ -93,6 +97,7 @@ class Members:
         for child in self.everybody:
             if child.dynamic or child not in self.children:
                 child.terminate(None)
+                child.process.release_address()
 
     def starting(self, child_id: str | None) -> Iterator[Child]:
         """Those who have not come up yet; of one id, or of all."""

@@ -1,10 +1,11 @@
 """The children that one incarnation of an actor has spawned: they end with it."""
 
+import asyncio
 from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from trendedge.runtime.errors import SignificantChildEnded
+from trendedge.runtime.errors import SignificantChildEnded, StrayCancellation
 from trendedge.runtime.outlast import outlast
 from trendedge.runtime.waits import Target, asking_entity, break_circles
 
@@ -32,6 +33,7 @@ class Offspring:
         host = parent.cell.supervisor
         self.supervisor = host.nursery(parent.name)
         self._task = host.foster(self._run, name=f"{parent.name} children")
+        self._task.add_done_callback(self._was_cancelled)
 
     async def spawn(self, spec: "Spec") -> None:
         """Start a child; see `Context.spawn`."""
@@ -72,6 +74,12 @@ class Offspring:
         if self._ending is not None:
             for cell in self._ending():
                 yield from ((cell, key) for key in cell.entities)
+
+    def _was_cancelled(self, task: asyncio.Task[None]) -> None:
+        """By somebody else, perhaps before its first step: the children have ended, of which their parent crashes."""
+        self.supervisor.begun.set()
+        if task.cancelled() and not self._stopping:
+            self._parent.escalate(StrayCancellation())
 
     async def _run(self) -> None:
         error: Exception | None

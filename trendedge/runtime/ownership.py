@@ -5,9 +5,10 @@ an effect looks at it in its own transaction. A process that was away for longer
 cut off) therefore commits nothing any more, whatever it still has in memory.
 """
 
+import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from trendedge.runtime.errors import Fenced
 from trendedge.runtime.stamps import Stamps
@@ -24,13 +25,13 @@ class Owner:
     node: str
     epoch: int
     """Counts up with each process of the node, and with each fence. 0 owns nothing."""
-    since: int = 0
-    """The first epoch of the process that it is; 0 for this one."""
+    process: str = field(default="", compare=False)
+    """Which of the node's processes it is; unknown of others."""
 
     @property
     def mark(self) -> str:
         """Names the process, through all its fences, where it says that it may die of an entry."""
-        return f"{self.node}:{self.since or self.epoch}"
+        return f"{self.node}:{self.process}"
 
 
 class Ownership(ABC):
@@ -39,13 +40,13 @@ class Ownership(ABC):
     They are its own until somebody says `lost`, which is told by whichever statement or script was refused first.
     """
 
-    def __init__(self, *, node: str) -> None:
+    def __init__(self, *, node: str, process: str | None = None) -> None:
+        """:param process: what no other process of the node is called, before it or after; None for something random"""
         self.node = node
+        self._process = process or secrets.token_hex(4)
         self.stamps = Stamps()
         """Of what this process appends, to whichever store."""
         self._epochs: dict[str, int] = {}
-        self._since: dict[str, int] = {}
-        """The first of them."""
         self._turn = APPENDED
         self._lost: set[str] = set()
         self._valid_from: dict[str, int] = {}
@@ -53,7 +54,7 @@ class Ownership(ABC):
 
     def of(self, mailbox: str) -> Owner:
         """What a statement or script has to prove: the owner as far as this process knows."""
-        return Owner(mailbox, self.node, self._epochs.get(mailbox, 0), since=self._since.get(mailbox, 0))
+        return Owner(mailbox, self.node, self._epochs.get(mailbox, 0), self._process)
 
     def next_turn(self) -> int:
         """A number larger than those before it: of what this process says of one mark, the larger one counts."""
@@ -69,7 +70,6 @@ class Ownership(ABC):
         if mailbox in self._epochs and mailbox not in self._lost:
             return False
         self._epochs[mailbox] = await self.next_epoch(mailbox, above=self._valid_from.get(mailbox, 0))
-        self._since.setdefault(mailbox, self._epochs[mailbox])
         self._lost.discard(mailbox)
         return True
 

@@ -10,7 +10,7 @@ from typing import Any
 from trendedge.runtime.actor import Actor
 from trendedge.runtime.breaker import BreakerSpec
 from trendedge.runtime.durable import Durability
-from trendedge.runtime.mailbox import MailboxSpec
+from trendedge.runtime.mailbox import MailboxSpec, Overflow
 from trendedge.runtime.ref import ActorRef, DurableRef
 from trendedge.runtime.retry import RetryPolicy
 from trendedge.runtime.service import Service
@@ -57,7 +57,8 @@ class Backoff:
 class ChildSpec[M]:
     """How to start one child, and what to do when it ends.
 
-    :raises ValueError: `durability` without a `DurableRef`, or a `DurableRef` without `durability`
+    :raises ValueError: `durability` without a `DurableRef`, a `DurableRef` without `durability`, or one whose mailbox
+        drops messages
     """
 
     id: str
@@ -84,6 +85,8 @@ class ChildSpec[M]:
             raise ValueError(
                 f"child {self.id!r}: a DurableRef takes a `durability`, which says where mail is journalled"
             )
+        if self.durability is not None and self.mailbox.overflow in (Overflow.DROP_OLDEST, Overflow.COALESCE):
+            raise ValueError(f"child {self.id!r}: a durable mailbox may not drop what it has acknowledged")
 
 
 @dataclass(frozen=True, slots=True)

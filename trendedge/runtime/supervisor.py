@@ -111,10 +111,8 @@ class Supervisor:
         finally:
             self.request_stop()  # also when it gives up: nobody waits for a start any more
             self._refuse_orders()
-            stop = asyncio.get_running_loop().create_task(self._end(), name=f"{self.path} stops")
             try:
-                await outlast(stop)
-                stop.result()
+                await self._outlast_end()
             finally:
                 self._beside = None
                 self.begun.set()
@@ -126,6 +124,14 @@ class Supervisor:
         self._restarts.report(Exit(None, None))
         for scope in self._starting:
             scope.cancel()
+
+    async def _outlast_end(self) -> None:
+        while True:
+            stop = asyncio.get_running_loop().create_task(self._end(), name=f"{self.path} stops")
+            await outlast(stop)
+            if not stop.cancelled():  # by somebody else: the children are still to be stopped
+                stop.result()
+                return
 
     async def _end(self) -> None:
         self._take_host()  # a cancellation of `run` has led to this stop, and says nothing about it
@@ -159,6 +165,11 @@ class Supervisor:
         for child in self.children:
             child.process.terminate(child.died_of if child.begun else cause)
 
+    def release_address(self) -> None:
+        """As `Process.release_address`: those of all below."""
+        for child in self.members.everybody:
+            child.process.release_address()
+
     async def restart(self, child: Child) -> None:
         """Stop a child in good order and start it again, with those whom the strategy says.
 
@@ -179,14 +190,14 @@ class Supervisor:
         self.status = "stopping"
         self._restarts.refuse()
 
-    def beside(self, work: Callable[[], Coroutine[Any, Any, None]], *, name: str) -> None:
+    def beside(self, work: Callable[[], Coroutine[Any, Any, None]], *, name: str) -> asyncio.Task[None]:
         """Run work of a child beside its mailbox. It must not raise, and be cancelled by whoever began it.
 
         :raises ActorStopped: the supervisor is not running
         """
         if self._beside is None:
             raise ActorStopped(self.path)
-        self._beside.begin(work, name=name)
+        return self._beside.begin(work, name=name)
 
     def foster(self, work: Callable[[], Coroutine[Any, Any, None]], *, name: str) -> asyncio.Task[None]:
         """As `beside`, in a copy of the supervisor's context.
@@ -206,7 +217,7 @@ class Supervisor:
 
         :raises StartFailed: it did not become ready, and was not added
         :raises DuplicateChild: there is a child of this id, or one that was removed has not ended yet
-        :raises DuplicateRef: its address, or one below it, is that of an actor of the tree that has not ended for good
+        :raises DuplicateRef: its address, or one below it, is that of an actor of the tree
         :raises ActorStopped: the supervisor is not running, or it or the child was stopped before that was ready
         """
         if self._beside is None or self._stop.is_set() or self.status == "stopping":
@@ -240,12 +251,12 @@ class Supervisor:
         if self._beside is None:
             await child.leave()
             child.terminate(None)
-            self.members.leaving.remove(child)
+            self.members.release(child)
             return
 
         async def leave() -> None:
             await child.stop(for_good=True)
-            self.members.leaving.remove(child)
+            self.members.release(child)
 
         task = self._beside.begin(leave, name=f"{child.path} leaves")
         await asyncio.wait([task])

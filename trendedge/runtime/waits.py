@@ -69,12 +69,20 @@ def find_late_circle(cell: "Cell", senders: Iterable["Entity"]) -> tuple[asyncio
 def break_circles(ending: Iterable["Cell"]) -> None:
     """Somebody waits for the end of these. Refuse those of their waits that would come to an end only after that."""
     for entity in [one for cell in ending for one in cell.entities.values()]:
-        for cell, key, reply in entity.asks:
-            asked = None if reply.done() else cell.entities.get(key)
-            if asked is not None and (circle := _Search(entity).circle(asked)):
-                reply.set_exception(AskCycle((entity.name, *circle)))
-        if (full := entity.full) is not None and entity.place is not None and (circle := _Search(entity).circle(full)):
-            entity.place[1].set_exception(_tell_cycle(entity, full, circle))
+        for awaited, error in _waits_in_circles(entity):
+            if not awaited.done():
+                awaited.set_exception(error)
+
+
+def _waits_in_circles(entity: "Entity") -> Iterator[tuple[asyncio.Future[Any], AskCycle | TellCycle]]:
+    full, place = entity.full, entity.place
+    for cell, key, reply in entity.asks:
+        asked = None if reply.done() else cell.entities.get(key)
+        if asked is not None and (circle := _Search(entity).circle(asked)):
+            # One that waits for room has not asked yet, and does not look at the reply.
+            yield reply if full is None or place is None else place[1], AskCycle((entity.name, *circle))
+    if full is not None and place is not None and (circle := _Search(entity).circle(full)):
+        yield place[1], _tell_cycle(entity, full, circle)
 
 
 def _tell_cycle(sender: "Entity", cell: "Cell", way: tuple[str, ...]) -> TellCycle:

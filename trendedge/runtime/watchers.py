@@ -15,11 +15,6 @@ class Watchers:
         self._waiting: dict[object, Callable[[Terminated], None]] | None = None
         """None until somebody does."""
 
-    @property
-    def ended(self) -> bool:
-        """Whether the actor has ended for good."""
-        return self._notice is not None
-
     def add(self, watcher: object, notify: Callable[[Terminated], None]) -> None:
         """Call `notify` at the end; now, when that was before."""
         if self._notice is not None:

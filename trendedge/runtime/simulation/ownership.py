@@ -1,7 +1,9 @@
 """The registry of epochs in memory: what several simulated processes share, and the view that each has of it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 
 from trendedge.runtime.errors import Fenced
 from trendedge.runtime.ownership import Owner, Ownership
@@ -14,6 +16,8 @@ class MemoryRegistry:
 
     epochs: dict[tuple[str, str], int] = field(default_factory=dict)
     """By mailbox and node."""
+    processes: Iterator[int] = field(default_factory=lambda: count(1))
+    """Names for them."""
     refusals: int = 0
     """How often a process has learnt that it was fenced."""
 
@@ -39,7 +43,7 @@ class MemoryOwnership(Ownership):
     """The epochs of one simulated process. Raises what its wire raises when the registry cannot be reached."""
 
     def __init__(self, registry: MemoryRegistry, *, node: str, wire: Wire | None = None) -> None:
-        super().__init__(node=node)
+        super().__init__(node=node, process=str(next(registry.processes)))
         self._registry = registry
         self._wire = wire or GoodWire()
 
