@@ -280,3 +280,68 @@ def _context_of(ref: ActorRef[Any]) -> Any:
     from trendedge.runtime.entity import Entity
 
     return Context(Entity(ref.cell, None))
+
+
+def cancel_tasks(name: str) -> None:
+    """As somebody does who has nothing to do with the tree."""
+    for task in asyncio.all_tasks():
+        if task.get_name() == name:
+            task.cancel()
+
+
+async def test_the_parent_of_children_whose_task_is_cancelled_by_others_crashes_and_has_them_again() -> None:
+    life, kid, parent = list[str](), ActorRef[str]("kid"), ActorRef[str]("a")
+
+    class Has(Writes):
+        async def on_start(self) -> None:
+            self.life.append("starts")
+            await self.context.spawn(ChildSpec("kid", lambda: Writes([]), kid))
+
+    spec = SupervisorSpec("root", [ChildSpec("a", lambda: Has(life), parent)], backoff=AT_ONCE)
+    async with running(spec) as root:
+        cancel_tasks("root/a children")
+        await until(lambda: life == ["starts", "starts"] and root.children[0].status == "running")
+        await kid.tell("is there")
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+async def test_piped_work_whose_task_is_cancelled_by_others_is_an_error_that_becomes_a_message(steps: int) -> None:
+    life, ref = list[str](), ActorRef[str]("a")
+
+    class Pipes(Writes):
+        async def receive(self, message: str) -> None:
+            if message != "pipe":
+                self.life.append(message)
+                return
+            self.context.pipe_to_self(asyncio.sleep(60, "never"), str, on_error=lambda error: type(error).__name__)
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            cancel_tasks("root/a pipe")
+
+    async with running(SupervisorSpec("root", [ChildSpec("a", lambda: Pipes(life), ref)])):
+        await ref.tell("pipe")
+        await until(lambda: life == ["StrayCancellation"])
+        assert ref.cell.entities[None].held_up_by()[0] == 0
+        with anyio.fail_after(5):
+            await ref.tell("more")
+            await until(lambda: life[-1] == "more")
+
+
+async def test_a_supervisor_whose_stop_is_cancelled_by_others_stops_its_children_all_the_same() -> None:
+    life = list[str]()
+
+    class Slow(Writes):
+        async def on_stop(self) -> None:
+            await anyio.sleep(0.05)
+            await super().on_stop()
+
+    children = [ChildSpec(name, lambda name=name: Slow(life, name), ActorRef[str](name)) for name in "ab"]  # type: ignore[misc]
+    root = Supervisor(SupervisorSpec("root", children))
+    task = asyncio.create_task(root.run(lambda: None))
+    await until(lambda: root.status == "running")
+    root.request_stop()
+    await until(lambda: root.children[1].status == "stopping")
+    cancel_tasks("root stops")
+    await task
+    assert [child.status for child in root.children] == ["stopped", "stopped"]
+    assert life == ["b stops", "a stops"]

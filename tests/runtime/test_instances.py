@@ -23,6 +23,7 @@ from trendedge.runtime import (
     StrayCancellation,
     SupervisorSpec,
 )
+from trendedge.runtime.simulation import SimulatedLoop, simulate
 
 AT_ONCE = Backoff(first_s=0.0, jitter=0.0)
 
@@ -217,3 +218,34 @@ async def test_a_restarted_keyed_actor_counts_its_crashes_anew() -> None:
                 await ref.tell(Say("bad", key))
             await until(lambda: ref.cell.stats.restarts == 5 and not ref.cell.entities)
             assert (child.restarts, ref.cell.intensity.recent(anyio.current_time())) == (1, 2)
+
+
+@pytest.mark.parametrize("end", ["a message", "a stop"])
+def test_what_comes_at_the_moment_at_which_an_instance_would_be_idle_wakes_it(end: str) -> None:
+    """It has a timer under way, so it is not passivated; nobody may be left to wait until it looks again."""
+
+    async def main(_: SimulatedLoop) -> float:
+        ref = ActorRef[str]("a")
+
+        class HasTimer(Actor[str]):
+            async def on_start(self) -> None:
+                self.context.tell_self_after(1e6, "late")
+
+            async def receive(self, message: str) -> None:
+                pass
+
+        child = ChildSpec("a", HasTimer, ref, mailbox=MailboxSpec(key=lambda _: "k", idle_s=300.0))
+        loop = asyncio.get_running_loop()
+        async with running(SupervisorSpec("root", [child])) as root:
+            await ref.tell("begin")
+            await asyncio.sleep(300.0)
+            began = loop.time()
+            if end == "a message":
+                await ref.tell("more")
+                await until(lambda: ref.cell.stats.handled == 2, within_s=1000)
+            else:
+                root.request_stop()
+                await root.ended.wait()
+            return loop.time() - began
+
+    assert max(simulate(main, seed=seed).result for seed in range(20)) < 1

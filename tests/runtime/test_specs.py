@@ -12,10 +12,12 @@ from trendedge.runtime import (
     Backoff,
     ChildSpec,
     Controls,
+    DuplicateChild,
     DuplicateRef,
     Durability,
     DurableRef,
     Request,
+    Restart,
     RetryPolicy,
     Supervisor,
     SupervisorSpec,
@@ -131,3 +133,37 @@ async def test_an_address_is_free_when_its_actor_was_removed_and_outlives_all_re
         await root.stop_child("inner")
         await root.start_child(child("b", ref))
     assert started == ["root/inner/a"] * 3 + ["root/b"]
+
+
+async def test_the_address_of_who_has_ended_and_may_come_back_is_not_free() -> None:
+    """A TRANSIENT child that has ended in good order is started again by order, and with others."""
+
+    class Ends(Echo):
+        async def receive(self, message: str) -> None:
+            self.context.stop()
+
+    ref = ActorRef[str]("a")
+    async with running(SupervisorSpec("root", [ChildSpec("a", Ends, ref, Restart.TRANSIENT)])) as root:
+        await ref.tell("end")
+        await until(lambda: root.children[0].status == "stopped")
+        with pytest.raises(DuplicateRef):
+            await root.start_child(child("b", ref))
+        await Controls(root).restart("root/a")
+        await root.stop_child("a")
+        await root.start_child(child("b", ref))
+    assert started == ["root/a", "root/a", "root/b"]
+
+
+async def test_what_is_refused_of_a_tree_leaves_no_address_behind() -> None:
+    refs = [ActorRef[str](name) for name in "abc"]
+
+    def tree(last: str) -> SupervisorSpec:
+        return SupervisorSpec("s", [child("a", refs[0]), nested(child("x", refs[1]), child(last, refs[2]))])
+
+    async with running(SupervisorSpec("root", [])) as root:
+        with pytest.raises(DuplicateChild, match="root/s/nested/x"):
+            await root.start_child(tree("x"))
+        await root.start_child(tree("y"))
+        for _ in range(3):
+            await root.stop_child("s")
+            await root.start_child(tree("y"))

@@ -98,3 +98,35 @@ def test_a_message_in_hand_is_not_overtaken_by_what_is_taken_again_beside_it(han
         actor.tell("slow")
     actors.advance(20)
     assert order == [*(["slow"] if handling else []), "put aside"]
+
+
+@pytest.mark.parametrize("how", ["piped work", "a timer", "a message to itself"])
+def test_a_stash_may_fill_the_mailbox_when_what_ends_it_waits_behind_it(how: str, actors: Actors) -> None:
+    """It has come while the message that is put aside was in hand: nothing of its own is under way any more."""
+    handled: list[str] = []
+
+    class Loads(Actor[str]):
+        loaded = False
+
+        async def on_start(self) -> None:
+            if how == "piped work":
+                self.context.pipe_to_self(anyio.sleep(1), lambda _: "loaded")
+            elif how == "a timer":
+                self.context.tell_self_after(1, "loaded")
+
+        async def receive(self, message: str) -> None:
+            if message == "loaded":
+                self.loaded = True
+                self.context.unstash_all()
+            elif self.loaded:
+                handled.append(message)
+            else:
+                if how == "a message to itself":
+                    await actor.ref.tell("loaded")
+                await anyio.sleep(2)
+                self.context.stash()
+
+    actor = actors.start(Loads, mailbox=MailboxSpec(1))
+    actor.tell("work")
+    actors.advance(10)
+    assert (handled, actors.dead_letters) == (["work"], [])

@@ -51,7 +51,6 @@ class Members:
         """
         if any(one.spec.id == spec.id for one in self.everybody):
             raise DuplicateChild(f"{self._path}/{spec.id}")
-        check_ids(self._path, [spec])
         check_added_refs(self._path, spec, tree)
         child = self._make(spec, None)
         child.dynamic = True
