@@ -10,7 +10,7 @@ from tests.storage.conftest import Breakable
 from tests.storage.support import Journals, end_lease, own
 from tests.storage.test_journals import BOX, append
 from trendedge.runtime.errors import JournalUnavailable
-from trendedge.runtime.journal import Entry, Journal
+from trendedge.runtime.journal import Entry, Journal, Settlement
 from trendedge.storage import mailbox_sql as sql
 from trendedge.storage import redis_scripts as scripts
 from trendedge.storage.errors import StoreUnavailable
@@ -219,3 +219,41 @@ async def test_a_commit_that_does_not_end_keeps_whoever_would_fence_its_owner_wa
         async with asyncio.timeout(10):
             assert await adopted(heir) == []
     assert await adopted(heir) == [b"buy", b"close"]
+
+
+@pytest.mark.parametrize("first", ["redis", "postgres"])
+async def test_of_two_that_look_at_once_one_adopts_all_of_it(
+    first: str, database: Database, redis_store: RedisStore
+) -> None:
+    """All look when somebody says that it leaves; of one key the older message may lie in either store."""
+    for number in range(8):
+        gone = await own(database, redis_store, BOX, f"gone-{number}")
+        stores: list[Journal] = [gone.redis, gone.postgres] if first == "redis" else [gone.postgres, gone.redis]
+        for store, payload in zip(stores, (b"buy", b"close"), strict=True):
+            await append(store, payload)
+        assert await gone.both.release()
+        heirs = [await own(database, redis_store, BOX, f"{name}-{number}") for name in "bc"]
+        found = await asyncio.gather(*(heir.both.adopt(BOX) for heir in heirs))
+        assert sorted([entry.payload for entry in entries] for entries in found) == [[], [b"buy", b"close"]]
+        for heir in heirs:
+            await heir.both.settle(BOX, [Settlement(entry.entry_id) for entries in found for entry in entries])
+            assert await heir.both.adopt(BOX) == []
+
+
+async def test_who_was_stopped_between_its_two_moves_makes_the_second_itself(
+    database: Database, redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = await own(database, redis_store, BOX, "gone")
+    await append(gone.redis, b"buy")
+    await append(gone.postgres, b"close")
+    await end_lease(redis_store, database, BOX, "gone")
+    heir, other = [await own(database, redis_store, BOX, name) for name in "bc"]
+
+    async def no_answer(*_: Any) -> list[Entry]:
+        raise JournalUnavailable("PostgreSQL", "no answer")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(heir.postgres, "adopt", no_answer)
+        assert await heir.both.adopt(BOX) == []
+    assert await other.both.adopt(BOX) == []
+    assert [entry.payload for entry in await heir.both.adopt(BOX)] == [b"buy", b"close"]

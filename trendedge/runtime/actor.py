@@ -239,7 +239,8 @@ class Context:
         if host.in_hand is None or host.task is not asyncio.current_task():
             raise NoMessageInHand(host.name)
         alone = len(host.mail) <= 1  # nothing waits that could say so: what is its own goes round the capacity
-        if len(host.stashed) + 1 >= host.cell.spec.capacity and alone and not self.expects_mail:
+        full = len(host.stashed) + 1 >= host.cell.spec.capacity
+        if full and alone and not (self.expects_mail or self.unstashing):
             raise StashFull(host.name, host.cell.spec.capacity)
         self.stashing = True
 

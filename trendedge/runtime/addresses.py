@@ -2,7 +2,7 @@
 was made has its address already.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from trendedge.runtime.errors import DuplicateChild, DuplicateRef
@@ -32,11 +32,14 @@ def check_refs(path: str, specs: Iterable[Spec]) -> None:
             raise DuplicateRef("/".join(way), ref.name, "/".join(taken[ref]))
 
 
-def check_added_refs(path: str, spec: Spec, tree: object) -> None:
-    """Raise `DuplicateRef` when a spec, added below `path`, has an address twice, or that of an actor of the tree."""
+def check_added_refs(path: str, spec: Spec, tree: object, removed: Sequence[object]) -> None:
+    """Raise `DuplicateRef` when a spec, added below `path`, has an address twice, or that of an actor of the tree.
+
+    :param removed: actors that have ended there, who may be followed
+    """
     check_refs(path, [spec])
     for way, ref in _refs([spec], (path,)):
-        if ref.bound is not None and ref.bound.is_of(tree):
+        if ref.bound is not None and ref.bound.is_of(tree) and ref.bound not in removed:
             raise DuplicateRef("/".join(way), ref.name, ref.bound.path)
 
 

@@ -27,6 +27,24 @@ class Beside:
         task.add_done_callback(self._ended)
         return task
 
+    def insist(self, work: Callable[[], Coroutine[Any, Any, None]], *, name: str) -> asyncio.Future[None]:
+        """As `begin`, and again when somebody else has cancelled it; what this returns has the end of it."""
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def begin() -> None:
+            self.begin(work, name=name).add_done_callback(ended)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if task.cancelled():
+                begin()
+            elif not over.done() and (error := task.exception()) is not None:
+                over.set_exception(error)
+            elif not over.done():
+                over.set_result(None)
+
+        begin()
+        return over
+
     def _ended(self, task: asyncio.Task[None]) -> None:
         del self._tasks[task]
         error = None if task.cancelled() else task.exception()

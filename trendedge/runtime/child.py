@@ -25,7 +25,7 @@ from trendedge.runtime.waits import is_running
 
 LEAVE_S = 1.0
 """How long a stop waits for the journal when its actor has ended."""
-_ENDED = ("stopped", "crashed")
+ENDED = ("stopped", "crashed")
 
 
 class Process(Protocol):
@@ -274,11 +274,11 @@ class Child:
         """
         with anyio.move_on_after(self.spec.shutdown_s) as patience:
             # Without an incarnation it waits for its restart, or was about to be ready again.
-            if self.status in _ENDED and isinstance(self.process, Cell) and self.process.has_to_drain:
+            if self.status in ENDED and isinstance(self.process, Cell) and self.process.has_to_drain:
                 await self._start_to_drain(self.process)
         if patience.cancelled_caught:
             self._overran("draining")
-        if self.status not in _ENDED:
+        if self.status not in ENDED:
             was, self.status = self.status, "stopping"
             self.process.request_stop()
             with anyio.CancelScope(deadline=patience.deadline):

@@ -327,14 +327,18 @@ class DurableLog:
         """Whether it is another suspect's turn."""
         return envelope.entry_id in self._suspects and self._tried in self.known
 
-    def survived(self, envelope: Envelope) -> None:
+    def survived(self, envelope: Envelope, *, outage: bool = False) -> None:
         """An attempt has failed, and the process lives: whoever waits for its turn may try. Of what ends the process
-        until it is tried again, the message is innocent."""
+        until it is tried again, the message is innocent.
+
+        :param outage: it is tried again every few seconds, perhaps for hours: no command is spent on each
+        """
         if envelope.tried_at is None:
             envelope.tried_at = asyncio.get_running_loop().time()
-        if envelope.entry_id == self._tried:
+        if envelope.entry_id is not None and envelope.entry_id == self._tried:
             self._tried = None
-        if envelope.entry_id is not None and self._marks.outlive(envelope.entry_id):
+            self._suspects.add(envelope.entry_id)  # of its next attempt it is one as well
+        if not outage and envelope.entry_id is not None and self._marks.outlive(envelope.entry_id):
             envelope.recovered = True
             self.on_survived()
 

@@ -299,7 +299,8 @@ class Entity:
 
     @property
     def _has_something_to_do(self) -> bool:
-        told = self._escalated is not None or self.stopping or self.cell.stopping
+        takes_first = self.fresh and self.key is not None and bool(self.mail)  # a message, before it stops by itself
+        told = self._escalated is not None or (self.stopping and not takes_first) or self.cell.stopping
         return told or (bool(self.mail) and not self.cell.suspended)
 
     def _idle(self, context: Context) -> bool:

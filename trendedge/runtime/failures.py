@@ -31,7 +31,7 @@ async def failed(cell: "Cell", entity: "Entity", envelope: Envelope, error: Exce
     if cell.is_fenced(error):
         return  # it says nothing about the message, which is another process's by now
     if cell.log is not None:
-        cell.log.survived(envelope)
+        cell.log.survived(envelope, outage=isinstance(error, cell.retry.outage))
     cell.stats.failed += 1
     entity.culprit = describe(envelope.message)
     cell.stats.note_failure(cell.now(), f"{describe(envelope.message)}: {said(error)}")

@@ -137,16 +137,23 @@ class Instances:
                             continue
                     if entity.passivated and entity.mail and (not cell.stopping or cell.drains):
                         continue  # it came while the instance was being passivated
-                    if not (cell.stopping or entity.mail):
-                        if cell.entities.get(entity.key) is entity:  # or else the mailbox was closed meanwhile
-                            del cell.entities[entity.key]
-                        cell.breakers.forget_outdated(cell.now())
+                    self._leave(entity)
                     return
         except Exception as error:
             self._fail(error)
         finally:
             if entity.task is not None:
                 self._tasks.discard(entity.task)
+
+    def _leave(self, entity: Entity) -> None:
+        cell = self._cell
+        if not (cell.stopping or entity.mail):
+            if cell.entities.get(entity.key) is entity:  # or else the mailbox was closed meanwhile
+                del cell.entities[entity.key]
+            cell.breakers.forget_outdated(cell.now())
+        elif cell.log is None:
+            for envelope in entity.mail:  # nobody takes it any more, and others may wait for the answer
+                envelope.abandon(cell.path)
 
     def _count_restart(self, entity: Entity, error: Exception) -> None:
         if entity.outage:

@@ -4,8 +4,9 @@ A mark is of the process, and is there or not. So to make it or to take it back 
 and no lost answer makes one death two, or none.
 """
 
-from itertools import islice
+from itertools import batched
 
+from trendedge.runtime.errors import JournalUnavailable
 from trendedge.runtime.journal import SETTLED_AT_ONCE, Journal
 
 
@@ -48,10 +49,17 @@ class Marks:
         :raises JournalUnavailable: what has no answer is left, to be taken back again
         :raises Fenced: the mailbox is another process's by now
         """
-        while self._outlived:
-            due = dict(islice(self._outlived.items(), SETTLED_AT_ONCE))
-            await self._journal.uncount(self._mailbox, tuple(due))
-            self._taken_back(due)
+        failure: JournalUnavailable | None = None
+        for page in batched(tuple(self._outlived.items()), SETTLED_AT_ONCE):
+            due = dict(page)
+            try:
+                await self._journal.uncount(self._mailbox, tuple(due))
+            except JournalUnavailable as error:
+                failure = error  # those behind it may lie in another store
+            else:
+                self._taken_back(due)
+        if failure is not None:
+            raise failure
 
     def _taken_back(self, due: dict[str, object]) -> None:
         for entry_id, attempt in due.items():

@@ -11,12 +11,19 @@ from trendedge.runtime.specs import Spec
 class Members:
     """The records of one supervisor's children."""
 
-    __slots__ = ("_forgotten", "_make", "_path", "children", "leaving")
+    __slots__ = ("_comes_back", "_forgotten", "_make", "_path", "children", "leaving", "removed")
 
     def __init__(
-        self, path: str, specs: Sequence[Spec], make: Callable[[Spec, Child | None], Child], former: "Members | None"
+        self,
+        path: str,
+        specs: Sequence[Spec],
+        make: Callable[[Spec, Child | None], Child],
+        former: "Members | None",
+        *,
+        comes_back: bool,
     ) -> None:
         """:param make: is given a child's spec, and its record below the supervisor that was restarted
+        :param comes_back: a restart of the supervisor brings back those of its spec who were removed
         :raises DuplicateChild: two children have one id
         :raises DuplicateRef: two actors below have one address
         """
@@ -31,6 +38,9 @@ class Members:
         """In the order of their start."""
         self.leaving: list[Child] = []
         """Removed, and perhaps not ended yet."""
+        self.removed: list[Child] = []
+        """Those of them who have ended, and come back with a restart of the supervisor: they keep their addresses."""
+        self._comes_back = comes_back
         self._forgotten: set[Child] = set()
         """Those who are here still, and are not started again unless somebody orders it."""
 
@@ -51,7 +61,7 @@ class Members:
         """
         if any(one.spec.id == spec.id for one in self.everybody):
             raise DuplicateChild(f"{self._path}/{spec.id}")
-        check_added_refs(self._path, spec, tree)
+        check_added_refs(self._path, spec, tree, [one.process for one in self.removed])
         child = self._make(spec, None)
         child.dynamic = True
         self.children.append(child)
@@ -81,7 +91,13 @@ class Members:
     def release(self, child: Child) -> None:
         """One that was removed has ended."""
         self.leaving.remove(child)
-        child.process.release_address()
+        self._release(child)
+
+    def _release(self, child: Child) -> None:
+        if child.dynamic or not self._comes_back:
+            child.process.release_address()
+        else:
+            self.removed.append(child)
 
     def remember(self, child: Child) -> None:
         """A child is started again all the same."""
@@ -96,7 +112,7 @@ class Members:
         for child in self.everybody:
             if child.dynamic or child not in self.children:
                 child.terminate(None)
-                child.process.release_address()
+                self._release(child)
 
     def starting(self, child_id: str | None) -> Iterator[Child]:
         """Those who have not come up yet; of one id, or of all."""

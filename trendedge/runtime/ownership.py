@@ -92,11 +92,15 @@ class Ownership(ABC):
         for owner in silent:
             if owner.epoch >= newest.get(owner.node, owner).epoch:
                 newest[owner.node] = owner
-        return [owner for owner in newest.values() if await self.fence(owner) or not await self.lives_on(owner)]
+        claimed = [await self.claim(owner) for owner in newest.values()]
+        return [owner for owner in claimed if owner is not None]
 
-    async def lives_on(self, owner: Owner) -> bool:
-        """Whether a newer owner of the node holds a lease in the registry, if that knows of leases."""
-        return False
+    async def claim(self, owner: Owner) -> Owner | None:
+        """Fence somebody who is silent, to adopt its mail; the owner as which it was fenced. None when it lives on as a
+        newer one, or when another node adopts its mail, if the registry knows of that.
+        """
+        await self.fence(owner)
+        return owner
 
     @abstractmethod
     async def next_epoch(self, mailbox: str, *, above: int) -> int:

@@ -3,14 +3,16 @@
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 
-from trendedge.runtime.child import Child, Exit
-from trendedge.runtime.errors import ActorStopped, IntensityExceeded, RuntimeFault, StartFailed, said
+from trendedge.runtime.child import ENDED, Child, Exit
+from trendedge.runtime.errors import ActorStopped, IntensityExceeded, RuntimeFault, StartFailed, StrayCancellation, said
+from trendedge.runtime.outlast import outlast
 from trendedge.runtime.specs import Restart, Strategy
 from trendedge.runtime.voice import log
 
@@ -35,7 +37,17 @@ class Restarts:
     hangs, or a pause, is no business of the others.
     """
 
-    __slots__ = ("_news", "_orders", "_restarting", "_supervisor", "_turns", "culprit")
+    __slots__ = (
+        "_failure",
+        "_gives_up",
+        "_news",
+        "_orders",
+        "_restarting",
+        "_supervisor",
+        "_tasks",
+        "_turns",
+        "culprit",
+    )
 
     def __init__(self, supervisor: "Supervisor") -> None:
         self._supervisor = supervisor
@@ -47,7 +59,11 @@ class Restarts:
         self._restarting: dict[Child, anyio.CancelScope] = {}
         """Around the pauses and starts of those who are restarted alone."""
         self._turns: dict[Child, deque[Exit | RestartOrder]] = {}
-        """What each child has still to come to, while it is restarted by itself."""
+        """What each child has still to come to, while it is restarted by itself; the first is under way."""
+        self._tasks: dict[asyncio.Task[None], None] = {}
+        self._failure: BaseException | None = None
+        """What one of them has raised."""
+        self._gives_up = False
 
     def report(self, exit: Exit) -> None:
         """An incarnation has ended, or it is time to look whether the supervisor is to stop."""
@@ -140,29 +156,72 @@ class Restarts:
     # -- exits --------------------------------------------------------------------------------------------------
 
     async def attend(self) -> None:
-        """Return when the supervisor is to stop. When it gives up, it gives up the restarts of all."""
-        supervisor = self._supervisor
-        async with anyio.create_task_group() as beside:
-            while not supervisor.stops:
-                news = await self._news.get()
-                if news.child is None:
-                    continue
-                if supervisor.spec.strategy is not Strategy.ONE_FOR_ONE:
-                    await self._attend_to(news.child, news)
-                elif news.child in self._turns:
-                    self._turns[news.child].append(news)
-                else:
-                    self._turns[news.child] = deque([news])
-                    beside.start_soon(self._take_turns, news.child, name=f"{news.child.path} restarts")
+        """Return when the supervisor is to stop. When it gives up, it gives up the restarts of all.
 
-    async def _take_turns(self, child: Child) -> None:
-        turns = self._turns[child]
+        :raises IntensityExceeded: too many restarts
+        """
         try:
-            while turns:
-                await self._attend_to(child, turns.popleft())
-        finally:
-            del self._turns[child]
-            _refuse(turns)
+            await self._hear()
+            while self._tasks:
+                await asyncio.wait(self._tasks)
+            self._raise_failure()
+        except BaseException:
+            self._gives_up = True
+            for task in tuple(self._tasks):
+                task.cancel()
+                with suppress(asyncio.CancelledError):  # something is being raised already
+                    await outlast(task)
+            raise
+
+    async def _hear(self) -> None:
+        supervisor = self._supervisor
+        while not supervisor.stops:
+            news = await self._news.get()
+            self._raise_failure()
+            if news.child is None:
+                continue
+            if supervisor.spec.strategy is not Strategy.ONE_FOR_ONE:
+                await self._attend_to(news.child, news)
+            elif news.child in self._turns:
+                self._turns[news.child].append(news)
+            else:
+                self._turns[news.child] = deque([news])
+                self._begin_turns(news.child)
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _begin_turns(self, child: Child) -> None:
+        turns = self._take_turns(child, self._turns[child])
+        task = asyncio.get_running_loop().create_task(turns, name=f"{child.path} restarts")
+        self._tasks[task] = None
+        task.add_done_callback(partial(self._turns_over, child))
+
+    async def _take_turns(self, child: Child, turns: deque[Exit | RestartOrder]) -> None:
+        while turns:
+            await self._attend_to(child, turns[0])
+            turns.popleft()
+
+    def _turns_over(self, child: Child, task: asyncio.Task[None]) -> None:
+        del self._tasks[task]
+        turns = self._turns[child]
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._failure = self._failure or error
+            self.report(Exit(None, None))
+        elif task.cancelled() and turns and not self._gives_up:
+            # By somebody else. What it was about is begun again, from how the child is now.
+            _refuse([turns.popleft()])
+            if child.status in ENDED:
+                turns.appendleft(Exit(child, StrayCancellation(), child.generation))
+            self._begin_turns(child)
+            return
+        elif turns and not task.cancelled():
+            self._begin_turns(child)  # something has come since
+            return
+        del self._turns[child]
+        _refuse(turns)
 
     async def _attend_to(self, child: Child, news: Exit | RestartOrder) -> None:
         if isinstance(news, RestartOrder):

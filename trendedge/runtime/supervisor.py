@@ -12,7 +12,7 @@ from trendedge.runtime.beside import Beside
 from trendedge.runtime.cell import Cell
 from trendedge.runtime.child import Child, Exit, Process, ServiceProcess
 from trendedge.runtime.entity import Entity
-from trendedge.runtime.errors import ActorStopped, StartFailed, first_error
+from trendedge.runtime.errors import ActorStopped, StartFailed
 from trendedge.runtime.intensity import Intensity
 from trendedge.runtime.mailbox import Envelope
 from trendedge.runtime.members import Members
@@ -53,7 +53,7 @@ class Supervisor:
         self.intensity = Intensity(spec.intensity, spec.period_s)
         self._make = self._process  # one object for all children: a closure for each would cost as much as its mailbox
         known = None if former is None else former.members
-        self.members: Members = Members(self.path, spec.children, self._child, known)
+        self.members: Members = Members(self.path, spec.children, self._child, known, comes_back=self._nested)
         self.status = "starting"
         self.begun = anyio.Event()
         """Set when all children were ready for the first time, or `run` is over."""
@@ -105,9 +105,6 @@ class Supervisor:
                 self.begun.set()
                 on_ready()
                 await self._restarts.attend()
-        except BaseExceptionGroup as group:
-            error = first_error(group)
-            raise error from error.__cause__
         finally:
             self.request_stop()  # also when it gives up: nobody waits for a start any more
             self._refuse_orders()
@@ -167,7 +164,7 @@ class Supervisor:
 
     def release_address(self) -> None:
         """As `Process.release_address`: those of all below."""
-        for child in self.members.everybody:
+        for child in (*self.members.everybody, *self.members.removed):
             child.process.release_address()
 
     async def restart(self, child: Child) -> None:
@@ -258,9 +255,7 @@ class Supervisor:
             await child.stop(for_good=True)
             self.members.release(child)
 
-        task = self._beside.begin(leave, name=f"{child.path} leaves")
-        await asyncio.wait([task])
-        task.result()
+        await self._beside.insist(leave, name=f"{child.path} leaves")
 
     def unready(self, child_id: str | None = None) -> Iterator[Cell]:
         """The actors below that are starting; of one child, or of all."""

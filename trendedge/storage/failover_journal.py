@@ -238,9 +238,8 @@ class FailoverJournal:
         self._adopted.pop(mailbox, None)
         found: list[Entry] = []
         _, gone = await self._gone("recover", mailbox)
-        if await self._gather("recover", self._sides, lambda side: side.journal.recover(mailbox, gone), found) == 2:
-            self._unfinished.pop(mailbox, None)
-        return self._in_order(found)
+        answered = await self._gather("recover", self._sides, lambda side: side.journal.recover(mailbox, gone), found)
+        return self._in_order(self._complete(mailbox, found, answered))
 
     async def adopt(self, mailbox: str) -> list[Entry]:
         """Entries that became ours since the last look: of dead nodes, of appends whose answer never came, and of a
@@ -255,11 +254,16 @@ class FailoverJournal:
             found = self._adopted.setdefault(mailbox, [])
             sides, gone = await self._gone("adopt", mailbox)
             answered = await self._gather("adopt", sides, lambda side: side.journal.adopt(mailbox, gone), found)
-            if mailbox in self._unfinished and answered < len(self._sides):
-                return []
-            self._unfinished.pop(mailbox, None)
-            self._adopted.pop(mailbox, None)
-        return self._in_order(found)
+            return self._in_order(self._complete(mailbox, found, answered))
+
+    def _complete(self, mailbox: str, found: list[Entry], answered: int) -> list[Entry]:
+        """What may be delivered: of the dead nothing, as long as one store has not said what it has of them."""
+        if mailbox in self._unfinished and answered < len(self._sides):
+            self._adopted[mailbox] = [one for one in found if one.sent_by not in ("", self._ownership.node)]
+            return [one for one in found if one.sent_by in ("", self._ownership.node)]
+        self._unfinished.pop(mailbox, None)
+        self._adopted.pop(mailbox, None)
+        return found
 
     async def _gone(self, asked: str, mailbox: str) -> tuple[list[_Side], list[Owner]]:
         """The stores that answer, and whose mail is to be adopted from both: who is silent in one of them. They are

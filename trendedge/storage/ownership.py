@@ -8,6 +8,8 @@ from trendedge.storage.errors import StoreUnavailable
 from trendedge.storage.node import DEFAULT_TIMES, LeaseTimes
 from trendedge.storage.postgres import STORE, Database
 
+_CLAIM_LEASES = 3.0
+"""For so many leases nobody else adopts from a node that somebody has begun to adopt from."""
 _ANSWER_S = 2.0
 """How long whoever adopts waits for a commit of those whom it fences, or for an answer."""
 
@@ -29,14 +31,21 @@ class PostgresOwnership(Ownership):
         """As `Ownership.fence`."""
         return await self._answer(_FENCE, owner) is not None
 
-    async def lives_on(self, owner: Owner) -> bool:
-        """Whether a newer owner of the node holds a lease here. Who was fenced holds none."""
-        return await self._answer(_LIVES_ON, owner) is True
+    async def claim(self, owner: Owner) -> Owner | None:
+        """As `Ownership.claim`. Of several who look at once one adopts all of the mail, in whichever store it lies; who
+        dies over that is followed when its claim has run out.
+        """
+        us = self.of(owner.mailbox)
+        claim = f"{us.node}:{us.epoch}", _CLAIM_LEASES * self.times.lease_s
+        if await self._answer(_CLAIM, owner, *claim) is None:
+            return None
+        back = not await self.fence(owner) and await self._answer(_LIVES_ON, owner)
+        return None if back else owner
 
-    async def _answer(self, statement: str, owner: Owner) -> Any:
+    async def _answer(self, statement: str, owner: Owner, *more: object) -> Any:
         try:
             async with asyncio.timeout(_ANSWER_S):
-                return await self._cutting_off.fetchval(statement, owner.mailbox, owner.node, owner.epoch)
+                return await self._cutting_off.fetchval(statement, owner.mailbox, owner.node, owner.epoch, *more)
         except TimeoutError as error:
             raise StoreUnavailable(STORE, f"no answer within {_ANSWER_S:g} s") from error
 
@@ -46,7 +55,8 @@ _TAKE = """
     on conflict (mailbox, node) do update set
         epoch = greatest(owner.epoch, $4::bigint) + 1,
         lease_until = now() + make_interval(secs => $3::float),
-        taken_at = now()
+        taken_at = now(),
+        heir = null
     returning epoch
 """
 # A commit holds the row FOR SHARE, so this waits for it.
@@ -55,8 +65,24 @@ _FENCE = """
     where mailbox = $1 and node = $2 and epoch <= $3
     returning epoch
 """
+# Before the fence: another one would count the epoch up behind whoever is about to move the mail of the one before. A
+# claim is void when whoever made it was fenced, or is another process by now.
 _LIVES_ON = """
     select exists (
         select from mailbox_owners where mailbox = $1 and node = $2 and epoch > $3 and lease_until > now()
     )
+"""
+_CLAIM = """
+    insert into mailbox_owners as owner (mailbox, node, epoch, heir, heir_until)
+    values ($1, $2, $3::bigint + 1, $4, now() + make_interval(secs => $5::float))
+    on conflict (mailbox, node) do update set heir = excluded.heir, heir_until = excluded.heir_until
+    where (owner.epoch <= $3 or owner.lease_until is null or owner.lease_until <= now())
+        and (
+            owner.heir is null or owner.heir = $4 or owner.heir_until <= now()
+            or not exists (
+                select from mailbox_owners as other
+                where other.mailbox = $1 and other.node || ':' || other.epoch = owner.heir
+            )
+        )
+    returning epoch
 """

@@ -1,7 +1,7 @@
 """An adopted entry keeps which node has sent it: stamps of different nodes are of different clocks.
 
 Revision ID: 0010
-Revises: 0008
+Revises: 0009
 Create Date: 2026-11-26 13:30:00
 """
 
