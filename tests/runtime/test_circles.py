@@ -294,3 +294,28 @@ def test_overflow_that_waits_for_nobody_is_in_no_circle(actors: Actors) -> None:
 
     actors.run(play())
     assert ends == ["MailboxFull", "MailboxFull"]
+
+
+def test_what_waits_for_an_instance_that_has_stopped_is_told_before_the_others_have(actors: Actors) -> None:
+    """`k1` of the stopping actor asks `x`, which asks `k2`; that one has ended, with the ask in its line."""
+    stage, free = Stage(), anyio.Event()
+
+    async def slow(_: Any) -> None:
+        await anyio.sleep(2)
+
+    async def play() -> None:
+        child = ChildSpec("c", Puppet, stage.c, mailbox=MailboxSpec(9, key=lambda message: message.key), shutdown_s=50)
+        async with running(SupervisorSpec("root", [puppet(stage.x), child])) as root:
+            await stage.c.tell(Do(slow, "k2"))
+            await anyio.sleep(0.1)
+            await stage.x.tell(Do(lambda _: stage.note(stage.c.ask(Ask("k2"), timeout_s=100))))
+            await stage.c.tell(stage.asks(stage.x, free, "k1"))
+            await anyio.sleep(0.1)
+            free.set()
+            await anyio.sleep(0.1)
+            began = actors.now
+            await root.stop_child("c")
+            assert actors.now - began < 3
+
+    actors.run(play())
+    assert sorted(stage.ends) == ["ActorStopped('root/c: stopped')", "answer"]

@@ -345,3 +345,43 @@ async def test_a_supervisor_whose_stop_is_cancelled_by_others_stops_its_children
     await task
     assert [child.status for child in root.children] == ["stopped", "stopped"]
     assert life == ["b stops", "a stops"]
+
+
+@pytest.mark.parametrize("steps", range(4))
+async def test_a_removal_whose_task_is_cancelled_by_others_goes_on(steps: int) -> None:
+    ref, life = ActorRef[str]("a"), list[str]()
+    async with running(SupervisorSpec("root", [ChildSpec("a", lambda: Writes(life, "a"), ref)])) as root:
+        removal = asyncio.create_task(root.stop_child("a"))
+        await asyncio.sleep(0)
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        cancel_tasks("root/a leaves")
+        with anyio.fail_after(20):
+            await removal
+        assert life == ["a stops"]
+        await root.start_child(ChildSpec("a", lambda: Writes(life), ref))
+        await ref.tell("is there")
+
+
+async def test_a_restart_whose_task_is_cancelled_by_others_is_made_all_the_same() -> None:
+    """During its pause; the others know nothing of it."""
+    life, refs = list[str](), {name: ActorRef[str](name) for name in "ab"}
+
+    class Crashes(Writes):
+        async def receive(self, message: str) -> None:
+            if message == "crash":
+                raise ValueError(message)
+            await super().receive(message)
+
+    children = [ChildSpec(name, lambda: Crashes(life), ref) for name, ref in refs.items()]
+    spec = SupervisorSpec("root", children, backoff=Backoff(0.05, jitter=0.0))
+    async with running(spec) as root:
+        await refs["a"].tell("crash")
+        await until(lambda: root.children[0].status == "crashed")
+        await until(lambda: any(task.get_name() == "root/a restarts" for task in asyncio.all_tasks()))
+        cancel_tasks("root/a restarts")
+        await until(lambda: root.children[0].status == "running" and root.children[0].generation == 2)
+        for ref in refs.values():
+            await ref.tell("serves")
+        await until(lambda: life == ["serves", "serves"])
+        assert root.children[1].generation == 1

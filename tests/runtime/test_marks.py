@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import cast
 
 import anyio
 import pytest
@@ -21,7 +22,9 @@ from trendedge.runtime import (
     SupervisorSpec,
 )
 from trendedge.runtime.durable import DurableLog
+from trendedge.runtime.journal import SETTLED_AT_ONCE, Journal
 from trendedge.runtime.mailbox import Envelope
+from trendedge.runtime.marks import Marks
 from trendedge.runtime.simulation import MemoryJournal, MemoryServer
 
 BOX = "executor"
@@ -191,3 +194,26 @@ async def test_a_mark_is_taken_back_while_the_supervisor_pauses_before_the_resta
     async with running(SupervisorSpec("root", [child], backoff=Backoff(600, longest_s=600))):
         await until(lambda: seen == ["message"])
         await until(lambda: journal.attempts == {"1": 1})
+
+
+async def test_a_mark_is_taken_back_though_the_store_of_others_has_no_answer() -> None:
+    class Half:
+        """Of two stores one is down."""
+
+        def __init__(self) -> None:
+            self.taken: list[str] = []
+
+        async def uncount(self, mailbox: str, entry_ids: Sequence[str]) -> None:
+            if any(entry_id.startswith("down") for entry_id in entry_ids):
+                raise JournalUnavailable("Redis", "down")
+            self.taken += entry_ids
+
+    journal = Half()
+    marks = Marks(cast("Journal", journal), "a")
+    ids = [f"down-{number}" for number in range(SETTLED_AT_ONCE)] + ["up"]
+    for entry_id in ids:
+        marks.make(entry_id)
+        marks.outlive(entry_id)
+    with pytest.raises(JournalUnavailable):
+        await marks.take_back()
+    assert (journal.taken, marks.left) == (["up"], SETTLED_AT_ONCE)

@@ -560,3 +560,31 @@ def test_an_instance_that_has_something_under_way_is_looked_at_now_and_then_alon
     actor.tell("begin")
     actors.advance(9.9)
     assert 8 <= looks <= 11
+
+
+def test_a_suspended_instance_that_has_asked_for_its_end_waits_for_its_first_message(
+    actors: Actors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits, wait = 0, Entity._wait
+
+    async def counted(entity: Entity, timeout_s: float | None) -> bool:
+        nonlocal waits
+        waits += 1
+        return await wait(entity, timeout_s)
+
+    class Stops(Actor[str]):
+        async def on_start(self) -> None:
+            self.context.stop()
+
+        async def receive(self, message: str) -> None:
+            pass
+
+    monkeypatch.setattr(Entity, "_wait", counted)
+    actor = actors.start(Stops, mailbox=MailboxSpec(key=lambda _: "k", idle_s=0.0))
+    actor.suspend()
+    actor.tell("first")
+    actors.advance(10)
+    assert waits < 20
+    actor.resume()
+    actors.advance(1)
+    assert actor.handled == 1

@@ -130,3 +130,22 @@ def test_a_stash_may_fill_the_mailbox_when_what_ends_it_waits_behind_it(how: str
     actor.tell("work")
     actors.advance(10)
     assert (handled, actors.dead_letters) == (["work"], [])
+
+
+def test_who_takes_all_again_may_put_the_message_in_hand_aside(actors: Actors) -> None:
+    seen: list[str] = []
+
+    class Turns(Actor[str]):
+        async def receive(self, message: str) -> None:
+            seen.append(message)
+            if seen == ["1"]:
+                self.context.stash()
+            elif seen == ["1", "2"]:
+                self.context.unstash_all()
+                self.context.stash()
+
+    actor = actors.start(Turns, mailbox=MailboxSpec(2))
+    actor.tell("1")
+    actor.tell("2")
+    actors.advance(1)
+    assert (seen, actors.dead_letters) == (["1", "2", "1", "2"], [])

@@ -257,3 +257,22 @@ async def test_who_was_stopped_between_its_two_moves_makes_the_second_itself(
         assert await heir.both.adopt(BOX) == []
     assert await other.both.adopt(BOX) == []
     assert [entry.payload for entry in await heir.both.adopt(BOX)] == [b"buy", b"close"]
+
+
+async def test_a_start_gives_nothing_of_the_dead_before_both_stores_have(
+    database: Database, redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = await own(database, redis_store, BOX, "gone")
+    await append(gone.postgres, b"buy")
+    await append(gone.redis, b"close")
+    await end_lease(redis_store, database, BOX, "gone")
+    heir = await own(database, redis_store, BOX, "heir")
+    await append(heir.redis, b"its own")
+
+    async def no_answer(*_: Any) -> list[Entry]:
+        raise JournalUnavailable("PostgreSQL", "no answer")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(heir.postgres, "recover", no_answer)
+        assert [entry.payload for entry in await heir.both.recover(BOX)] == [b"its own"]
+    assert [entry.payload for entry in await heir.both.adopt(BOX)] == [b"buy", b"close"]
