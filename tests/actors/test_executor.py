@@ -219,9 +219,10 @@ async def test_a_signal_that_killed_three_processes_is_dead_and_its_owner_can_re
     command = command_for(owner)
     journal = RedisJournal(redis_store, ownership=PostgresOwnership(database, node="test-node"))
     await journal.append(EXECUTOR_MAILBOX, encode_execute(command))
-    (entry,) = await journal.recover(EXECUTOR_MAILBOX)
     for _ in range(2):  # the first attempt of the three was made by the process that took the message
-        await journal.settle(EXECUTOR_MAILBOX, [], begin=[entry.entry_id])
+        process = RedisJournal(redis_store, ownership=PostgresOwnership(database, node="test-node"))
+        (entry,) = await process.recover(EXECUTOR_MAILBOX)
+        await process.settle(EXECUTOR_MAILBOX, [], begin=[entry.entry_id])
     async with desk(database, redis_store) as place:
         await settled(place)
         assert await place.status_of(command.signal_id) == "dead"

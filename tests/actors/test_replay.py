@@ -31,13 +31,14 @@ async def command(database: Database) -> ExecuteSignal:
 
 @pytest.fixture
 async def at_the_desk(command: ExecuteSignal, database: Database, redis_store: RedisStore) -> AsyncIterator[Desk]:
-    """A desk where the command, delivered twice, has killed two processes: it has two dead letters."""
+    """A desk where the command, delivered twice, has killed three processes: it has two dead letters."""
     journal = (await own(database, redis_store, EXECUTOR_MAILBOX, node="test-node")).redis
     for _ in range(2):
         await journal.append(EXECUTOR_MAILBOX, encode_execute(command))
-    for entry in await journal.recover(EXECUTOR_MAILBOX):
-        for _ in range(2):
-            await journal.settle(EXECUTOR_MAILBOX, [], begin=[entry.entry_id])
+    for _ in range(2):
+        process = (await own(database, redis_store, EXECUTOR_MAILBOX, node="test-node")).redis
+        for entry in await process.recover(EXECUTOR_MAILBOX):
+            await process.settle(EXECUTOR_MAILBOX, [], begin=[entry.entry_id])
     async with desk(database, redis_store) as place:
         await settled(place)  # they are buried beside what is delivered
         yield place
