@@ -22,7 +22,7 @@ from trendedge.runtime import (
     SupervisorSpec,
 )
 from trendedge.runtime.durable import DurableLog
-from trendedge.runtime.journal import SETTLED_AT_ONCE, Journal
+from trendedge.runtime.journal import SETTLED_AT_ONCE, Journal, Settlement
 from trendedge.runtime.mailbox import Envelope
 from trendedge.runtime.marks import Marks
 from trendedge.runtime.simulation import MemoryJournal, MemoryServer
@@ -217,3 +217,56 @@ async def test_a_mark_is_taken_back_though_the_store_of_others_has_no_answer() -
     with pytest.raises(JournalUnavailable):
         await marks.take_back()
     assert (journal.taken, marks.left) == (["up"], SETTLED_AT_ONCE)
+
+
+async def test_who_fails_first_is_tried_alone_at_its_retry_too() -> None:
+    """A suspect stays one: whoever is begun beside it would be blamed for a death of its retry."""
+    ref, begun, gate = DurableRef[str](BOX), list[str](), anyio.Event()
+
+    class Tries(Actor[str]):
+        async def receive(self, message: str) -> None:
+            begun.append(message)
+            if begun == ["poison"]:
+                raise ValueError("at first")
+            await gate.wait()
+
+    journal = Double(entries={"1": b"poison", "2": b"innocent"}, attempts={"1": 1, "2": 1})
+    durability = Durability(journal, BOX, str.encode, bytes.decode)
+    mailbox, retry = MailboxSpec(key=lambda message: message), RetryPolicy((0.01, 0.01))
+    child = ChildSpec(BOX, Tries, ref, mailbox=mailbox, retry=retry, durability=durability)
+    async with running(SupervisorSpec("root", [child], backoff=Backoff(0.0, jitter=0.0))):
+        await until(lambda: len(begun) == 2)
+        with anyio.move_on_after(0.3):
+            await until(lambda: len(begun) == 3)
+        assert [entity.key for entity in ref.cell.busy()] == begun[1:]  # whichever of the two it is
+        gate.set()
+        await until(lambda: not ref.cell.depth)
+    assert sorted(begun) == ["innocent", "poison", "poison"]
+
+
+async def test_an_outage_of_what_the_handler_needs_spends_no_command_on_each_retry() -> None:
+    ref, tries = DurableRef[str](BOX), list[str]()
+
+    class Down(Actor[str]):
+        async def receive(self, message: str) -> None:
+            tries.append(message)
+            if len(tries) < 20:
+                raise ConnectionError
+
+    class Counts(Double):
+        commands = 0
+
+        async def uncount(self, mailbox: str, entry_ids: Sequence[str]) -> None:
+            Counts.commands += 1
+            await super().uncount(mailbox, entry_ids)
+
+        async def settle(self, mailbox: str, settlements: Sequence[Settlement], *, begin: Sequence[str] = ()) -> None:
+            Counts.commands += 1
+            await super().settle(mailbox, settlements, begin=begin)
+
+    retry = RetryPolicy(outage=(ConnectionError,), outage_delays_s=(0.001,))
+    child = ChildSpec(BOX, Down, ref, retry=retry, durability=Durability(Counts(), BOX, str.encode, bytes.decode))
+    async with running(SupervisorSpec("root", [child])):
+        await ref.tell("alert")
+        await until(lambda: len(tries) == 20 and not ref.cell.depth)
+    assert Counts.commands == 1

@@ -276,3 +276,26 @@ async def test_a_start_gives_nothing_of_the_dead_before_both_stores_have(
         broken.setattr(heir.postgres, "recover", no_answer)
         assert [entry.payload for entry in await heir.both.recover(BOX)] == [b"its own"]
     assert [entry.payload for entry in await heir.both.adopt(BOX)] == [b"buy", b"close"]
+
+
+async def test_what_is_ours_does_not_wait_for_the_store_that_has_more_of_the_dead(
+    database: Database, redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = await own(database, redis_store, BOX, "gone")
+    await append(gone.postgres, b"buy")
+    await append(gone.redis, b"close")
+    await append((await own(database, redis_store, BOX, "heir", doubt_s=0)).postgres, b"its own")
+    again = await own(database, redis_store, BOX, "heir", doubt_s=0)
+
+    async def no_answer(*_: Any) -> list[Entry]:
+        again.postgres._pending.doubt(BOX)
+        raise JournalUnavailable("a store", "no answer")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(again.postgres, "recover", no_answer)
+        assert await again.both.recover(BOX) == []
+    await end_lease(redis_store, database, BOX, "gone")
+    with monkeypatch.context() as broken:
+        broken.setattr(again.redis, "adopt", no_answer)
+        assert [entry.payload for entry in await again.both.adopt(BOX)] == [b"its own"]
+    assert [entry.payload for entry in await again.both.adopt(BOX)] == [b"buy", b"close"]

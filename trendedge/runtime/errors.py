@@ -279,13 +279,3 @@ class IntensityExceeded(RuntimeFault):
     def __init__(self, supervisor: str, child: str, restarts: int, period_s: float) -> None:
         super().__init__(f"{supervisor}: {restarts} restarts within {period_s:g} s, the last by {child}")
         self.supervisor, self.child, self.restarts, self.period_s = supervisor, child, restarts, period_s
-
-
-def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error that ended an incarnation, out of the group that a task group makes of it."""
-    for kind in (Fenced, IntensityExceeded):  # whoever lost its mail has nothing left to restart with
-        for error in group.exceptions:
-            if isinstance(error, kind):
-                return error
-    found = group.exceptions[0]
-    return first_error(found) if isinstance(found, BaseExceptionGroup) else found

@@ -108,8 +108,9 @@ class FailoverJournal:
     """`runtime.Journal` over two others.
 
     An append that the first does not take goes to the second, and so do all later ones until the first is back: a
-    store that is down costs its time-out once. `run` does what happens by itself: it probes (only while degraded),
-    settles what was owed and keeps the leases.
+    store that is down costs its time-out once; only what was recovered from it is marked there before it is tried, down
+    or not, since nobody could tell else what it has killed. `run` does what happens by itself: it probes (only while
+    degraded), settles what was owed and keeps the leases.
     """
 
     def __init__(
