@@ -83,14 +83,23 @@ def test_the_end_of_the_event_loop_charges_no_message(keyed: bool) -> None:
     assert (list(journal.entries.values()), journal.letters) == ([b"innocent"], {})
 
 
+class TidiesUp(Waits):
+    async def receive(self, message: str) -> None:
+        try:
+            await super().receive(message)
+        finally:
+            await asyncio.sleep(0.05)  # by then its supervisor has begun its stop anew
+
+
+@pytest.mark.parametrize("actor", [Waits, TidiesUp])
 @pytest.mark.parametrize("keyed", [False, True], ids=["one instance", "keyed"])
-def test_the_end_of_the_event_loop_ends_a_drain(keyed: bool) -> None:
+def test_the_end_of_the_event_loop_ends_a_drain(keyed: bool, actor: type[Waits]) -> None:
     begun = list[str]()
 
     async def main() -> None:
         ref = ActorRef[str]("a")
         mailbox = MailboxSpec(drain=True, key=(lambda _: "k") if keyed else None)
-        root = Supervisor(specs(ChildSpec("a", lambda: Waits(begun), ref, mailbox=mailbox, shutdown_s=3600)))
+        root = Supervisor(specs(ChildSpec("a", lambda: actor(begun), ref, mailbox=mailbox, shutdown_s=3600)))
         run = asyncio.create_task(root.run(lambda: None))
         await root.begun.wait()
         for message in ("1", "2", "3"):

@@ -5,6 +5,7 @@ import contextvars
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, cast
 
 import anyio
@@ -345,6 +346,65 @@ async def test_a_supervisor_whose_stop_is_cancelled_by_others_stops_its_children
     await task
     assert [child.status for child in root.children] == ["stopped", "stopped"]
     assert life == ["b stops", "a stops"]
+
+
+@pytest.mark.parametrize("again", [1, 3])
+async def test_a_supervisor_that_is_cancelled_in_one_turn_with_its_stop_leaves_nobody_behind(again: int) -> None:
+    life = list[str]()
+
+    class Slow(Writes):
+        async def on_stop(self) -> None:
+            await anyio.sleep(0.05)
+            await super().on_stop()
+
+    def children(names: str) -> list[ChildSpec[str]]:
+        return [ChildSpec(name, lambda name=name: Slow(life, name), ActorRef[str](name)) for name in names]  # type: ignore[misc]
+
+    root = Supervisor(SupervisorSpec("root", [*children("ab"), SupervisorSpec("inner", children("cd"))]))
+    task = asyncio.create_task(root.run(lambda: None))
+    await until(lambda: root.status == "running")
+    root.request_stop()
+    for _ in range(again):
+        await until(lambda: root.children[2].status == "stopping")
+        task.cancel()
+        cancel_tasks("root stops")
+        cancel_tasks("root/inner stops")
+        await asyncio.sleep(0)
+    with anyio.fail_after(20), pytest.raises(asyncio.CancelledError):
+        await task
+    assert life == ["d stops", "c stops", "b stops", "a stops"]
+    assert [child.status for child in root.children] == ["stopped"] * 3
+
+
+def test_the_end_of_the_event_loop_during_a_stop_leaves_nobody_behind() -> None:
+    """All tasks are cancelled at once, in no order; of some that are to stop only the last is told before."""
+    live, swallowed = list[str](), list[str]()
+
+    class Swallows(Service):
+        def __init__(self, name: str) -> None:
+            self._name = name
+
+        async def run(self, context: ServiceContext) -> None:
+            live.append(self._name)
+            context.started()
+            try:
+                await anyio.sleep_forever()
+            except asyncio.CancelledError:
+                swallowed.append(self._name)
+            await context.stopping.wait()
+            live.remove(self._name)
+
+    async def main() -> None:
+        made = [ServiceSpec(name, lambda name=name: Swallows(name)) for name in "abcd"]  # type: ignore[misc]
+        root = Supervisor(SupervisorSpec("root", [*made[:2], SupervisorSpec("inner", made[2:])]))
+        run = asyncio.create_task(root.run(lambda: None))
+        await until(lambda: root.status == "running")
+        root.request_stop()
+        await until(lambda: root.children[2].status == "stopping")
+        assert not run.done()
+
+    asyncio.run(main())
+    assert (live, sorted(swallowed)) == ([], ["a", "b", "c", "d"])
 
 
 @pytest.mark.parametrize("steps", range(4))

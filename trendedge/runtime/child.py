@@ -267,14 +267,16 @@ class Child:
         closed = isinstance(error, GeneratorExit) and not is_running(self._task)
         return closed or isinstance(error, KeyboardInterrupt | SystemExit)
 
-    async def stop(self, *, for_good: bool) -> None:
+    async def stop(self, *, for_good: bool, cut_off: bool = False) -> None:
         """Ask to stop; cancel after `shutdown_s` and name who overran. Does nothing when it is not running.
 
         :param for_good: it is not to be started again, and who watches it is told
+        :param cut_off: with a stop before this one all has been cancelled: nothing is begun again to drain
         """
         with anyio.move_on_after(self.spec.shutdown_s) as patience:
             # Without an incarnation it waits for its restart, or was about to be ready again.
-            if self.status in ENDED and isinstance(self.process, Cell) and self.process.has_to_drain:
+            has_ended = self.status in ENDED and not cut_off
+            if has_ended and isinstance(self.process, Cell) and self.process.has_to_drain:
                 await self._start_to_drain(self.process)
         if patience.cancelled_caught:
             self._overran("draining")

@@ -72,6 +72,8 @@ class Supervisor:
         """What runs it, and then its stop."""
         self._cancelled_before = 0
         """Cancellations that its host had swallowed before it became that."""
+        self._cut_off = False
+        """What runs it and its stop were cancelled together, as at the end of the event loop."""
         self._stop = anyio.Event()
 
     @property
@@ -123,16 +125,24 @@ class Supervisor:
             scope.cancel()
 
     async def _outlast_end(self) -> None:
+        cancelled: asyncio.CancelledError | None = None
         while True:
             stop = asyncio.get_running_loop().create_task(self._end(), name=f"{self.path} stops")
-            await outlast(stop)
-            if not stop.cancelled():  # by somebody else: the children are still to be stopped
-                stop.result()
-                return
+            try:
+                await outlast(stop)
+            except asyncio.CancelledError as error:
+                cancelled = error
+            if not stop.cancelled():
+                break
+            # By somebody else: the children are still to be stopped. With what runs it, all has been cancelled.
+            self._cut_off = cancelled is not None
+        if cancelled is not None:
+            raise cancelled
+        stop.result()
 
     async def _end(self) -> None:
         self._take_host()  # a cancellation of `run` has led to this stop, and says nothing about it
-        await self.stop_all(self.members.everybody, for_good=not self._nested)
+        await self.stop_all(self.members.everybody, for_good=not self._nested, cut_off=self._cut_off)
         self.members.let_go()
         if self._beside is not None:
             await self._beside.ended()
@@ -144,6 +154,8 @@ class Supervisor:
     @property
     def is_cancelled(self) -> bool:
         """Whether its host is to end. While it is, nobody below crashes for being cancelled."""
+        if self._cut_off:
+            return True
         if self._host is None or self._restarts.gives_up_a_start or any(one.cancel_called for one in self._starting):
             return False  # only a start or a pause is given up
         return self._host.cancelling() > self._cancelled_before
@@ -310,10 +322,10 @@ class Supervisor:
             self.request_stop()
 
     @staticmethod
-    async def stop_all(children: Sequence[Child], *, for_good: bool) -> None:
+    async def stop_all(children: Sequence[Child], *, for_good: bool, cut_off: bool = False) -> None:
         """Stop children in reverse order; see `Child.stop`."""
         for child in reversed(children):
-            await child.stop(for_good=for_good)
+            await child.stop(for_good=for_good, cut_off=cut_off)
 
     async def _start_all(self) -> bool:
         for child in tuple(self.children):
