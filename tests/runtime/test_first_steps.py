@@ -5,7 +5,6 @@ import contextvars
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any, cast
 
 import anyio

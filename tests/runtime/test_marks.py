@@ -48,7 +48,7 @@ class Process:
     """One that works on the mailbox by hand, and is killed where the block ends."""
 
     def __init__(self, server: MemoryServer, *lost: str) -> None:
-        self.journal = MemoryJournal(server, wire=LosesAnswers(*lost))
+        self.journal = MemoryJournal(server, wire=LosesAnswers(*lost), doubt_s=0.0)
         self.log = DurableLog(Durability(self.journal, BOX, str.encode, bytes.decode), lambda message: None)
 
     @asynccontextmanager
@@ -127,6 +127,37 @@ async def test_a_lost_answer_and_an_orderly_stop_in_hand_are_no_death() -> None:
         async with process.alive() as mail:
             await process.log.begin(mail[0])
             await process.log.leave()
+    [entry] = await MemoryJournal(server).recover(BOX)
+    assert (entry.attempts, entry.first_open) == (0, False)
+
+
+async def test_an_append_without_an_answer_and_an_orderly_stop_are_no_death() -> None:
+    """It is known here by the look that finds it."""
+    server = MemoryServer()
+    process = Process(server, "append")
+    async with process.alive():
+        with pytest.raises(JournalUnavailable):
+            await process.log.append("message", None)
+        assert [one.message for one in await process.log.adopt(3, now=0.0)] == ["message"]
+        await process.log.leave()
+    [entry] = await MemoryJournal(server).recover(BOX)
+    assert (entry.attempts, entry.first_open) == (0, False)
+
+
+@pytest.mark.parametrize("accepted_by", ["itself", "another"])
+async def test_what_is_got_back_after_a_fence_and_left_in_good_order_has_killed_nobody(accepted_by: str) -> None:
+    server = MemoryServer()
+    if accepted_by == "another":
+        await told(server, orderly=True)
+    process = Process(server)
+    async with process.alive() as mail:
+        if accepted_by == "another":
+            await process.log.begin(mail[0])
+        else:
+            await process.log.append("message", None)
+        process.log.forget()  # it was fenced, and nobody has moved its mail
+        assert [one.message for one in await process.log.recover(3, now=0.0)] == ["message"]
+        await process.log.leave()
     [entry] = await MemoryJournal(server).recover(BOX)
     assert (entry.attempts, entry.first_open) == (0, False)
 

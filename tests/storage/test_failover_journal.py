@@ -487,6 +487,31 @@ async def test_a_backlog_that_takes_longer_than_an_answer_may_is_read_in_pages(
         assert watched.told == []
 
 
+async def test_a_redis_that_hangs_costs_its_time_out_once_and_hears_what_it_was_sent_when_it_goes_on(
+    own_redis: Breakable, database: Database
+) -> None:
+    """What was recovered from it and is tried meanwhile, one after the other, as a line of mail is."""
+    async with open_redis(own_redis.url) as redis:
+        left = (await own(database, redis, BOX)).both
+        await left.settle(BOX, [Settlement(await append(left, b"done"))])  # the server knows the script from then on
+        for number in range(30):
+            await append(left, b"%d" % number)
+    async with open_redis(own_redis.url) as redis:
+        watched = await Watched.open(redis, database)
+        found = await watched.journal.recover(BOX)
+        own_redis.freeze()
+        begun = asyncio.get_running_loop().time()
+        for entry in found:
+            await watched.journal.settle(BOX, [], begin=[entry.entry_id])
+        took_s = asyncio.get_running_loop().time() - begun
+        own_redis.thaw()
+    assert (len(found), watched.told) == (30, [True])
+    assert took_s < 30 * 0.5 / 2
+    async with open_redis(own_redis.url) as redis:
+        again = await (await own(database, redis, BOX)).both.recover(BOX)
+    assert [entry.attempts for entry in again] == [1] + [0] * 29  # no other connection was there to send one
+
+
 async def test_a_store_that_the_other_stands_in_for_is_in_the_log_once_a_change(
     own_postgres: Breakable, redis_store: RedisStore
 ) -> None:

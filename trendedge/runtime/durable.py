@@ -177,10 +177,10 @@ class DurableLog:
         await self._count_dead()
         entries = await self._at.journal.recover(self._at.mailbox)
         self._writing.lost = None  # whatever was refused before says nothing about the new epoch
-        self.recovered = True
+        again, self.recovered = self.recovered, True
         if self._marks.left:  # an ordered restart could not take them back
             self.on_survived()
-        return self._read(entries, max_deliveries, now)
+        return self._read(entries, max_deliveries, now, again=again)
 
     async def adopt(self, max_deliveries: int, *, now: float) -> list[Envelope]:
         """What became this process's own since the last look. What cannot be delivered waits for `bury_doomed`."""
@@ -190,9 +190,12 @@ class DurableLog:
         self._uncounted = self._uncounted or bool(entries)  # one may be of a replay whose answer was lost
         return self._read(entries, max_deliveries, now)
 
-    def _read(self, entries: list[Entry], max_deliveries: int, now: float) -> list[Envelope]:
+    def _read(self, entries: list[Entry], max_deliveries: int, now: float, *, again: bool = False) -> list[Envelope]:
         # Without a pause, so that nothing can come between the journal's answer and the delivery.
         fresh = [entry for entry in entries if entry.entry_id not in self.known]
+        for entry in fresh:
+            if again or not entry.first_open:  # it was marked before a fence, or by an append without an answer
+                self._marks.suspect(entry.entry_id)
         envelopes = [self._decoded(entry, max_deliveries, now) for entry in fresh]
         return [envelope for envelope in envelopes if envelope is not None]
 

@@ -25,6 +25,11 @@ class Marks:
         self._made[entry_id] = None
         self._outlived.pop(entry_id, None)
 
+    def suspect(self, entry_id: str) -> None:
+        """The journal may have a mark on the entry of which nobody here knows any more."""
+        if entry_id not in self._outlived:
+            self._made[entry_id] = None
+
     def outlive(self, entry_id: str) -> bool:
         """Let the next `take_back` take the mark back; False when there is none, or that was said before."""
         if entry_id not in self._made:

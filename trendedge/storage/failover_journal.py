@@ -35,6 +35,8 @@ LEFT = "mailbox:left"
 """Channel on which a process that ends in good order says that it leaves mail: whoever hears it adopts that at once."""
 PROBE_S = 1.0
 """How often a store that is down is tried again."""
+MARK_S = 0.05
+"""How long a mark waits for a store that is known to be down: it may be made though the answer does not come."""
 _REMEMBERED = 100_000
 """Settlements remembered for a store that is down. What is beyond is delivered again after a restart: harmless."""
 
@@ -109,8 +111,8 @@ class FailoverJournal:
 
     An append that the first does not take goes to the second, and so do all later ones until the first is back: a
     store that is down costs its time-out once; only what was recovered from it is marked there before it is tried, down
-    or not, since nobody could tell else what it has killed. `run` does what happens by itself: it probes (only while
-    degraded), settles what was owed and keeps the leases.
+    or not (`MARK_S`), since nobody could tell else what it has killed. `run` does what happens by itself: it probes
+    (only while degraded), settles what was owed and keeps the leases.
     """
 
     def __init__(
@@ -185,13 +187,15 @@ class FailoverJournal:
         """What the store does not do of the settlements is owed to it."""
         if side is self._second:
             await self._announce([one for settlement in settlements for one in settlement.announce])
+        down = side is self._first and self._degraded
         # A mark is tried all the same: it may be there though the answer is lost, as the one before was.
-        if begin or not (side is self._first and self._degraded):
+        if begin or not down:
             try:
-                await side.journal.settle(mailbox, settlements, begin=begin, turn=turn)
+                async with asyncio.timeout(MARK_S if down else None):
+                    await side.journal.settle(mailbox, settlements, begin=begin, turn=turn)
             except Fenced:
                 raise
-            except JournalUnavailable:
+            except (JournalUnavailable, TimeoutError):
                 self._learn(side, down=True)
             else:
                 return
