@@ -301,3 +301,25 @@ async def test_an_outage_of_what_the_handler_needs_spends_no_command_on_each_ret
         await ref.tell("alert")
         await until(lambda: len(tries) == 20 and not ref.cell.depth)
     assert Counts.commands == 1
+
+
+@pytest.mark.parametrize("waiting", [SETTLED_AT_ONCE, 10 * SETTLED_AT_ONCE])
+async def test_a_stop_takes_back_thousands_of_marks_from_a_slow_store_in_the_time_of_one(waiting: int) -> None:
+    class Slow(Double):
+        async def uncount(self, mailbox: str, entry_ids: Sequence[str]) -> None:
+            await anyio.sleep(0.2)
+            await super().uncount(mailbox, entry_ids)
+
+    class Hangs(Actor[str]):
+        async def receive(self, message: str) -> None:
+            await anyio.sleep_forever()
+
+    journal, ref = Slow({str(number): b"%d" % number for number in range(waiting)}), DurableRef[str]("a")
+    mailbox, durability = (
+        MailboxSpec(5000, key=lambda message: message),
+        Durability(journal, "a", str.encode, bytes.decode),
+    )
+    child = ChildSpec("a", Hangs, ref, mailbox=mailbox, durability=durability, shutdown_s=0.01)
+    async with running(SupervisorSpec("root", [child])):
+        await until(lambda: len(journal.in_hand) == waiting)
+    assert (journal.in_hand, set(journal.attempts.values())) == (set(), {0})

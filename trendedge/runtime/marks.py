@@ -4,10 +4,14 @@ A mark is of the process, and is there or not. So to make it or to take it back 
 and no lost answer makes one death two, or none.
 """
 
+import asyncio
 from itertools import batched
 
 from trendedge.runtime.errors import JournalUnavailable
 from trendedge.runtime.journal import SETTLED_AT_ONCE, Journal
+
+PAGES_AT_ONCE = 16
+"""Commands that are under way together: many more would keep those of others waiting for longer than an answer may take."""
 
 
 class Marks:
@@ -49,24 +53,23 @@ class Marks:
         return len(self._outlived)
 
     async def take_back(self) -> None:
-        """Take back what is to be, together what came together.
+        """Take back what is to be, together what came together, and much of it at once: a stop gives it little time, and
+        a slow store takes as long for one command as for some.
 
         :raises JournalUnavailable: what has no answer is left, to be taken back again
         :raises Fenced: the mailbox is another process's by now
         """
-        failure: JournalUnavailable | None = None
-        for page in batched(tuple(self._outlived.items()), SETTLED_AT_ONCE):
-            due = dict(page)
-            try:
-                await self._journal.uncount(self._mailbox, tuple(due))
-            except JournalUnavailable as error:
-                failure = error  # those behind it may lie in another store
-            else:
-                self._taken_back(due)
-        if failure is not None:
-            raise failure
+        failures: list[Exception] = []
+        pages = [dict(page) for page in batched(tuple(self._outlived.items()), SETTLED_AT_ONCE)]
+        for some in batched(pages, PAGES_AT_ONCE):
+            # Each to its end: what the answer to one says, says nothing about those that lie in another store.
+            ends = await asyncio.gather(*map(self._take_back, some), return_exceptions=True)
+            failures += [end for end in ends if isinstance(end, Exception)]
+        if failures:
+            raise next((one for one in failures if not isinstance(one, JournalUnavailable)), failures[0])
 
-    def _taken_back(self, due: dict[str, object]) -> None:
+    async def _take_back(self, due: dict[str, object]) -> None:
+        await self._journal.uncount(self._mailbox, tuple(due))
         for entry_id, attempt in due.items():
             if self._outlived.get(entry_id) is attempt:
                 del self._outlived[entry_id]
