@@ -161,3 +161,22 @@ async def test_who_is_still_silent_when_all_have_had_their_time_in_postgresql_is
         return [entry.payload for entry in await journals.postgres.adopt(BOX)]
 
     await until([b"x"], adopted)
+
+
+@pytest.mark.parametrize("store", ["redis", "postgres"])
+async def test_a_store_that_now_and_then_gives_no_answer_keeps_nobody_from_adopting(
+    store: str, own_redis: Breakable, own_postgres: Breakable, redis: RedisStore, postgres: Database
+) -> None:
+    """No blip is long enough for somebody who lives to lose its lease over it."""
+    dead = await own(postgres, redis, BOX, "dead")
+    await append(getattr(dead, store), b"x")
+    heir = await own(postgres, redis, BOX)
+    assert await getattr(heir, store).adopt(BOX) == []
+    await end_lease(redis, postgres, BOX, "dead")
+    await run_out(redis, "dead")  # it has not given it up
+    server = own_redis if store == "redis" else own_postgres
+    await server.stop()
+    with pytest.raises(JournalUnavailable):
+        await getattr(heir, store).append(BOX, b"y")
+    await server.start()
+    assert [entry.payload for entry in await getattr(heir, store).adopt(BOX)] == [b"x"]

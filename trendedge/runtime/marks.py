@@ -11,7 +11,7 @@ from trendedge.runtime.errors import JournalUnavailable
 from trendedge.runtime.journal import SETTLED_AT_ONCE, Journal
 
 PAGES_AT_ONCE = 16
-"""Commands that are under way together: many more would keep those of others waiting for longer than an answer may take."""
+"""Commands that are under way together: behind many more those of others would wait for too long."""
 
 
 class Marks:
@@ -53,8 +53,8 @@ class Marks:
         return len(self._outlived)
 
     async def take_back(self) -> None:
-        """Take back what is to be, together what came together, and much of it at once: a stop gives it little time, and
-        a slow store takes as long for one command as for some.
+        """Take back what is to be, together what came together, and much of it at once: a stop gives it little time,
+        and a slow store takes as long for one command as for some.
 
         :raises JournalUnavailable: what has no answer is left, to be taken back again
         :raises Fenced: the mailbox is another process's by now

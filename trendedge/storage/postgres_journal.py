@@ -13,6 +13,7 @@ from trendedge.runtime.journal import Appended, Buried, DeadLetter, Duplicate, E
 from trendedge.runtime.ownership import Owner
 from trendedge.storage import mailbox_sql as sql
 from trendedge.storage.errors import StoreUnavailable
+from trendedge.storage.outages import Outages
 from trendedge.storage.ownership import PostgresOwnership
 from trendedge.storage.pending import DOUBT_S, Pending, journal_unavailable
 from trendedge.storage.postgres import STORE, Database, Row
@@ -51,9 +52,7 @@ class PostgresJournal:
         self._ownership = ownership
         self._pending = Pending(doubt_s=doubt_s, late_s=_LATE_S, times=ownership.times)
         self._lease_s = ownership.times.lease_s
-        self._away = False
-        self._back_at = float("-inf")
-        """When the server was found to work again, in monotonic seconds."""
+        self._outages = Outages(ownership.times)
 
     async def append(self, mailbox: str, payload: bytes, *, unique: Unique | None = None) -> Appended | Duplicate:
         """Remember a message; with `unique`, only if nobody else holds the mark. One transaction."""
@@ -113,7 +112,7 @@ class PostgresJournal:
             found = await self._database.fetch(sql.LOOK, *_key(us))
         if any(row["node"] == us.node for row in found):
             raise self._ownership.lost(us)
-        silent = [row for row in found if row["given_up"] or not self._just_back]
+        silent = [row for row in found if row["given_up"] or not self._outages.just_back]
         return [Owner(mailbox, row["node"], row["epoch"]) for row in silent]
 
     async def recover(self, mailbox: str, gone: Sequence[Owner] | None = None) -> list[Entry]:
@@ -260,17 +259,11 @@ class PostgresJournal:
                 async with asyncio.timeout(_ANSWER_S):
                     yield
         except (JournalUnavailable, TimeoutError) as error:
-            self._away = True
+            self._outages.failed()
             if isinstance(error, JournalUnavailable):
                 raise
             raise JournalUnavailable(STORE, f"no answer within {_ANSWER_S:g} s") from error
-        if self._away:
-            self._away, self._back_at = False, time.monotonic()
-
-    @property
-    def _just_back(self) -> bool:
-        """Nobody could renew a lease until a moment ago, and not all who live have had the time for it since."""
-        return time.monotonic() - self._back_at < 1.5 * self._ownership.times.heartbeat_s
+        self._outages.answered()
 
     def _known(self, mailbox: str) -> set[int]:
         return {_row_id(entry_id) for entry_id in self._pending.entries(mailbox)}

@@ -17,6 +17,7 @@ from trendedge.runtime.journal import Appended, Buried, DeadLetter, Duplicate, E
 from trendedge.runtime.ownership import Owner
 from trendedge.storage import redis_scripts as scripts
 from trendedge.storage.errors import StoreUnavailable
+from trendedge.storage.outages import Outages
 from trendedge.storage.ownership import PostgresOwnership
 from trendedge.storage.pending import DOUBT_S, Pending, journal_unavailable
 from trendedge.storage.redis import Argument, RedisStore, Script
@@ -54,9 +55,7 @@ class RedisJournal:
         self._counted: set[str] = set()
         self._joined: dict[str, int] = {}
         """The epoch that the server has heard of, by mailbox."""
-        self._away = False
-        self._back_at = float("-inf")
-        """When the server was found to work again, in monotonic seconds."""
+        self._outages = Outages(ownership.times)
 
     async def append(self, mailbox: str, payload: bytes, *, unique: Unique | None = None) -> Appended | Duplicate:
         """Remember a message; with `unique`, only if nobody else holds the mark. One command."""
@@ -137,7 +136,7 @@ class RedisJournal:
         """The others that have mail and no lease, nor had the time for one since the server is back. One command."""
         us = self._ownership.of(mailbox)
         found = await self._act(scripts.LOOK, us, [_owners(mailbox)], [us.node])
-        silent = [(node, epoch) for node, epoch, left in found if left or not self._just_back]
+        silent = [(node, epoch) for node, epoch, left in found if left or not self._outages.just_back]
         return [Owner(mailbox, node.decode(), epoch) for node, epoch in silent]
 
     async def recover(self, mailbox: str, gone: Sequence[Owner] | None = None) -> list[Entry]:
@@ -353,16 +352,10 @@ class RedisJournal:
             with journal_unavailable():
                 answer = await self._redis.run(script, keys, args)
         except JournalUnavailable:
-            self._away = True
+            self._outages.failed()
             raise
-        if self._away:
-            self._away, self._back_at = False, time.monotonic()
+        self._outages.answered()
         return answer
-
-    @property
-    def _just_back(self) -> bool:
-        """Nobody could renew a lease until a moment ago, and not all who live have had the time for it since."""
-        return time.monotonic() - self._back_at < 1.5 * self._ownership.times.heartbeat_s
 
 
 @dataclass(frozen=True, slots=True)
