@@ -275,6 +275,37 @@ async def test_who_fails_first_is_tried_alone_at_its_retry_too() -> None:
     assert sorted(begun) == ["innocent", "poison", "poison"]
 
 
+async def test_suspects_wait_for_their_turn_without_looking_for_it_all_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ref, begun, gate, looks = DurableRef[str](BOX), list[str](), anyio.Event(), list[bool]()
+    look = DurableLog.must_wait
+
+    def counted(self: DurableLog, envelope: Envelope, tell: Callable[[], None]) -> bool:
+        looks.append(look(self, envelope, tell))
+        return looks[-1]
+
+    monkeypatch.setattr(DurableLog, "must_wait", counted)
+
+    class Takes(Actor[str]):
+        async def receive(self, message: str) -> None:
+            begun.append(message)
+            await gate.wait()
+
+    names = [str(number) for number in range(200)]
+    journal = Double({name: name.encode() for name in names}, attempts=dict.fromkeys(names, 1))
+    durability = Durability(journal, BOX, str.encode, bytes.decode)
+    child = ChildSpec(BOX, Takes, ref, mailbox=MailboxSpec(key=lambda message: message), durability=durability)
+    async with running(SupervisorSpec("root", [child])):
+        await until(lambda: bool(begun))
+        await anyio.sleep(0.3)
+        assert len(begun) == 1
+        gate.set()
+        await until(lambda: not ref.cell.depth)
+    assert sorted(begun) == sorted(names)
+    assert sum(looks) < 3 * len(names)
+
+
 async def test_an_outage_of_what_the_handler_needs_spends_no_command_on_each_retry() -> None:
     ref, tries = DurableRef[str](BOX), list[str]()
 

@@ -26,8 +26,8 @@ from trendedge.runtime.stats import describe
 from trendedge.runtime.voice import log
 from trendedge.runtime.writing import AGAIN_S, Writing
 
-LOOK_S = 0.02
-"""How often a suspect looks whether it is its turn."""
+LOOK_S = 1.0
+"""How often a suspect looks whether it is its turn, which it is told: whoever was told before may not have taken it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +123,8 @@ class DurableLog:
         others with it to the dead letters."""
         self._tried: str | None = None
         """The suspect whose turn it is, as long as it is known."""
+        self._waiting: dict[str, Callable[[], None]] = {}
+        """The others that are at the head of their lines, and how each is told that it may be its turn."""
         self._replayed: set[str] = set()
         """Recovered entries that are replays: `on_replay` is to be called before they are handled, perhaps again."""
 
@@ -174,6 +176,7 @@ class DurableLog:
         :raises JournalUnavailable: the store cannot be read
         """
         self._tried = None  # none is in hand: whoever was may be behind another one now
+        self._waiting.clear()
         await self._count_dead()
         entries = await self._at.journal.recover(self._at.mailbox)
         self._writing.lost = None  # whatever was refused before says nothing about the new epoch
@@ -318,6 +321,7 @@ class DurableLog:
         if envelope.entry_id in self._suspects:
             self._tried = envelope.entry_id
             self._suspects.discard(envelope.entry_id)
+            self._waiting.pop(envelope.entry_id, None)
         if envelope.entry_id in self._replayed:
             if self._at.on_replay is not None:
                 await self._at.on_replay(envelope.message)
@@ -326,9 +330,21 @@ class DurableLog:
         await self._writing.begin(envelope.entry_id)
         envelope.recovered = False
 
-    def must_wait(self, envelope: Envelope) -> bool:
-        """Whether it is another suspect's turn."""
-        return envelope.entry_id in self._suspects and self._tried in self.known
+    def must_wait(self, envelope: Envelope, tell: Callable[[], None]) -> bool:
+        """Whether it is another suspect's turn.
+
+        :param tell: is called when that is over, unless somebody else is told
+        """
+        entry_id = envelope.entry_id
+        if entry_id is None or entry_id not in self._suspects or self._tried not in self.known:
+            return False
+        self._waiting[entry_id] = tell
+        return True
+
+    def _end_turn(self) -> None:
+        self._tried = None
+        if self._waiting:
+            self._waiting.pop(next(iter(self._waiting)))()
 
     def survived(self, envelope: Envelope, *, outage: bool = False) -> None:
         """An attempt has failed, and the process lives: whoever waits for its turn may try. Of what ends the process
@@ -339,8 +355,8 @@ class DurableLog:
         if envelope.tried_at is None:
             envelope.tried_at = asyncio.get_running_loop().time()
         if envelope.entry_id is not None and envelope.entry_id == self._tried:
-            self._tried = None
             self._suspects.add(envelope.entry_id)  # of its next attempt it is one as well
+            self._end_turn()
         if not outage and envelope.entry_id is not None and self._marks.outlive(envelope.entry_id):
             envelope.recovered = True
             self.on_survived()
@@ -480,12 +496,15 @@ class DurableLog:
         self._replayed.clear()
         self._marks.forget()
         self._tried = None
+        self._waiting.clear()
         self._doomed.clear()
         self._writing.forget()
 
     def _forget(self, entry_id: str) -> None:
         self.known.pop(entry_id, None)
         self._marks.drop(entry_id)
+        if entry_id == self._tried:
+            self._end_turn()
 
 
 @dataclass(slots=True)

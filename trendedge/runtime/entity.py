@@ -263,7 +263,7 @@ class Entity:
                     if self._leaves_what_is_delayed():
                         return None
                     await self._wait(delay_s)
-                elif cell.log is not None and cell.log.must_wait(head):
+                elif cell.log is not None and cell.log.must_wait(head, self.wake):
                     if self._leaves_what_is_delayed():
                         return None
                     await self._wait(LOOK_S)
