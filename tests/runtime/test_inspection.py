@@ -119,6 +119,21 @@ async def test_restarts_are_remembered_with_their_cause_and_the_message_that_did
     assert timedelta(0) <= datetime.now(UTC) - at < timedelta(minutes=1)
 
 
+def test_the_newest_of_two_restarts_within_one_tick_of_the_clock_comes_first(actors: Actors) -> None:
+    refs = {name: ActorRef[str](name) for name in "ab"}
+    children = [ChildSpec(name, lambda: Worker(obey), ref) for name, ref in refs.items()]
+
+    async def look() -> dict[str, Any]:
+        async with running(SupervisorSpec("root", children, Strategy.ONE_FOR_ALL)) as root:
+            for name in "ba":
+                await Controls(root).restart(f"root/{name}")
+            return found(root, "root/b")
+
+    history = actors.run(look())["restart_history"]
+    assert [one["cause"] for one in history] == ["with root/a", "ordered"]
+    assert history[0]["at"] == history[1]["at"]
+
+
 async def test_restarts_of_instances_are_remembered_with_their_key_and_the_last_ten_alone() -> None:
     ref = ActorRef[str]("keyed")
     child = ChildSpec(

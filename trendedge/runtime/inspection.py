@@ -1,15 +1,16 @@
 """The tree as an operator sees it. Snapshots are read from the cells; the actors are not asked and do not notice."""
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Any
 
 from trendedge.runtime.breaker import Breaker, BreakerState
 from trendedge.runtime.cell import Cell
 from trendedge.runtime.child import Child
 from trendedge.runtime.clock import clock_of
-from trendedge.runtime.history import REMEMBERED, Restarted
+from trendedge.runtime.history import REMEMBERED, History
 from trendedge.runtime.intensity import Intensity
 from trendedge.runtime.specs import Backoff
 from trendedge.runtime.stats import Stats, describe
@@ -229,9 +230,10 @@ def _budget(intensity: Intensity, backoff: Backoff, now: _Now) -> Facts:
     }
 
 
-def _history(child: Iterable[Restarted] | None, instances: Iterable[Restarted] | None, now: _Now) -> list[Facts]:
-    """The last restarts, the newest first."""
-    restarts = sorted((*(child or ()), *(instances or ())), key=lambda one: one.at, reverse=True)
+def _history(child: History | None, instances: History | None, now: _Now) -> list[Facts]:
+    """The last restarts, the newest first; also of two within one tick of the clock."""
+    newest_first = chain(reversed(child or ()), reversed(instances or ()))
+    restarts = sorted(newest_first, key=lambda one: one.at, reverse=True)
     return [
         {"at": now.wall(one.at), "cause": one.cause, "message": one.message, "key": one.key}
         for one in restarts[:REMEMBERED]
