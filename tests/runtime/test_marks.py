@@ -26,6 +26,7 @@ from trendedge.runtime.journal import SETTLED_AT_ONCE, Journal, Settlement
 from trendedge.runtime.mailbox import Envelope
 from trendedge.runtime.marks import Marks
 from trendedge.runtime.simulation import MemoryJournal, MemoryServer
+from trendedge.runtime.suspects import Suspects
 
 BOX = "executor"
 
@@ -279,13 +280,13 @@ async def test_suspects_wait_for_their_turn_without_looking_for_it_all_the_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ref, begun, gate, looks = DurableRef[str](BOX), list[str](), anyio.Event(), list[bool]()
-    look = DurableLog.must_wait
+    look = Suspects.must_wait
 
-    def counted(self: DurableLog, envelope: Envelope, tell: Callable[[], None]) -> bool:
-        looks.append(look(self, envelope, tell))
+    def counted(self: Suspects, entry_id: str | None, tell: Callable[[], None]) -> bool:
+        looks.append(look(self, entry_id, tell))
         return looks[-1]
 
-    monkeypatch.setattr(DurableLog, "must_wait", counted)
+    monkeypatch.setattr(Suspects, "must_wait", counted)
 
     class Takes(Actor[str]):
         async def receive(self, message: str) -> None:

@@ -7,8 +7,9 @@ import pytest
 
 from tests.simulation.mail import run_mail
 from trendedge.runtime.delivery import Delivery
-from trendedge.runtime.durable import DurableLog, Underway
+from trendedge.runtime.durable import DurableLog
 from trendedge.runtime.simulation.campaign import run_seeds
+from trendedge.runtime.underway import Underway
 
 SEEDS = range(100)
 MOST_SEEDS = 400
@@ -60,7 +61,7 @@ def forget_doomed(real: Callable[..., Any]) -> Callable[..., Any]:
         try:
             await real(self, *args)
         finally:
-            self._doomed.clear()
+            self._burials.forget()
 
     return bury
 

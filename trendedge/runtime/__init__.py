@@ -7,7 +7,7 @@ from trendedge.runtime.actor import Actor, Context, Terminated, Timer
 from trendedge.runtime.breaker import BreakerChanged, BreakerSpec, BreakerState
 from trendedge.runtime.control import Controls, NotRestartable, NotSuspendable, UnknownActor, UnknownBreaker
 from trendedge.runtime.dead_letters import DeadLetters
-from trendedge.runtime.durable import Durability
+from trendedge.runtime.durability import Durability
 from trendedge.runtime.errors import (
     ActorStopped,
     AskCycle,

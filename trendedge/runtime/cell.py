@@ -11,7 +11,8 @@ from trendedge.runtime.ages import Ages
 from trendedge.runtime.breaker import NO_BREAKERS, Breakers, BreakerSpec
 from trendedge.runtime.clock import clock_of
 from trendedge.runtime.delivery import Delivery
-from trendedge.runtime.durable import Durability, DurableLog
+from trendedge.runtime.durability import Durability
+from trendedge.runtime.durable import DurableLog
 from trendedge.runtime.entity import Entity
 from trendedge.runtime.errors import (
     ActorStopped,

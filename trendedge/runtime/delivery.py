@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from trendedge.runtime.durable import DurableLog, check_key
+from trendedge.runtime.durability import check_key
+from trendedge.runtime.durable import DurableLog
 from trendedge.runtime.errors import ActorStopped, Fenced, JournalUnavailable, MailboxFull, text_of
 from trendedge.runtime.journal import Appended, Duplicate, Unique
 from trendedge.runtime.latch import Latch

@@ -2,86 +2,20 @@
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
-from trendedge.runtime.errors import Fenced, JournalUnavailable, UnknownDeadLetter, UnreadableDeadLetter, said, text_of
-from trendedge.runtime.journal import (
-    Announcement,
-    Appended,
-    Buried,
-    DeadLetter,
-    Duplicate,
-    Entry,
-    Journal,
-    Settlement,
-    Unique,
-)
-from trendedge.runtime.latch import Latch
+from trendedge.runtime.burials import Burials
+from trendedge.runtime.durability import Durability, check_key
+from trendedge.runtime.errors import Fenced, JournalUnavailable, UnknownDeadLetter, UnreadableDeadLetter, text_of
+from trendedge.runtime.journal import Announcement, Appended, Buried, Duplicate, Entry, Journal, Settlement, Unique
 from trendedge.runtime.mailbox import Envelope
 from trendedge.runtime.marks import Marks
-from trendedge.runtime.stats import describe
+from trendedge.runtime.suspects import Suspects
+from trendedge.runtime.underway import Underway
 from trendedge.runtime.voice import log
 from trendedge.runtime.writing import AGAIN_S, Writing
-
-LOOK_S = 1.0
-"""How often a suspect looks whether it is its turn, which it is told: whoever was told before may not have taken it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Durability:
-    """Where a mailbox is journalled, and how its messages become bytes and come back."""
-
-    journal: Journal
-    mailbox: str
-    """Name in the journal: it must stay the same over releases, or old mail is not found."""
-    encode: Callable[[Any], bytes]
-    decode: Callable[[bytes], Any]
-    """Raises on bytes that it cannot read; such an entry goes to the dead letters."""
-    on_bury: Callable[[Any, DeadLetter], Awaitable[None]] | None = None
-    """Called with a message that is given up, before it is buried: to tell whoever waits for its outcome. Again when
-    its dead letter is discarded: it must do nothing where it was told. While it raises an outage of the retry policy,
-    the message is not buried; over any other error it is, untold."""
-    on_replay: Callable[[Any], Awaitable[None]] | None = None
-    """Called with a message whose dead letter is replayed, before it is delivered: to take back what `on_bury` told.
-    What it raises ends the replay, and there is a letter again. When the process dies meanwhile it is called by whoever
-    recovers the message, before that is handled, so doing it twice must be harmless."""
-
-
-def check_key(key: object) -> None:
-    """A mailbox has one line for each key, and whoever looks at them sorts them.
-
-    :raises TypeError: it is no text
-    """
-    if not (key is None or isinstance(key, str)):
-        raise TypeError(f"the key of a message must be a text, not {type(key).__name__}")
-
-
-class Underway:
-    """What a journal was asked that may give an entry to deliver, and has not answered.
-
-    Whoever recovers meanwhile waits for the answers.
-    """
-
-    def __init__(self) -> None:
-        self._asked = 0
-        self._answered = Latch()
-
-    def __enter__(self) -> None:
-        self._asked += 1
-
-    def __exit__(self, *_: object) -> None:
-        self._asked -= 1
-        if not self._asked:
-            self._answered.set()
-            self._answered = Latch()
-
-    async def over(self) -> None:
-        """Return when all is answered."""
-        while self._asked:
-            await self._answered.wait()
 
 
 class DurableLog:
@@ -100,31 +34,18 @@ class DurableLog:
         self._at = durability
         self._place = place
         self._away: tuple[type[Exception], ...] = (JournalUnavailable, *outage)
+        self.known: dict[str, float] = {}
+        """Entries that are in memory or being settled: recovery must not deliver them a second time. With the loop's
+        time of their append."""
         self._writing = Writing(durability.journal, durability.mailbox, on_settled=self._forget)
         self._marks = Marks(durability.journal, durability.mailbox)
         self.on_survived: Callable[[], None] = lambda: None
         """Called when there is something for `take_back`, which is to be done beside the mailbox."""
-        self._doomed: dict[str, _Doomed] = {}
-        """Entries that are given up and not buried yet: their turn has come, or burying them was cut off."""
+        self._burials = Burials(durability, place, away=self._away, known=self.known, on_buried=self._forget)
         self.underway = Underway()
-        self.known: dict[str, float] = {}
-        """Entries that are in memory or being settled: recovery must not deliver them a second time. With the loop's
-        time of their append."""
-        self.dead = 0
-        """Dead letters, as they were counted last: at a recovery, a burial, a replay, a discard, and at the look after
-        that when a store was away or mail was found. What other processes bury in between is not heard of: asking for
-        it would cost an idle process a command at each look."""
-        self._uncounted = False
-        """There may be more or fewer: the next look counts."""
         self.recovered = False
         """The journal was read once by this process: it was there, and so it will be again."""
-        self._suspects: set[str] = set()
-        """Entries that were in hand when a process died: one of them is tried at a time, lest one that kills take the
-        others with it to the dead letters."""
-        self._tried: str | None = None
-        """The suspect whose turn it is, as long as it is known."""
-        self._waiting: dict[str, Callable[[], None]] = {}
-        """The others that are at the head of their lines, and how each is told that it may be its turn."""
+        self.suspects = Suspects(self.known)
         self._replayed: set[str] = set()
         """Recovered entries that are replays: `on_replay` is to be called before they are handled, perhaps again."""
 
@@ -152,6 +73,11 @@ class DurableLog:
         """Messages that are remembered and not yet settled."""
         return len(self.known)
 
+    @property
+    def dead(self) -> int:
+        """Dead letters, as they were counted last."""
+        return self._burials.dead
+
     def oldest_age_s(self, now: float) -> float:
         """Seconds since the oldest of them was appended; 0 when there is none."""
         since = min(self.known.values(), default=now)  # what is adopted comes late and is old
@@ -175,9 +101,8 @@ class DurableLog:
 
         :raises JournalUnavailable: the store cannot be read
         """
-        self._tried = None  # none is in hand: whoever was may be behind another one now
-        self._waiting.clear()
-        await self._count_dead()
+        self.suspects.none_in_hand()
+        await self._burials.count()
         entries = await self._at.journal.recover(self._at.mailbox)
         self._writing.lost = None  # whatever was refused before says nothing about the new epoch
         again, self.recovered = self.recovered, True
@@ -187,10 +112,11 @@ class DurableLog:
 
     async def adopt(self, max_deliveries: int, *, now: float) -> list[Envelope]:
         """What became this process's own since the last look. What cannot be delivered waits for `bury_doomed`."""
-        if self._uncounted:
-            await self._count_dead()
+        if self._burials.uncounted:
+            await self._burials.count()
         entries = await self._at.journal.adopt(self._at.mailbox)
-        self._uncounted = self._uncounted or bool(entries)  # one may be of a replay whose answer was lost
+        if entries:
+            self._burials.uncounted = True  # one may be of a replay whose answer was lost
         return self._read(entries, max_deliveries, now)
 
     def _read(self, entries: list[Entry], max_deliveries: int, now: float, *, again: bool = False) -> list[Envelope]:
@@ -207,19 +133,17 @@ class DurableLog:
         try:
             message = self._readable(entry.payload)
         except Exception as error:
-            facts = self._facts(entry.entry_id)
-            letter = DeadLetter(f"unreadable: {text_of(error)}", traceback.format_exc(), entry.attempts, facts)
-            self._doomed[entry.entry_id] = _Doomed(entry.payload, letter)
+            cause, trace = f"unreadable: {text_of(error)}", traceback.format_exc()
+            self._burials.doom(entry.entry_id, entry.payload, cause, attempts=entry.attempts, trace=trace)
             return None
         deaths = entry.attempts + entry.first_open
         # None of those who only were first: that would be all that a process had accepted and not come to.
         if entry.attempts and deaths >= max_deliveries:
-            facts = self._facts(entry.entry_id, message)
-            letter = DeadLetter(f"{deaths} attempts ended with the death of the process", "", deaths, facts)
-            self._doomed[entry.entry_id] = _Doomed(entry.payload, letter, message)
+            cause = f"{deaths} attempts ended with the death of the process"
+            self._burials.doom(entry.entry_id, entry.payload, cause, attempts=deaths, message=message)
             return None
         if entry.attempts:
-            self._suspects.add(entry.entry_id)
+            self.suspects.add(entry.entry_id)
         if entry.replayed:
             self._replayed.add(entry.entry_id)
         envelope = Envelope(message, enqueued_at=now)
@@ -255,34 +179,19 @@ class DurableLog:
         if buried is None:
             raise UnknownDeadLetter(dead_id)
         message = self.read(buried)
-        await self._count_dead()
+        await self._burials.count()
         # First: who takes the letter decides what becomes of the message, and of several operators one takes it.
         entry = await self._at.journal.replay(self._at.mailbox, dead_id)
         if entry is None:
             raise UnknownDeadLetter(dead_id)
-        self.dead = max(0, self.dead - 1)
+        self._burials.one_is_gone()
         self.known[entry.entry_id] = now - entry.age_s
         self._marks.make(entry.entry_id)
-        await self._withdraw(entry.entry_id, _Doomed(buried.payload, buried.letter, message, in_hand=True))
+        await self._burials.withdraw(entry.entry_id, buried, message)
         log.warning("dead letter replayed", mailbox=self._at.mailbox, dead_id=dead_id, entry_id=entry.entry_id)
         envelope = Envelope(message, enqueued_at=now)
         envelope.entry_id = entry.entry_id
         return envelope
-
-    async def _withdraw(self, entry_id: str, letter: "_Doomed") -> None:
-        """Take back the outcome that was told of a letter. Whatever comes in between, it is one again."""
-        if self._at.on_replay is None:
-            return
-        self._doomed[entry_id] = letter
-        try:
-            await self._at.on_replay(letter.message)
-        except Exception:
-            letter.in_hand = False
-            await self._bury(entry_id)
-            raise
-        finally:
-            letter.in_hand = False  # cancelled: the next look buries it
-        self._doomed.pop(entry_id, None)
 
     async def discard(self, dead_id: str) -> None:
         """Remove a dead letter for good.
@@ -293,35 +202,25 @@ class DurableLog:
         buried = await self._at.journal.dead_letter(self._at.mailbox, dead_id)
         if buried is None:
             raise UnknownDeadLetter(dead_id)
-        await self._count_dead()
+        await self._burials.count()
         if not await self._at.journal.discard(self._at.mailbox, dead_id):
             raise UnknownDeadLetter(dead_id)
-        self.dead = max(0, self.dead - 1)
+        self._burials.one_is_gone()
         log.warning("dead letter discarded", mailbox=self._at.mailbox, dead_id=dead_id)
         # It was told at the burial, and nothing has taken it back: but of what could not be read or told then, it was
         # not. Never before the letter is gone: who replays it meanwhile has taken the outcome back.
         try:
             with suppress(UnreadableDeadLetter):
-                await self._tell_outcome(self.read(buried), buried.letter)
+                await self._burials.tell_outcome(self.read(buried), buried.letter)
         except self._away as error:
             log.error("outcome of a discarded message not told", mailbox=self._at.mailbox, error=text_of(error))
-
-    async def _count_dead(self) -> None:
-        """Anew: other processes bury and replay too."""
-        self._uncounted = True
-        with suppress(JournalUnavailable):
-            _, self.dead = await self._at.journal.count(self._at.mailbox)
-            self._uncounted = False
 
     async def begin(self, envelope: Envelope) -> None:
         """Mark a message before it is attempted, unless it still is marked by its append; a suspect is the one that is
         tried from now on."""
         if not envelope.recovered or envelope.entry_id is None:
             return
-        if envelope.entry_id in self._suspects:
-            self._tried = envelope.entry_id
-            self._suspects.discard(envelope.entry_id)
-            self._waiting.pop(envelope.entry_id, None)
+        self.suspects.begin(envelope.entry_id)
         if envelope.entry_id in self._replayed:
             if self._at.on_replay is not None:
                 await self._at.on_replay(envelope.message)
@@ -329,22 +228,6 @@ class DurableLog:
         self._marks.make(envelope.entry_id)  # before it is: when the answer is lost, it may be
         await self._writing.begin(envelope.entry_id)
         envelope.recovered = False
-
-    def must_wait(self, envelope: Envelope, tell: Callable[[], None]) -> bool:
-        """Whether it is another suspect's turn.
-
-        :param tell: is called when that is over, unless somebody else is told
-        """
-        entry_id = envelope.entry_id
-        if entry_id is None or entry_id not in self._suspects or self._tried not in self.known:
-            return False
-        self._waiting[entry_id] = tell
-        return True
-
-    def _end_turn(self) -> None:
-        self._tried = None
-        if self._waiting:
-            self._waiting.pop(next(iter(self._waiting)))()
 
     def survived(self, envelope: Envelope, *, outage: bool = False) -> None:
         """An attempt has failed, and the process lives: whoever waits for its turn may try. Of what ends the process
@@ -354,9 +237,7 @@ class DurableLog:
         """
         if envelope.tried_at is None:
             envelope.tried_at = asyncio.get_running_loop().time()
-        if envelope.entry_id is not None and envelope.entry_id == self._tried:
-            self._suspects.add(envelope.entry_id)  # of its next attempt it is one as well
-            self._end_turn()
+        self.suspects.survived(envelope.entry_id)
         if not outage and envelope.entry_id is not None and self._marks.outlive(envelope.entry_id):
             envelope.recovered = True
             self.on_survived()
@@ -373,16 +254,8 @@ class DurableLog:
 
     async def bury(self, envelope: Envelope, error: Exception) -> None:
         """Move a message that failed for good to the dead letters."""
-        if envelope.entry_id is None:
-            return
-        text = "".join(traceback.format_exception(error))
-        facts = self._facts(envelope.entry_id, envelope.message)
-        if envelope.tried_at is not None:
-            facts["tried_for_s"] = f"{asyncio.get_running_loop().time() - envelope.tried_at:.3f}"
-        letter = DeadLetter(said(error), text, envelope.attempts, facts)
-        self._doomed[envelope.entry_id] = _Doomed(None, letter, envelope.message)
         try:
-            await self._bury(envelope.entry_id)
+            await self._burials.bury(envelope, error)
         except Fenced as fenced:
             self.lose(fenced)
 
@@ -391,65 +264,7 @@ class DurableLog:
 
         :raises Fenced: it is another process's by now
         """
-        for entry_id in list(self._doomed):
-            await self._bury(entry_id)
-
-    def _facts(self, entry_id: str, message: Any = None) -> dict[str, str]:
-        """What a dead letter keeps besides its cause: where to look in the log, and how long it took."""
-        now = asyncio.get_running_loop().time()
-        facts = {"entry": entry_id, "pending_s": f"{now - self.known.get(entry_id, now):.3f}"}
-        if message is None:
-            return facts
-        facts["message"] = describe(message)
-        with suppress(Exception):  # a letter that says less is better than none
-            known = {"key": self._place(message), "request_id": getattr(message, "request_id", None)}
-            facts |= {name: str(one) for name, one in known.items() if one is not None}
-        return facts
-
-    async def _tell_outcome(self, message: Any, letter: DeadLetter) -> None:
-        """Raises `Fenced` and what is an outage: then nobody can be told now."""
-        if self._at.on_bury is None:
-            return
-        try:
-            await self._at.on_bury(message, letter)
-        except self._away:
-            raise
-        except Exception as error:
-            # The dead letter still says what happened; a message that cannot be given up would block its key forever.
-            log.error("outcome of a buried message not told", mailbox=self._at.mailbox, exc_info=error)
-
-    async def _bury(self, entry_id: str) -> None:
-        """Move a doomed entry to the dead letters. Until that is done it stays pending, and the next look tries again.
-
-        :raises Fenced: it is another process's by now
-        """
-        doomed = self._doomed.get(entry_id)
-        if doomed is None or doomed.in_hand:
-            return  # another look was faster
-        letter = doomed.letter
-        doomed.in_hand = True
-        try:
-            payload = self._at.encode(doomed.message) if doomed.payload is None else doomed.payload
-            # Once: when the journal's answer was lost there is a letter, and somebody may have replayed it by now.
-            if doomed.message is not None and not doomed.told:
-                await self._tell_outcome(doomed.message, letter)
-                doomed.told = True
-            await self._at.journal.bury(self._at.mailbox, entry_id, payload, letter)
-        except Exception as error:  # of whatever kind: the other entries are to be buried all the same
-            if isinstance(error, Fenced) and error.mailbox == self._at.mailbox:
-                raise
-            trace = None if isinstance(error, self._away) else error
-            names = {"mailbox": self._at.mailbox, "entry_id": entry_id}
-            log.error("dead letter not stored yet", **names, error=text_of(error), exc_info=trace)
-            return
-        finally:
-            doomed.in_hand = False
-        if self._doomed.pop(entry_id, None) is None:
-            return  # it was forgotten
-        self._forget(entry_id)
-        log.error("message buried", mailbox=self._at.mailbox, entry_id=entry_id, cause=letter.cause)
-        self.dead += 1
-        await self._count_dead()
+        await self._burials.bury_doomed()
 
     def settle_soon(self, entry_id: str, announce: tuple[Announcement, ...]) -> None:
         """Settle in the background: the effect is committed, so nobody needs to wait for the journal to forget it."""
@@ -492,30 +307,13 @@ class DurableLog:
     def forget(self) -> None:
         """Know of nothing any more. What is committed and not settled comes again, here or elsewhere: harmless."""
         self.known.clear()
-        self._suspects.clear()
+        self.suspects.forget()
         self._replayed.clear()
         self._marks.forget()
-        self._tried = None
-        self._waiting.clear()
-        self._doomed.clear()
+        self._burials.forget()
         self._writing.forget()
 
     def _forget(self, entry_id: str) -> None:
         self.known.pop(entry_id, None)
         self._marks.drop(entry_id)
-        if entry_id == self._tried:
-            self._end_turn()
-
-
-@dataclass(slots=True)
-class _Doomed:
-    """An entry that is given up, and why."""
-
-    payload: bytes | None
-    """None when it is to be encoded anew."""
-    letter: DeadLetter
-    message: Any = None
-    """Whose outcome is to be told first; None for one that nobody can read."""
-    told: bool = False
-    in_hand: bool = False
-    """Somebody is at it."""
+        self.suspects.over(entry_id)

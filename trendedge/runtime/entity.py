@@ -10,11 +10,11 @@ import structlog
 
 from trendedge.runtime.actor import Actor, Context, Terminated
 from trendedge.runtime.crashes import crash_of
-from trendedge.runtime.durable import LOOK_S
 from trendedge.runtime.errors import UnknownChild
 from trendedge.runtime.failures import failed, start_failed, tell_crash
 from trendedge.runtime.mailbox import Envelope
 from trendedge.runtime.offspring import Offspring
+from trendedge.runtime.suspects import LOOK_S
 from trendedge.runtime.waits import Ask, Node, Place, Target, current_entity
 
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ class Entity:
                     if self._leaves_what_is_delayed():
                         return None
                     await self._wait(delay_s)
-                elif cell.log is not None and cell.log.must_wait(head, self.wake):
+                elif cell.log is not None and cell.log.suspects.must_wait(head.entry_id, self.wake):
                     if self._leaves_what_is_delayed():
                         return None
                     await self._wait(LOOK_S)

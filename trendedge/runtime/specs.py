@@ -9,7 +9,7 @@ from typing import Any
 
 from trendedge.runtime.actor import Actor
 from trendedge.runtime.breaker import BreakerSpec
-from trendedge.runtime.durable import Durability
+from trendedge.runtime.durability import Durability
 from trendedge.runtime.mailbox import MailboxSpec, Overflow
 from trendedge.runtime.ref import ActorRef, DurableRef
 from trendedge.runtime.retry import RetryPolicy

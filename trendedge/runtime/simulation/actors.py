@@ -16,7 +16,7 @@ import structlog
 from trendedge.runtime.actor import Actor
 from trendedge.runtime.breaker import BreakerSpec
 from trendedge.runtime.cell import Cell
-from trendedge.runtime.durable import Durability
+from trendedge.runtime.durability import Durability
 from trendedge.runtime.entity import Entity
 from trendedge.runtime.errors import ActorStopped, AskTimeout
 from trendedge.runtime.journal import Appended, Duplicate, Unique
