@@ -27,7 +27,7 @@ from trendedge.runtime.errors import (
 from trendedge.runtime.failures import tell_crash
 from trendedge.runtime.instances import Instances
 from trendedge.runtime.intensity import Intensity
-from trendedge.runtime.latest import Latest
+from trendedge.runtime.latest import LATER, Latest
 from trendedge.runtime.mailbox import Envelope, MailboxSpec, Overflow
 from trendedge.runtime.retry import RetryPolicy
 from trendedge.runtime.room import Room
@@ -221,9 +221,14 @@ class Cell:
         envelope = Envelope(message, reply=reply, enqueued_at=self.now())
         if deadline is not None:
             envelope.deadline = deadline
-        if self._latest is not None and self._latest.replace(envelope):
-            self.stats.dropped += 1
-            return
+        if self._latest is not None:
+            if self._latest.replace(envelope):
+                self.stats.dropped += 1
+                return
+            if (outdated := self._latest.aside(envelope)) is not None:
+                self.entities[key].stashed.remove(outdated)
+                self.dropped(outdated, LATER)
+                own = True  # it has that one's room
         room = self._room
         taken = self.depth if room is None else self.depth + room.coming
         if taken >= self.spec.capacity and not own:
@@ -411,8 +416,23 @@ class Cell:
 
     def back_in_line(self, entity: Entity) -> None:
         """What an instance had in hand when it crashed, or had put aside, waits again."""
-        if self._ages is not None and self.entities.get(entity.key) is entity:
+        if self._listed is None or self.entities.get(entity.key) is not entity:
+            return
+        if self._ages is not None:
             self._ages.add_back(entity.mail, entity)
+        if self._latest is not None:
+            for envelope in self._latest.add_back(entity.mail):
+                if entity.outage:
+                    entity.not_before = max(entity.not_before, envelope.not_before)
+                entity.mail.remove(envelope)
+                self.dropped(envelope, LATER)
+
+    def put_aside(self, envelope: Envelope) -> bool:
+        """The message in hand is to wait for later; False when it was dropped, since a later one waits already."""
+        if self._latest is None or self._latest.put_aside(envelope):
+            return True
+        self.dropped(envelope, LATER)
+        return False
 
     def dropped(self, envelope: Envelope, why: str) -> None:
         """A message was taken out of its line unhandled."""

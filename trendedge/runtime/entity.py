@@ -344,9 +344,10 @@ class Entity:
             if self.cell.log is not None:
                 self.cell.log.survived(envelope)
             self.mail.popleft()
-            if self._stashed is None:
-                self._stashed = deque()
-            self._stashed.append(envelope)
+            if self.cell.put_aside(envelope):
+                if self._stashed is None:
+                    self._stashed = deque()
+                self._stashed.append(envelope)
         if context.unstashing:
             self._unstash()
         context.stashing = context.unstashing = False

@@ -1,14 +1,18 @@
 """COALESCE: which waiting message a new one replaces."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
 from trendedge.runtime.errors import MessageDropped
 from trendedge.runtime.mailbox import Envelope
 
+LATER = "a later message took its place"
+
 
 class Latest:
-    """The waiting messages of a mailbox by their `coalesce` key. A message that is being handled is not among them."""
+    """The waiting messages of a mailbox by their `coalesce` key, one of each; also what waits for its retry or was put
+    aside. A message that is being handled is not among them.
+    """
 
     def __init__(
         self,
@@ -23,18 +27,20 @@ class Latest:
         self._line = line
         self._undelayed = undelayed
         self._waiting: dict[Hashable, Envelope] = {}
+        self._aside: set[Envelope] = set()
+        """Those of them that were put aside."""
 
     def replace(self, envelope: Envelope) -> bool:
         """Let a message take the place in line of the waiting one with the same key; whether there was one.
 
-        An instance that died while it started may have failed over that one already, but not over this. What an outage
-        delays goes on waiting for its end.
+        A handler, or an instance that died while it started, may have failed over that one already, but not over this.
+        What an outage delays goes on waiting for its end. One that was put aside has no place in line: see `aside`.
         """
         key = self._key(envelope.message)
         waiting = self._waiting.get(key)
-        if waiting is None:
+        if waiting is None or waiting in self._aside:
             return False
-        waiting.fail(MessageDropped(self._actor, "a later message took its place"))
+        waiting.fail(MessageDropped(self._actor, LATER))
         waiting.message, waiting.reply = envelope.message, envelope.reply
         waiting.enqueued_at, waiting.deadline = envelope.enqueued_at, envelope.deadline
         if waiting.failed_once:
@@ -42,14 +48,57 @@ class Latest:
             self._undelayed(key[0])
         return True
 
+    def aside(self, envelope: Envelope) -> Envelope | None:
+        """The message with the same key that was put aside, if there is one. It goes, and this one comes to the end of
+        the line, since its handler may be to see it now.
+        """
+        waiting = self._waiting.get(self._key(envelope.message)) if self._aside else None
+        return waiting if waiting in self._aside else None
+
     def add(self, envelope: Envelope) -> None:
         """A message waits that may be replaced."""
         self._waiting[self._key(envelope.message)] = envelope
+
+    def put_aside(self, envelope: Envelope) -> bool:
+        """The message in hand is to wait for later; False when a later one with its key waits already."""
+        if (key := self._listing(envelope)) is None:
+            return True
+        if key in self._waiting:
+            return False
+        self._waiting[key] = envelope
+        self._aside.add(envelope)
+        return True
+
+    def add_back(self, line: Iterable[Envelope]) -> list[Envelope]:
+        """Some of a line had been in hand or put aside, and are back; answers those that are to go, since a later one
+        with their key has come meanwhile.
+        """
+        outdated: list[Envelope] = []
+        last: dict[Hashable, Envelope] = {}
+        for envelope in line:
+            self._aside.discard(envelope)
+            key = self._listing(envelope)
+            if key in last:
+                outdated.append(last[key])
+            if key is not None:
+                last[key] = envelope
+        self._waiting.update(last)
+        return outdated
+
+    def _listing(self, envelope: Envelope) -> tuple[str | None, Hashable] | None:
+        """Its key; None for what cannot be replaced: a message of an instance to itself, or one whose key could be told
+        when it came, and cannot any more.
+        """
+        try:
+            return None if envelope.origin is not None else self._key(envelope.message)
+        except Exception:
+            return None
 
     def discard(self, envelope: Envelope) -> None:
         """A message is taken out, or about to be handled."""
         if envelope.origin is not None:
             return
+        self._aside.discard(envelope)
         key: Hashable
         try:
             key = self._key(envelope.message)
@@ -63,6 +112,7 @@ class Latest:
     def clear(self) -> None:
         """Nothing waits."""
         self._waiting.clear()
+        self._aside.clear()
 
     def _key(self, message: Any) -> tuple[str | None, Hashable]:
         return self._line(message) if self._line else None, self._coalesce(message)

@@ -23,8 +23,10 @@ class Overflow(Enum):
     """The oldest waiting message is dropped and counted. What an actor gets of itself never is: ticks, death notices,
     piped results. One that finds nothing to drop gets `MailboxFull`."""
     COALESCE = "coalesce"
-    """A message takes the place of the waiting one with the same `coalesce` key, full or not; the older one is
-    dropped and counted. One that finds the mailbox full and nothing to replace gets `MailboxFull`."""
+    """A message takes the place of the waiting one with the same `coalesce` key, full or not, also when that waits for
+    its retry, behind a breaker or put aside; the older one is dropped and counted. One that finds the mailbox full and
+    nothing to replace gets `MailboxFull`. What is being handled is not replaced; should it have to wait after that
+    while a later one does, it is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
