@@ -18,12 +18,13 @@ from trendedge.runtime import (
     DurableRef,
     Inspector,
     MailboxSpec,
+    Overflow,
     Request,
     RetryPolicy,
     SupervisorSpec,
 )
 from trendedge.runtime.breaker import Breaker
-from trendedge.runtime.simulation import Actors
+from trendedge.runtime.simulation import Actors, Started
 
 CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
 
@@ -81,6 +82,22 @@ def test_after_ten_minutes_one_message_probes_and_its_outcome_decides() -> None:
     assert breaker.admits(1203.0)
     breaker.succeeded()
     assert (breaker.state, breaker.failures, breaker.retry_in_s(1204.0)) == (CLOSED, 0, None)
+
+
+def test_an_instance_that_dies_at_its_start_after_the_wait_has_probed() -> None:
+    breaker = opened()
+    assert breaker.failed(Down(), 700.0)
+    assert breaker.retry_in_s(700.0) == 600.0
+
+
+def test_a_breaker_that_was_open_is_outdated_when_nobody_has_probed_for_as_long_as_failures_count() -> None:
+    breaker = opened()
+    assert not breaker.outdated(902.0)
+    assert breaker.outdated(902.1)
+    assert breaker.admits(800.0)
+    assert breaker.admits(900.0)  # the same message, once more
+    assert not breaker.outdated(1200.0)
+    assert breaker.outdated(1200.1)
 
 
 def test_each_change_is_an_event_and_an_alert() -> None:
@@ -165,6 +182,86 @@ def test_breakers_of_keys_that_failed_long_ago_are_forgotten(actors: Actors) -> 
     assert known() == "bc"
     actors.advance(600.0)
     assert known() == "b"  # `c` went with its instance; what is open is not forgotten
+
+
+class Fails(Actor[str]):
+    """Fails of whatever is to be raised."""
+
+    def __init__(self, errors: list[type[Exception]]) -> None:
+        self.errors = errors
+
+    async def receive(self, message: str) -> None:
+        if self.errors:
+            raise self.errors[0]
+
+
+async def shown(depends: Started[str]) -> list[str]:
+    return [one["state"] for one in Inspector(depends.ref.cell.supervisor).breakers()]
+
+
+def states_of(changes: list[BreakerChanged]) -> list[BreakerState]:
+    return [one.after for one in changes]
+
+
+def test_a_probe_that_is_given_up_over_an_error_of_its_own_closes_the_breaker(actors: Actors) -> None:
+    """Whatever the actor depends on has answered."""
+    changes, errors = list[BreakerChanged](), list[type[Exception]]([Down])
+    breaker = BreakerSpec((Down,), failures=1, open_s=60.0, on_change=changes.append)
+    depends = actors.start(lambda: Fails(errors), breaker=breaker, retry=RetryPolicy(delays_s=(5.0,)))
+    depends.tell("a")
+    errors[:] = [ValueError]
+    actors.advance(61.0)
+    assert (states_of(changes), depends.mailbox) == ([OPEN, HALF_OPEN], ["a"])  # it is tried again
+    actors.advance(10.0)
+    assert (states_of(changes), depends.mailbox) == ([OPEN, HALF_OPEN, CLOSED], [])
+    assert depends.ref.cell.breakers.by_key == {}
+
+
+def test_a_breaker_is_half_open_from_the_moment_at_which_a_message_probes(actors: Actors) -> None:
+    """One that expires, or is dropped, while it waits probes nothing, and the next one is the probe."""
+    changes, errors = list[BreakerChanged](), list[type[Exception]]([Down])
+    breaker = BreakerSpec((Down,), failures=1, open_s=60.0, on_change=changes.append)
+    depends = actors.start(lambda: Fails(errors), breaker=breaker)
+    depends.tell("a", deadline_s=30.0)
+    actors.advance(100.0)
+    assert (states_of(changes), depends.mailbox, depends.ref.cell.stats.expired) == ([OPEN], [], 1)
+    errors.clear()
+    depends.tell("b")
+    assert (states_of(changes), depends.handled) == ([OPEN, HALF_OPEN, CLOSED], 1)
+
+
+def test_nothing_probes_while_the_actor_is_suspended(actors: Actors) -> None:
+    changes, errors = list[BreakerChanged](), list[type[Exception]]([Down])
+    breaker = BreakerSpec((Down,), failures=1, open_s=60.0, on_change=changes.append)
+    depends = actors.start(lambda: Fails(errors), breaker=breaker)
+    depends.tell("a")
+    depends.ref.cell.suspend()
+    actors.advance(100.0)
+    assert states_of(changes) == [OPEN]
+    errors.clear()
+    depends.ref.cell.resume()
+    actors.advance(1.0)
+    assert states_of(changes) == [OPEN, HALF_OPEN, CLOSED]
+
+
+@pytest.mark.parametrize("tell", [False, True], ids=["looked at", "told of another key"])
+def test_an_open_breaker_that_nobody_probes_is_closed_and_forgotten(tell: bool, actors: Actors) -> None:
+    """It is when its messages have expired or were dropped, and no others come."""
+    changes = list[BreakerChanged]()
+    mailbox = MailboxSpec(1, Overflow.DROP_OLDEST, key=lambda message: message[0])
+    breaker = BreakerSpec((Down,), failures=1, open_s=60.0, within_s=300.0, on_change=changes.append)
+    depends = actors.start(lambda: Depends({"a"}, []), mailbox=mailbox, breaker=breaker)
+    depends.tell("a1")
+    depends.tell("b1")  # drops it
+    actors.advance(200.0)
+    assert set(depends.ref.cell.breakers.by_key) == {"a"}
+    actors.advance(200.0)
+    if tell:
+        depends.tell("b2")
+    else:
+        assert actors.run(shown(depends)) == ["closed"]
+    assert depends.ref.cell.breakers.by_key == {}
+    assert [(one.name, one.after) for one in changes][-1] == (f"{depends.path}[a]", CLOSED)
 
 
 def test_a_listener_that_raises_costs_neither_an_answer_nor_room(actors: Actors) -> None:

@@ -1,6 +1,5 @@
 """COALESCE: what a later message replaces when that has been in hand already, or was put aside."""
 
-import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,7 +79,7 @@ def test_what_fails_while_a_later_one_waits_is_dropped_and_its_ask_told(outage: 
     error = OSError if outage else ValueError
     retry = RetryPolicy(delays_s=(50.0,), outage=(OSError,), outage_delays_s=(50.0,))
     quote = quotes(actors, seen, {1: error}, capacity=2, retry=retry)
-    reply: asyncio.Future[Any] = actors.loop.create_future()
+    reply = actors.loop.create_future()
     quote.ref.cell.put_nowait(Price("slow", 1), reply)
     actors.advance(5)
     quote.tell(Price("slow", 2))  # what is in hand is not replaced

@@ -59,7 +59,7 @@ class Breaker:
         self.state = BreakerState.CLOSED
         self.opened_at: float | None = None
         self.probe_at: float | None = None
-        """When one message may pass, while it is open."""
+        """When one message may pass, while it is open; when the last one passed, while it is half open."""
         self._failed_at: deque[float] = deque(maxlen=spec.failures)
 
     @property
@@ -68,21 +68,27 @@ class Breaker:
         return len(self._failed_at)
 
     def outdated(self, now: float) -> bool:
-        """Nothing is remembered that still counts: forgetting the breaker loses nothing."""
-        recent = bool(self._failed_at) and now - self._failed_at[-1] <= self.spec.within_s
-        return self.state is BreakerState.CLOSED and not recent
+        """Nothing is remembered that still counts: forgetting the breaker loses nothing. For one that is open that is
+        when nobody has come to probe for as long as failures count.
+        """
+        if self.probe_at is not None:
+            return now - self.probe_at > self.spec.within_s
+        return not self._failed_at or now - self._failed_at[-1] > self.spec.within_s
 
     def admits(self, now: float) -> bool:
-        """Whether a message may pass; the first one after the wait makes it half open."""
-        if self.probe_at is None or self.state is not BreakerState.OPEN:
+        """Whether a message passes that is about to be handled; the first one after the wait makes it half open."""
+        if self.probe_at is None:
             return True
-        if now < self.probe_at:
+        if self.state is BreakerState.OPEN and now < self.probe_at:
             return False
+        self.probe_at = now
         self._become(BreakerState.HALF_OPEN, None)
         return True
 
     def failed(self, error: Exception, now: float) -> bool:
-        """Count a failure; whether the breaker is open after it."""
+        """Count a failure; whether the breaker is open after it. What fails after the wait has probed."""
+        if self.state is BreakerState.OPEN:
+            self.admits(now)  # an instance that died while it started had not come to its message
         self._failed_at.append(now)
         full = len(self._failed_at) == self.spec.failures and now - self._failed_at[0] <= self.spec.within_s
         if full or self.state is BreakerState.HALF_OPEN:
@@ -150,20 +156,27 @@ class Breakers:
         return breaker.failed(error, now)
 
     def failed_probe(self, key: str | None, error: Exception, now: float) -> bool:
-        """Open a half-open breaker again, if this is a failure of what the actor depends on; whether it was one."""
+        """An instance died while it started: open the breaker again that was open or half open, if this is a failure of
+        what the actor depends on; whether it was one."""
         breaker = self.by_key.get(key)
-        if breaker is None or breaker.state is not BreakerState.HALF_OPEN:
+        if breaker is None or breaker.state is BreakerState.CLOSED:
             return False
         return isinstance(error, breaker.spec.trips_on) and breaker.failed(error, now)
 
+    def given_up(self, key: str | None) -> None:
+        """A message was given up over an error of its own: if it was the probe, what it depends on has answered."""
+        breaker = self.by_key.get(key)
+        if breaker is not None and breaker.state is BreakerState.HALF_OPEN:
+            self.succeeded(key)
+
     def forget_outdated(self, now: float) -> None:
         """Keep no breaker of a key that has failed long ago and has not had a message since: while there are any, each
-        message of the actor takes the long way."""
+        message of the actor takes the long way. One that was open has closed."""
         if self.spec is None or not self.by_key or now < self._look_at:
             return
         self._look_at = now + self.spec.within_s / 4
         for key in [key for key, breaker in self.by_key.items() if breaker.outdated(now)]:
-            del self.by_key[key]
+            self.by_key.pop(key).succeeded()
 
     def succeeded(self, key: str | None) -> None:
         """A handler has returned: whatever it depends on is there."""
@@ -172,12 +185,16 @@ class Breakers:
             breaker.succeeded()
 
     def delay_s(self, key: str | None, now: float) -> float:
-        """Seconds until a message of this key may pass."""
+        """Seconds until a message of this key may pass; to ask changes nothing but what is outdated."""
         self.forget_outdated(now)
         breaker = self.by_key.get(key)
-        if breaker is None or breaker.admits(now):
-            return 0.0
-        return breaker.retry_in_s(now) or 0.0
+        return 0.0 if breaker is None else breaker.retry_in_s(now) or 0.0
+
+    def pass_on(self, key: str | None, now: float) -> None:
+        """A message of this key is about to be handled: after the wait it is the probe."""
+        breaker = self.by_key.get(key)
+        if breaker is not None:
+            breaker.admits(now)
 
 
 NO_BREAKERS = Breakers(None)

@@ -59,6 +59,7 @@ async def failed(cell: "Cell", entity: "Entity", envelope: Envelope, error: Exce
 
 
 async def _give_up(cell: "Cell", entity: "Entity", envelope: Envelope, error: Exception) -> None:
+    cell.breakers.given_up(entity.key)
     if cell.supervisor.on_given_up is not None:
         cell.supervisor.on_given_up(entity, envelope, error)
     try:

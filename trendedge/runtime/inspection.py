@@ -241,6 +241,7 @@ def _history(child: History | None, instances: History | None, now: _Now) -> lis
 
 
 def _breakers(cell: Cell, now: _Now) -> list[Facts]:
+    cell.breakers.forget_outdated(now.loop)
     return [_breaker(breaker, now) for breaker in cell.breakers.by_key.values()]
 
 
