@@ -24,7 +24,9 @@ from trendedge.runtime.errors import (
     StrayCancellation,
     UnknownLane,
 )
+from trendedge.runtime.lane import Lane
 from trendedge.runtime.lanes import Job, Lanes, LaneSpec, LanesService
+from trendedge.runtime.simulation import Actors
 
 
 def tree(lanes: Lanes, *, drain_s: float = 5.0) -> AbstractAsyncContextManager[Supervisor]:
@@ -176,7 +178,7 @@ async def test_a_job_that_takes_too_long_is_cancelled_and_frees_its_place() -> N
         assert counts(lanes) | {"timed_out": 1, "done": 1, "active": 0} == counts(lanes)
 
 
-async def test_the_lanes_own_time_limit_holds_for_a_job_that_names_none_and_waiting_does_not_count() -> None:
+async def test_the_lanes_own_time_limit_holds_for_a_job_that_names_none() -> None:
     async with one_lane(concurrency=1, timeout_s=0.02) as lanes:
         gate = Gate()
         jobs = [await lanes.submit("low", gate, name) for name in "ab"]
@@ -184,6 +186,33 @@ async def test_the_lanes_own_time_limit_holds_for_a_job_that_names_none_and_wait
             with pytest.raises(LaneTimeout):
                 await job
         assert gate.begun == ["a", "b"]
+
+
+def test_the_time_limit_counts_from_the_start_of_a_job_and_its_wait_does_not_count(actors: Actors) -> None:
+    async def three_in_a_row() -> list[str]:
+        lane = Lane(LaneSpec("low", 1, 2, timeout_s=10.0))
+        lane.open()
+        jobs = [await lane.submit(name, lambda: anyio.sleep(6.0), None) for name in "abc"]
+        for job in jobs:
+            await job
+        await lane.close()
+        return [f"{job.name} waited {(job.started_at or 0.0) - job.submitted_at:g} s" for job in jobs]
+
+    assert actors.run(three_in_a_row()) == ["a waited 0 s", "b waited 6 s", "c waited 12 s"]
+
+
+def test_the_oldest_age_is_that_of_the_job_that_waits_longest(actors: Actors) -> None:
+    async def oldest_age_s() -> object:
+        lane = Lane(LaneSpec("low", 1, 2, timeout_s=60.0))
+        lane.open()
+        for _ in range(3):  # the first runs
+            await lane.submit("sleep", lambda: anyio.sleep(30.0), None)
+            await anyio.sleep(2.0)
+        shown = lane.snapshot()["oldest_age_s"]
+        await lane.close()
+        return shown
+
+    assert actors.run(oldest_age_s()) == 4.0
 
 
 async def test_a_timeout_of_the_works_own_is_a_failure_and_no_timeout_of_the_lane() -> None:

@@ -362,6 +362,15 @@ async def test_run_now_posts_and_leaves_the_next_time_as_it_is() -> None:
             await stage.schedules.run_now("tock")
 
 
+async def test_what_is_run_by_hand_keeps_no_later_fire_from_its_time() -> None:
+    planned = datetime.now(UTC) + timedelta(seconds=0.5)
+    memory = Notebook({"tick": planned - timedelta(hours=1)})
+    async with one_schedule(Every(3600), memory=memory) as stage:
+        await stage.schedules.run_now("tick")
+        await until(lambda: len(stage.heard) == 2)
+    assert planned in stage.heard
+
+
 async def test_what_the_actor_does_not_take_is_refused_and_said_so() -> None:
     async with one_schedule(OFTEN, mailbox=MailboxSpec(1, Overflow.FAIL)) as stage:
         Controls(stage.root).suspend("root/listener")

@@ -268,8 +268,7 @@ class Entity:
                         return None
                     await self._wait(LOOK_S)
                 elif not self._outdated(head, context):
-                    if cell.breakers.by_key:
-                        cell.breakers.pass_on(self.key, cell.now())
+                    cell.breakers.pass_on(self.key, cell.now())
                     return head
             elif await self._is_over(context):
                 self.passivated = True
