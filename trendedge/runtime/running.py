@@ -22,7 +22,7 @@ async def running(spec: SupervisorSpec) -> AsyncIterator[Supervisor]:
     :raises StartFailed: a child did not become ready; the block was not begun
     :raises IntensityExceeded: too many restarts; the block was cancelled
     :raises DuplicateChild: two children have one id
-    :raises DuplicateRef: two actors have one address
+    :raises DuplicateRef: two actors have one address, or one has that of an actor of another tree that runs
     """
     root, ready, block = Supervisor(spec), anyio.Event(), anyio.CancelScope()
 
