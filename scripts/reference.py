@@ -45,7 +45,7 @@ INTERNAL = frozenset(
     Supervisor.beside Supervisor.children Supervisor.close Supervisor.culprit Supervisor.ending
     Supervisor.given_up_at_the_stop Supervisor.intensity Supervisor.is_cancelled Supervisor.is_done Supervisor.lose
     Supervisor.members Supervisor.missed Supervisor.nursery Supervisor.on_given_up Supervisor.pause
-    Supervisor.foster Supervisor.release_address Supervisor.restart
+    Supervisor.foster Supervisor.release_address Supervisor.restart Supervisor.runs
     Supervisor.stop_all Supervisor.stops Supervisor.terminate Supervisor.tree Supervisor.unready
     Timer() Timer.arm
     Actors.drive FaultyWire.failed

@@ -1,6 +1,9 @@
 """What cannot work is refused where it is declared."""
 
 import asyncio
+import math
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -11,17 +14,28 @@ from trendedge.runtime import (
     Actor,
     ActorRef,
     Backoff,
+    BreakerSpec,
     ChildSpec,
     Controls,
     DuplicateChild,
     DuplicateRef,
     Durability,
     DurableRef,
+    Every,
+    Lanes,
+    LaneSpec,
+    LanesService,
+    LoopLag,
+    MailboxSpec,
     Request,
     Restart,
     RetryPolicy,
+    Schedules,
+    ScheduleSpec,
+    ServiceSpec,
     Supervisor,
     SupervisorSpec,
+    Watchdog,
 )
 
 
@@ -133,6 +147,52 @@ def test_an_address_of_a_tree_whose_event_loop_was_closed_is_free() -> None:
         loop.over = False
         root.request_stop()
         loop.run_until_complete(run)
+
+
+REF = ActorRef[str]("a")
+DOWN = (OSError,)
+
+
+@pytest.mark.parametrize(
+    ("declare", "said"),
+    [
+        (lambda: MailboxSpec(0), "capacity is 0"),
+        (lambda: MailboxSpec(idle_s=-1.0), "idle_s is -1.0"),
+        (lambda: LaneSpec("low", 0, 2, 60.0), "concurrency is 0"),
+        (lambda: LaneSpec("low", 1, -1, 60.0), "pending_limit is -1"),
+        (lambda: LaneSpec("low", 1, 2, 0.0), "timeout_s is 0.0"),
+        (lambda: Lanes([], processes=0), "processes is 0"),
+        (lambda: LanesService(Lanes([]), drain_s=-1.0), "drain_s is -1.0"),
+        (lambda: BreakerSpec(DOWN, failures=0), "failures is 0"),
+        (lambda: BreakerSpec(DOWN, within_s=0.0), "within_s is 0.0"),
+        (lambda: BreakerSpec(DOWN, open_s=0.0), "open_s is 0.0"),
+        (lambda: RetryPolicy(delays_s=(1.0, -1.0)), "delays_s has -1.0 among them"),
+        (lambda: RetryPolicy(outage_delays_s=(math.inf,)), "outage_delays_s has inf among them"),
+        (lambda: RetryPolicy(jitter=-0.1), "jitter is -0.1"),
+        (lambda: RetryPolicy(max_deliveries=0), "max_deliveries is 0"),
+        (lambda: Backoff(first_s=-1.0), "first_s is -1.0"),
+        (lambda: Backoff(longest_s=math.nan), "longest_s is nan"),
+        (lambda: Backoff(jitter=-1.0), "jitter is -1.0"),
+        (lambda: ChildSpec("a", Echo, REF, shutdown_s=-1.0), "shutdown_s is -1.0"),
+        (lambda: ServiceSpec("a", lambda: LanesService(Lanes([]), drain_s=0.0), shutdown_s=-1.0), "shutdown_s is -1.0"),
+        (lambda: SupervisorSpec("root", [], intensity=-1), "intensity is -1"),
+        (lambda: SupervisorSpec("root", [], period_s=0.0), "period_s is 0.0"),
+        (lambda: SupervisorSpec("root", [], shutdown_s=-1.0), "shutdown_s is -1.0"),
+        (lambda: ScheduleSpec(id="a", when=Every(1.0), target=REF, message=str, grace_s=-1.0), "grace_s is -1.0"),
+        (lambda: Schedules([], load_s=-1.0), "load_s is -1.0"),
+        (lambda: Every(0.0), "every 0.0 s"),
+        (lambda: Watchdog(lambda: Supervisor(SupervisorSpec("root", [])), LoopLag(), slow_s=-1.0), "slow_s is -1.0"),
+        (
+            lambda: Watchdog(lambda: Supervisor(SupervisorSpec("root", [])), LoopLag(), blocked_s=0.0),
+            "blocked_s is 0.0",
+        ),
+        (lambda: Watchdog(lambda: Supervisor(SupervisorSpec("root", [])), LoopLag(), every_s=0.0), "every_s is 0.0"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_number_that_makes_no_sense_is_refused_where_it_is_declared(declare: Callable[[], object], said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        declare()
 
 
 def test_an_outage_has_a_pause() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from trendedge.runtime.bounds import at_least, more_than_nothing
 from trendedge.runtime.errors import said
 from trendedge.runtime.voice import log
 
@@ -35,7 +36,10 @@ class BreakerChanged:
 
 @dataclass(frozen=True, slots=True)
 class BreakerSpec:
-    """When a breaker opens, and for how long (defaults: PRD INF-FR-011)."""
+    """When a breaker opens, and for how long (defaults: PRD INF-FR-011).
+
+    :raises ValueError: no failure would open it, or it would be open for no time
+    """
 
     trips_on: tuple[type[Exception], ...]
     """Failures of what the actor depends on. Others say something about the message, and the retry policy has them."""
@@ -46,6 +50,10 @@ class BreakerSpec:
     open_s: float = 600.0
     on_change: Callable[[BreakerChanged], None] | None = None
     """Called at each change, after it was logged. Must not wait. What it raises is logged, and changes nothing."""
+
+    def __post_init__(self) -> None:
+        at_least(1, failures=self.failures)
+        more_than_nothing(within_s=self.within_s, open_s=self.open_s)
 
 
 class Breaker:

@@ -11,6 +11,7 @@ import anyio
 import structlog
 from aiojobs import Scheduler
 
+from trendedge.runtime.bounds import at_least, more_than_nothing
 from trendedge.runtime.errors import ForeignError, JobCancelled, LaneClosed, LaneFull, LaneTimeout, StrayCancellation
 from trendedge.runtime.stats import SAMPLES, percentiles_ms
 from trendedge.runtime.voice import log
@@ -18,7 +19,10 @@ from trendedge.runtime.voice import log
 
 @dataclass(frozen=True, slots=True)
 class LaneSpec:
-    """A lane as data."""
+    """A lane as data.
+
+    :raises ValueError: no job could ever run, or less than none wait
+    """
 
     name: str
     concurrency: int
@@ -27,6 +31,11 @@ class LaneSpec:
     """Jobs that may wait; one more is refused with `LaneFull`. With 0, what finds no free slot is refused."""
     timeout_s: float
     """Seconds that a job may run, not counting its wait, unless it is submitted with a time of its own."""
+
+    def __post_init__(self) -> None:
+        at_least(1, concurrency=self.concurrency)
+        at_least(0, pending_limit=self.pending_limit)
+        more_than_nothing(timeout_s=self.timeout_s)
 
 
 class Outcome(Enum):

@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio
 
+from trendedge.runtime.bounds import at_least
 from trendedge.runtime.errors import UnknownLane
 from trendedge.runtime.lane import Job, Lane, LaneSpec
 from trendedge.runtime.processes import ProcessPool, name_of
@@ -42,8 +43,9 @@ class Lanes:
 
     def __init__(self, specs: Sequence[LaneSpec], *, processes: int = 2) -> None:
         """:param processes: workers for what is marked with `cpu`
-        :raises ValueError: two lanes have one name
+        :raises ValueError: two lanes have one name, or there are no processes
         """
+        at_least(1, processes=processes)
         self._lanes = {spec.name: Lane(spec) for spec in specs}
         if len(self._lanes) < len(specs):
             raise ValueError("two lanes have the same name")
@@ -131,6 +133,8 @@ class LanesService(Service):
     """Keeps the lanes open while it runs."""
 
     def __init__(self, lanes: Lanes, *, drain_s: float) -> None:
+        """:raises ValueError: `drain_s` is less than 0"""
+        at_least(0, drain_s=drain_s)
         self._lanes = lanes
         self._drain_s = drain_s
 

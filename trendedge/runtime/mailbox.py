@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from trendedge.runtime.bounds import at_least
 from trendedge.runtime.errors import ActorStopped
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class MailboxSpec:
             raise ValueError(f"capacity is {self.capacity}; a mailbox holds at least 1 message")
         if (self.overflow is Overflow.COALESCE) != (self.coalesce is not None):
             raise ValueError("COALESCE and a `coalesce` key belong together")
+        at_least(0, idle_s=self.idle_s)
 
 
 class Envelope:

@@ -3,6 +3,8 @@
 import random
 from dataclasses import dataclass
 
+from trendedge.runtime.bounds import at_least, delays
+
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
@@ -21,9 +23,14 @@ class RetryPolicy:
     """Handler runs that ended with the death of the process before the message is buried."""
 
     def __post_init__(self) -> None:
-        """:raises ValueError: an outage has no delay, so that it would be retried without end and without a pause"""
+        """:raises ValueError: an outage has no delay, so that it would be retried without end and without a pause; or
+        a delay, a share or a number is less than can be
+        """
         if not self.outage_delays_s:
             raise ValueError("outage_delays_s is empty: an outage is retried for ever, and needs a pause")
+        delays(delays_s=self.delays_s, outage_delays_s=self.outage_delays_s)
+        at_least(0, jitter=self.jitter)
+        at_least(1, max_deliveries=self.max_deliveries)
 
     def delay_s(self, attempts: int) -> float | None:
         """Seconds to wait after the `attempts`-th failed attempt (from 1), or None when there is no further one."""

@@ -17,6 +17,7 @@ from apscheduler.executors.base import BaseExecutor
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 
+from trendedge.runtime.bounds import at_least
 from trendedge.runtime.errors import UnknownSchedule, said, text_of
 from trendedge.runtime.ref import ActorRef
 from trendedge.runtime.service import Service, ServiceContext
@@ -49,7 +50,10 @@ class Misfire(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleSpec[M]:
-    """A schedule as data."""
+    """A schedule as data.
+
+    :raises ValueError: `grace_s` is less than 0
+    """
 
     id: str
     when: Cron | Every
@@ -59,6 +63,9 @@ class ScheduleSpec[M]:
     misfire: Misfire = Misfire.SKIP
     grace_s: float = 1.0
     """A fire that comes later than this many seconds counts as missed. Those that come within it are all posted."""
+
+    def __post_init__(self) -> None:
+        at_least(0, grace_s=self.grace_s)
 
 
 class LastFires(Protocol):
@@ -172,7 +179,9 @@ class Schedules:
     ) -> None:
         """:param memory: without one, what was missed while the process was down is not known, and skipped
         :param load_s: seconds for it to tell the last fires
+        :raises ValueError: two schedules have one id, or `load_s` is less than 0
         """
+        at_least(0, load_s=load_s)
         self._schedules = {spec.id: _Schedule(spec) for spec in specs}
         if len(self._schedules) < len(specs):
             raise ValueError("two schedules have the same id")

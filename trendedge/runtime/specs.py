@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any
 
 from trendedge.runtime.actor import Actor
+from trendedge.runtime.bounds import at_least, more_than_nothing
 from trendedge.runtime.breaker import BreakerSpec
 from trendedge.runtime.durability import Durability
 from trendedge.runtime.mailbox import MailboxSpec, Overflow
@@ -38,11 +39,17 @@ class Strategy(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Pause before a restart: doubles with each restart within the period."""
+    """Pause before a restart: doubles with each restart within the period.
+
+    :raises ValueError: one of them is less than 0
+    """
 
     first_s: float = 0.05
     longest_s: float = 10.0
     jitter: float = 0.2
+
+    def __post_init__(self) -> None:
+        at_least(0, first_s=self.first_s, longest_s=self.longest_s, jitter=self.jitter)
 
     def nominal_s(self, restarts: int) -> float:
         """As `delay_s`, without the jitter."""
@@ -58,7 +65,7 @@ class ChildSpec[M]:
     """How to start one child, and what to do when it ends.
 
     :raises ValueError: `durability` without a `DurableRef`, a `DurableRef` without `durability`, or one whose mailbox
-        drops messages
+        drops messages; or `shutdown_s` is less than 0
     """
 
     id: str
@@ -79,6 +86,7 @@ class ChildSpec[M]:
     """One circuit breaker for each key of the mailbox."""
 
     def __post_init__(self) -> None:
+        at_least(0, shutdown_s=self.shutdown_s)
         if self.durability is not None and not isinstance(self.ref, DurableRef):
             raise ValueError(f"child {self.id!r}: its mail is to be journalled, which takes a DurableRef as its ref")
         if self.durability is None and isinstance(self.ref, DurableRef):
@@ -99,13 +107,19 @@ class ServiceSpec:
     shutdown_s: float = 5.0
     significant: bool = False
 
+    def __post_init__(self) -> None:
+        at_least(0, shutdown_s=self.shutdown_s)
+
 
 type Spec = "ChildSpec[Any] | ServiceSpec | SupervisorSpec"
 
 
 @dataclass(frozen=True, slots=True)
 class SupervisorSpec:
-    """A supervisor and its children, as data."""
+    """A supervisor and its children, as data.
+
+    :raises ValueError: `intensity` or `shutdown_s` is less than 0, or `period_s` no time
+    """
 
     id: str
     children: Sequence[Spec]
@@ -118,3 +132,7 @@ class SupervisorSpec:
     shutdown_s: float = math.inf
     """A supervisor gets the time that its children need."""
     significant: bool = False
+
+    def __post_init__(self) -> None:
+        at_least(0, intensity=self.intensity, shutdown_s=self.shutdown_s)
+        more_than_nothing(period_s=self.period_s)

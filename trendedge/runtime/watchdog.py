@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import anyio
 
+from trendedge.runtime.bounds import at_least, more_than_nothing
 from trendedge.runtime.cell import Cell
 from trendedge.runtime.service import Service, ServiceContext
 from trendedge.runtime.stats import MARK_EVERY_S, SAMPLES, describe, rank
@@ -69,7 +70,10 @@ class Watchdog(Service):
         """:param slow_s: seconds after which a handler that has not returned is named, once
         :param blocked_s: seconds of a loop that does not turn after which its stack is logged, once for each time
         :param every_s: seconds between two looks
+        :raises ValueError: it would look, or take the loop for blocked, without a pause
         """
+        at_least(0, slow_s=slow_s)
+        more_than_nothing(blocked_s=blocked_s, every_s=every_s)
         self._root = root
         self._lag = lag
         self._slow_s = slow_s
