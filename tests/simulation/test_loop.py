@@ -2,7 +2,12 @@
 
 import asyncio
 import gc
+import multiprocessing
+import multiprocessing.util
 import os
+import queue
+import select
+import signal
 import socket
 import subprocess
 import sys
@@ -171,9 +176,47 @@ async def signals(loop: SimulatedLoop) -> None:
     loop.add_signal_handler(15, lambda: None)
 
 
+async def bare_signal(_: SimulatedLoop) -> None:
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+
+async def alarm(_: SimulatedLoop) -> None:
+    signal.alarm(0)
+
+
+async def kill(_: SimulatedLoop) -> None:
+    os.kill(os.getpid(), 0)
+
+
+async def look_up(_: SimulatedLoop) -> None:
+    socket.gethostbyname("localhost")
+
+
+async def look_up_address(_: SimulatedLoop) -> None:
+    socket.gethostbyaddr("127.0.0.1")
+
+
+async def look_up_name(_: SimulatedLoop) -> None:
+    socket.getnameinfo(("127.0.0.1", 80), socket.NI_NUMERICHOST)
+
+
+async def spawned_process(_: SimulatedLoop) -> None:
+    multiprocessing.util.spawnv_passfds(b"/bin/true", [b"true"], [])
+
+
+async def forked_process(_: SimulatedLoop) -> None:
+    multiprocessing.get_context("fork").Process(target=int).start()
+
+
+OUTSIDE = [
+    *(thread, bare_thread, executor, connection, bare_socket, process, bare_process, real_time, signals, bare_signal),
+    *(alarm, kill, look_up, look_up_address, look_up_name, spawned_process, forked_process),
+]
+
+
 @pytest.mark.parametrize(
     "main",
-    [thread, bare_thread, executor, connection, bare_socket, process, bare_process, real_time, signals],
+    OUTSIDE,
     ids=lambda main: main.__name__,
 )
 def test_touching_the_world_outside_raises(main: Main) -> None:
@@ -187,6 +230,16 @@ def test_only_looking_at_the_world_outside_does_not_raise() -> None:
 
     assert None not in simulate(main).result
     assert all(name in (NotSimulated.__doc__ or "") for name in ("time()", "monotonic()", "now()", "uuid4()"))
+
+
+def test_what_is_not_noticed_is_said() -> None:
+    async def main(_: SimulatedLoop) -> list[object]:
+        with pytest.raises(queue.Empty):
+            queue.Queue[None]().get(timeout=0.001)
+        return [threading.Event().wait(timeout=0.001), select.select([], [], [], 0.001)]
+
+    assert simulate(main).result == [False, ([], [], [])]
+    assert all(name in (NotSimulated.__doc__ or "") for name in ("`threading`", "`queue.Queue.get(", "`select`"))
 
 
 def test_the_world_is_open_again_after_a_run() -> None:

@@ -1,14 +1,18 @@
 """Keeps a simulation from the world outside: what the interpreter audits raises `NotSimulated` while one runs.
 
-Reading a clock or the system's randomness is not audited, and not kept from anybody: see `NotSimulated`.
+Reading a clock or the system's randomness is not audited, and not kept from anybody; nor is waiting for a lock, a queue
+or a file: see `NotSimulated`.
 """
 
+import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, wraps
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 from trendedge.runtime.simulation.errors import NotSimulated
@@ -16,13 +20,23 @@ from trendedge.runtime.simulation.errors import NotSimulated
 _FORBIDDEN = {
     "_thread.start_new_thread": "starting a thread",
     "_thread.start_joinable_thread": "starting a thread",
+    "_posixsubprocess.fork_exec": "starting a process",
+    "os.exec": "starting a process",
     "os.fork": "starting a process",
     "os.forkpty": "starting a process",
     "os.posix_spawn": "starting a process",
+    "os.kill": "sending a signal",
     "os.system": "starting a process",
+    "signal.alarm": "setting a real timer",
+    "signal.pthread_kill": "sending a signal",
+    "signal.setitimer": "setting a real timer",
+    "signal.signal": "handling a signal",
     "socket.__new__": "opening a socket",
     "socket.connect": "connecting a socket",
     "socket.getaddrinfo": "resolving a host name",
+    "socket.gethostbyaddr": "resolving a host name",
+    "socket.gethostbyname": "resolving a host name",
+    "socket.getnameinfo": "resolving a host name",
     "subprocess.Popen": "starting a process",
     "time.sleep": "sleeping in real time",
 }
@@ -47,17 +61,23 @@ def _install() -> None:
     # An audit hook cannot be removed: one for the life of the process, which looks at `_inside` first.
     sys.addaudithook(_forbid)
     if sys.version_info < (3, 13):
-        _audit_sleep(time.sleep)
+        _audit(time, "sleep")
+    for name in ("signal", "alarm", "setitimer"):
+        _audit(signal, name)
+    # By which `multiprocessing` starts processes, without `subprocess`.
+    _audit(import_module("_posixsubprocess"), "fork_exec")
 
 
-def _audit_sleep(sleep: Callable[[float], None]) -> None:
-    """Let sleeping be audited, which the interpreter does by itself from 3.13 on."""
+def _audit(module: ModuleType, name: str) -> None:
+    """Let the calls of a function be audited that the interpreter, or an older one, does not audit by itself."""
+    function, event = getattr(module, name), f"{module.__name__}.{name}"
 
-    def audited(seconds: float, /) -> None:
-        sys.audit("time.sleep", seconds)
-        sleep(seconds)
+    @wraps(function)
+    def audited(*args: Any, **options: Any) -> Any:
+        sys.audit(event, *args)
+        return function(*args, **options)
 
-    time.sleep = audited  # type: ignore[assignment]  # it is given seconds as a float or an int
+    setattr(module, name, audited)
 
 
 def _forbid(event: str, _: tuple[Any, ...]) -> None:

@@ -15,6 +15,9 @@ class NotSimulated(SimulationFault):
     Only looking at it does not raise: `time.time()`, `time.monotonic()`, `datetime.now()` and `uuid4()` give what they
     always give, since pytest and logging need them too, and a run that depends on that is not its seed's. Take the time
     from the event loop, chance from the module `random`, and clocks and ids that have to be real as a parameter.
+
+    Not noticed either are files, and waits that the interpreter does not audit: of the primitives of `threading` with a
+    time-out, `queue.Queue.get(timeout=...)`, `select`. They take real time, and a wait without end is one.
     """
 
     def __init__(self, what: str) -> None:
