@@ -120,6 +120,52 @@ class TakesPingWhateverItsKey[K](Keyed[K, Ping]):
     pass
 
 
+class TakesWhatComesLater(Takes["Later"]):
+    pass
+
+
+class TakesOneOfTwo(Takes["Later | Ping"]):
+    pass
+
+
+class TakesListsOfItself(Takes["list[TakesListsOfItself]"]):
+    pass
+
+
+class TakesWhatNobodyKnows(Takes["Nobody"]):  # type: ignore[name-defined]
+    pass
+
+
+type OneOrMore[M] = M | list[M]
+type Quoted = "Later"
+type Unknown = Nobody  # type: ignore[name-defined]  # noqa: F821
+
+
+class TakesOneOrMore(Takes[OneOrMore[Ping]]):
+    pass
+
+
+class TakesQuoted(Takes[Quoted]):
+    pass
+
+
+class TakesUnknown(Takes[Unknown]):
+    pass
+
+
+class Several[M](Takes[OneOrMore[M]]):
+    pass
+
+
+class TakesSeveral(Several[Ping]):
+    pass
+
+
+@dataclass(frozen=True)
+class Later:
+    pass
+
+
 class TakesWhatIsNotSaid[M](Keyed[int, M]):
     pass
 
@@ -147,6 +193,14 @@ def tree(*children: ChildSpec[Any]) -> SupervisorSpec:
         (TakesLists, [[1]], [1, "1"]),
         (TakesPingWhateverItsKey, [Ping()], [Pong()]),
         (TakesWhatIsNotSaid, [1, Ping()], []),
+        (TakesWhatComesLater, [Later()], [Ping(), None]),
+        (TakesOneOfTwo, [Later(), Ping()], [Pong()]),
+        (TakesListsOfItself, [[]], [Ping()]),
+        (TakesWhatNobodyKnows, [1, Ping()], []),
+        (TakesOneOrMore, [Ping(), [Ping()]], [Pong(), None]),
+        (TakesQuoted, [Later()], [Ping()]),
+        (TakesUnknown, [1, Ping()], []),
+        (TakesSeveral, [Ping(), [Ping()]], [Pong(), None]),
     ],
 )
 async def test_a_message_of_a_type_that_the_actor_does_not_handle_is_refused_at_tell(

@@ -1,8 +1,9 @@
 """Which messages an actor handles, read from how it is declared: `class Hub(Actor[PushEvents | Terminated])`."""
 
+import sys
 from collections.abc import Mapping
-from types import UnionType, get_original_bases
-from typing import Annotated, Any, TypeAliasType, TypeVar, Union, get_args, get_origin, is_typeddict
+from types import SimpleNamespace, UnionType, get_original_bases
+from typing import Annotated, Any, TypeAliasType, TypeVar, Union, get_args, get_origin, get_type_hints, is_typeddict
 from weakref import WeakKeyDictionary
 
 from trendedge.runtime.actor import Actor
@@ -27,7 +28,7 @@ def _declared(actor: type[Actor[Any]], arguments: Mapping[Any, Any]) -> tuple[ty
         origin = get_origin(base) or base
         if not (isinstance(origin, type) and issubclass(origin, Actor)):
             continue
-        given = [_substituted(one, arguments) for one in get_args(base)]
+        given = [_substituted(_resolved(one, actor), arguments) for one in get_args(base)]
         if origin is Actor:
             found = _classes(given[0]) if given else None
         else:
@@ -37,6 +38,19 @@ def _declared(actor: type[Actor[Any]], arguments: Mapping[Any, Any]) -> tuple[ty
         if found is not None:
             return found
     return None
+
+
+def _resolved(declared: Any, where: Any) -> Any:
+    """With names for what was written in quotes, as a type that is declared further below; as they are known by now
+    in the module of the class or alias in which that is written. What is known nowhere there stays as it is.
+    """
+    module = sys.modules.get(where.__module__)
+    names = {one.__name__: one for one in (*where.__type_params__, where)}
+    try:
+        written = SimpleNamespace(__annotations__={"message": declared})
+        return get_type_hints(written, vars(module) if module else {}, names, include_extras=True)["message"]
+    except (NameError, AttributeError, SyntaxError, TypeError):
+        return declared
 
 
 def _substituted(declared: Any, arguments: Mapping[Any, Any]) -> Any:
@@ -52,8 +66,13 @@ def _substituted(declared: Any, arguments: Mapping[Any, Any]) -> Any:
 
 
 def _classes(declared: Any) -> tuple[type, ...] | None:
-    if isinstance(declared, TypeAliasType):
-        return _classes(declared.__value__)
+    alias = get_origin(declared) or declared
+    if isinstance(alias, TypeAliasType):
+        arguments = dict(zip(alias.__type_params__, get_args(declared), strict=False))
+        try:
+            return _classes(_substituted(_resolved(alias.__value__, alias), arguments))
+        except NameError:  # it is made when it is asked for, of names that only a type checker knows
+            return None
     if get_origin(declared) is Annotated:
         return _classes(get_args(declared)[0])
     if get_origin(declared) in (Union, UnionType):
