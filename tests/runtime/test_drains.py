@@ -1,5 +1,7 @@
 """What waits in the mailbox of an actor that drains is handled before its stop, whatever state the stop finds it in."""
 
+import asyncio
+
 import anyio
 import pytest
 import structlog
@@ -9,6 +11,7 @@ from tests.runtime.test_mailbox import Gate, Work, tree
 from trendedge.runtime import (
     Actor,
     ActorRef,
+    ActorStopped,
     Backoff,
     ChildSpec,
     MailboxSpec,
@@ -16,6 +19,7 @@ from trendedge.runtime import (
     Supervisor,
     SupervisorSpec,
 )
+from trendedge.runtime.simulation import Actors
 
 
 async def test_drain_works_off_what_waits_before_the_stop() -> None:
@@ -24,6 +28,38 @@ async def test_drain_works_off_what_waits_before_the_stop() -> None:
         for number in range(5):
             await ref.tell(Work(number=number))
     assert [number for _, number in log] == [0, 1, 2, 3, 4]
+
+
+def test_a_drain_handles_neither_what_is_stashed_nor_timers_nor_results_of_piped_work(actors: Actors) -> None:
+    handled: list[object] = []
+
+    class Waits(Actor[Work | str]):
+        async def on_start(self) -> None:
+            self.context.tell_self_after(2.0, "tick")
+            self.context.pipe_to_self(anyio.sleep(2.0), lambda _: "result")
+
+        async def receive(self, message: Work | str) -> None:
+            if isinstance(message, Work) and message.number == 1:
+                self.context.stash()
+                return
+            await anyio.sleep(5.0)
+            handled.append(message)
+
+    ref = ActorRef[Work | str]("waits")
+    child = ChildSpec("waits", Waits, ref, mailbox=MailboxSpec(drain=True), shutdown_s=60.0)
+
+    async def main() -> None:
+        async with running(SupervisorSpec("root", [child])):
+            stashed = asyncio.ensure_future(ref.ask(Work(number=1), timeout_s=60.0))
+            await anyio.sleep(1.0)
+            await ref.tell(Work(number=2))
+            await ref.tell(Work(number=3))
+        with pytest.raises(ActorStopped):
+            await stashed
+
+    actors.run(main())
+    assert handled == [Work(number=2), Work(number=3)]
+    assert ref.cell.stats.dropped == 1
 
 
 class Worker(Actor[Work]):

@@ -80,6 +80,25 @@ async def test_children_start_in_order_and_stop_in_reverse() -> None:
     assert life == ["c stopped", "b stopped", "a stopped"]
 
 
+@pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
+def test_who_is_restarted_with_a_crashed_sibling_refuses_mail_until_then(strategy: Strategy, actors: Actors) -> None:
+    crasher, healthy = ActorRef[str]("a"), ActorRef[str]("b")
+    children = [ChildSpec(ref.name, lambda: Probe("", []), ref) for ref in (crasher, healthy)]
+    backoff = Backoff(first_s=5.0, jitter=0.0)
+
+    async def main() -> None:
+        async with running(SupervisorSpec("root", children, strategy=strategy, backoff=backoff)):
+            await crasher.tell("crash")
+            await anyio.sleep(4.0)
+            crasher.tell_nowait("it keeps this")
+            with pytest.raises(ActorStopped):
+                healthy.tell_nowait("refused")
+            await anyio.sleep(2.0)
+            healthy.tell_nowait("taken")
+
+    actors.run(main())
+
+
 async def test_two_children_of_one_id_are_refused() -> None:
     twice, below = ([*probes("ab", []).values(), *probes("a", []).values()] for _ in range(2))
     with pytest.raises(DuplicateChild, match="root/a: is there already"):

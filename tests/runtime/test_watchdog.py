@@ -11,7 +11,7 @@ import anyio
 import pytest
 import structlog
 
-from tests.runtime.support import MemoryJournal, until
+from tests.runtime.support import MemoryJournal, running, until
 from trendedge.runtime import (
     Actor,
     ActorRef,
@@ -102,6 +102,33 @@ async def test_whoever_blocks_the_loop_is_named_while_it_does_and_the_lag_is_mea
     assert [one["alert"] for one in named] == ["loop_blocked"]
     assert any(line.endswith("in receive") for line in named[0]["stack"])
     assert lag.worst_s >= 0.2
+
+
+async def test_it_looks_at_no_handlers_until_its_tree_is_known() -> None:
+    """With `running` the name of the tree is bound when all have started."""
+    ref, lag = ActorRef[str]("loads"), LoopLag()
+
+    class Loads(Slow):
+        async def on_start(self) -> None:
+            await until(lambda: lag.snapshot()["p50_ms"] is not None)
+
+    watchdog = ServiceSpec("watchdog", lambda: Watchdog(lambda: root, lag, every_s=0.001))
+    async with running(SupervisorSpec("root", [watchdog, ChildSpec("loads", Loads, ref)])) as root:
+        shown = Inspector(root, lag).find("root/watchdog")
+    assert shown is not None
+    assert (shown["restarts"], shown["last_error"]) == (0, None)
+
+
+def test_a_tree_that_is_never_found_is_said_once(actors: Actors) -> None:
+    def find() -> Supervisor:
+        return nowhere  # type: ignore[name-defined,no-any-return]  # noqa: F821
+
+    watchdog = Watchdog(find, LoopLag(), slow_s=10.0)
+    for _ in range(5):
+        actors.call(watchdog._name_the_slow)
+        actors.advance(6.0)
+    said = [line["error"] for line in actors.log if line["event"] == "watchdog finds no tree"]
+    assert said == ["name 'nowhere' is not defined"]
 
 
 def test_unless_it_is_told_otherwise_it_names_a_handler_after_ten_seconds(actors: Actors) -> None:

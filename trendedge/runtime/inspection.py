@@ -25,12 +25,14 @@ class Inspector:
     """Read-only view of a running supervision tree."""
 
     def __init__(self, root: Supervisor, lag: LoopLag | None = None) -> None:
-        """:param lag: what the tree's `Watchdog` measures"""
+        """:param lag: what the tree's `Watchdog` measures; without one nobody measures it"""
         self._root = root
         self._lag = lag or LoopLag()
 
     def loop_lag_ms(self) -> dict[str, float | None]:
-        """How late the event loop is; see `LoopLag.snapshot`."""
+        """How late the event loop is; see `LoopLag.snapshot`. It needs a `Watchdog` in the tree that has the same
+        `LoopLag`: without one all are 0 or None.
+        """
         return self._lag.snapshot()
 
     def actors(self) -> list[Facts]:
@@ -49,7 +51,8 @@ class Inspector:
         - `mailbox`: `depth`, `capacity`, `overflow` (policy), `dropped`, `oldest_age_s`, and `keys`, the number of
           instances; None for an unkeyed one.
         - `durable`: messages `pending` in the journal, `dead` letters, and `oldest_age_s` of what is pending.
-        - `handled`, `failed`, `expired` and `buried`: numbers of messages; `rate_per_s`: handled, over the last minute.
+        - `handled`, `failed`, `expired` and `buried`: numbers of messages; `rate_per_s`: handled, over the last minute,
+          which a `Watchdog` in the tree counts: without one it is 0.
         - `latency_ms`, in the handler, and `wait_ms`, before it: `p50`, `p95` and `p99` of the last 512 messages.
         - `breakers`: as `breakers()` gives them, without the `actor`.
         - `waiting_on`: whom handlers wait for: the `key` of who waits, and path of who is asked, `on`.

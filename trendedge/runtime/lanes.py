@@ -34,6 +34,8 @@ def cpu[*Ts, T](function: Callable[[*Ts], T]) -> Cpu[*Ts, T]:
 
     Arguments and result are pickled. A job that is cancelled or runs out of time is killed with its process. There are
     fewer processes than jobs at once: the wait for a free one counts towards the job's time.
+
+    Each process imports the program's main module anew: what that starts has to be behind `if __name__ == "__main__":`.
     """
     return Cpu(function)
 

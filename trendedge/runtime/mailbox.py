@@ -45,7 +45,10 @@ class MailboxSpec:
     """A keyed instance without mail for this long is passivated: its state is dropped, the next message reloads it.
     Who has a timer, a watch, piped work or children under way is not idle."""
     drain: bool = False
-    """At an orderly stop, handle what is waiting (within the child's `shutdown_s`) instead of leaving it."""
+    """At an orderly stop, handle what is waiting (within the child's `shutdown_s`) instead of leaving it.
+
+    What is stashed does not wait: it ends as without a drain, dropped and its ask told, or stays in the journal. Timers
+    go off no more, and no result of piped work comes."""
 
     def __post_init__(self) -> None:
         if self.capacity < 1:

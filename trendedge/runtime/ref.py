@@ -81,7 +81,8 @@ class ActorRef[M](_Address):
         :raises MessageWithoutKey: the mailbox is keyed, and its key function gives None
         :raises MailboxFull: at capacity, and the policy is FAIL, or finds nothing to drop or to replace
         :raises TellCycle: at capacity, and those who could make room wait for the handler that tells
-        :raises ActorStopped: the actor has ended for good, or is stopped just now to be restarted by order
+        :raises ActorStopped: the actor has ended for good, or is stopped just now to be restarted: by order, or with a
+            sibling that has crashed (see `Strategy`)
         """
         cell = self.cell
         deadline = None if deadline_s is None else cell.now() + deadline_s
@@ -96,7 +97,8 @@ class ActorRef[M](_Address):
         :raises MessageRefused: the actor does not handle messages of this type
         :raises MessageWithoutKey: the mailbox is keyed, and its key function gives None
         :raises MailboxFull: at capacity, and the policy is FAIL or BLOCK, or finds nothing to drop or to replace
-        :raises ActorStopped: the actor has ended for good, or is stopped just now to be restarted by order
+        :raises ActorStopped: the actor has ended for good, or is stopped just now to be restarted: by order, or with a
+            sibling that has crashed (see `Strategy`)
         """
         cell = self.cell
         cell.put_nowait(message, None, None if deadline_s is None else cell.now() + deadline_s)
@@ -113,7 +115,8 @@ class ActorRef[M](_Address):
         :raises MessageRefused: the actor does not handle messages of this type
         :raises MessageWithoutKey: the mailbox is keyed, and its key function gives None
         :raises HandlerCrashed: the actor crashed over this request, and has given it up
-        :raises ActorStopped: the actor ended before it answered, or is being restarted by order
+        :raises ActorStopped: the actor ended before it answered, or is being restarted: by order, or with a sibling
+            that has crashed (see `Strategy`)
         :raises MailboxFull: at capacity, and the policy is FAIL, or finds nothing to drop or to replace
         :raises Exception: one of the actor's declared errors
         """
@@ -177,7 +180,8 @@ class DurableRef[M](_Address):
         :raises MailboxFull: at capacity: nothing was appended
         :raises JournalUnavailable: no store took it: nothing is known to be appended
         :raises Fenced: another process has adopted the mailbox's mail: nothing was appended, and the mailbox recovers
-        :raises ActorStopped: the actor has ended for good, or is stopped just now to be restarted by order
+        :raises ActorStopped: the actor has ended for good, or is stopped just now to be restarted: by order, or with a
+            sibling that has crashed (see `Strategy`)
         """
         return await self.cell.durable.append(message, unique)
 

@@ -29,7 +29,12 @@ class Restart(Enum):
 
 
 class Strategy(Enum):
-    """Who is restarted when one child crashes."""
+    """Who is restarted when one child crashes.
+
+    Those who are restarted with it are stopped in good order at once, and started after its pause: until then they
+    refuse mail with `ActorStopped`, as in a restart by order, and what waits for them in memory is dropped. The crashed
+    one itself takes mail meanwhile, and keeps what it has.
+    """
 
     ONE_FOR_ONE = "one_for_one"
     ONE_FOR_ALL = "one_for_all"
@@ -70,7 +75,8 @@ class ChildSpec[M]:
 
     id: str
     start: Callable[[], Actor[M]]
-    """Called afresh for each restart, so that no state survives a crash."""
+    """Called afresh for each restart: no state survives a crash. In a loop take `functools.partial(Account, id)`: a
+    lambda would find the last `id`, and of `lambda id=id: ...` mypy cannot tell the type."""
     ref: ActorRef[M] | DurableRef[M]
     """The address under which others reach it: of this child alone, and valid through restarts."""
     restart: Restart = Restart.PERMANENT

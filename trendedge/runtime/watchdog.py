@@ -1,6 +1,7 @@
 """Names who is slow: a handler that has run for too long, and whatever keeps the event loop from everybody else."""
 
 import asyncio
+import math
 import sys
 import threading
 import time
@@ -12,6 +13,7 @@ import anyio
 
 from trendedge.runtime.bounds import at_least, more_than_nothing
 from trendedge.runtime.cell import Cell
+from trendedge.runtime.errors import text_of
 from trendedge.runtime.service import Service, ServiceContext
 from trendedge.runtime.stats import MARK_EVERY_S, SAMPLES, describe, rank
 from trendedge.runtime.supervisor import Supervisor
@@ -55,7 +57,12 @@ class LoopLag:
 class Watchdog(Service):
     """Looks at the handlers and at the loop twice a second, and from a thread of its own when the loop does not turn.
 
-    It reads what the cells count anyway; the actors do not notice.
+    It reads what the cells count anyway; the actors do not notice. Rates are counted, and `lag` measured, by it alone::
+
+        lag = LoopLag()
+        watchdog = ServiceSpec("watchdog", lambda: Watchdog(lambda: root, lag))
+        async with running(SupervisorSpec("app", [watchdog, ...])) as root:
+            inspector = Inspector(root, lag)
     """
 
     def __init__(
@@ -67,7 +74,9 @@ class Watchdog(Service):
         blocked_s: float = 0.25,
         every_s: float = 0.5,
     ) -> None:
-        """:param slow_s: seconds after which a handler that has not returned is named, once
+        """:param root: gives the tree; while its name is not known yet, as in the example until all have started, there
+            are no handlers to look at
+        :param slow_s: seconds after which a handler that has not returned is named, once
         :param blocked_s: seconds of a loop that does not turn after which its stack is logged, once for each time
         :param every_s: seconds between two looks
         :raises ValueError: it would look, or take the loop for blocked, without a pause
@@ -80,6 +89,8 @@ class Watchdog(Service):
         self._blocked_s = blocked_s
         self._every_s = every_s
         self._marked_at = float("-inf")
+        self._blind_since: float | None = None
+        """Event loop time at which it found no tree; infinite when that was said."""
 
     async def run(self, context: ServiceContext) -> None:
         """As `Service.run`."""
@@ -101,7 +112,7 @@ class Watchdog(Service):
 
     def _name_the_slow(self) -> None:
         now = asyncio.get_running_loop().time()
-        for cell in cells(self._root()):
+        for cell in self._cells():
             for entity in cell.busy():
                 elapsed_s = 0.0 if entity.since is None else now - entity.since
                 if elapsed_s < self._slow_s or entity.reported:
@@ -123,8 +134,25 @@ class Watchdog(Service):
         if now - self._marked_at < MARK_EVERY_S:
             return
         self._marked_at = now
-        for cell in cells(self._root()):
+        for cell in self._cells():
             cell.stats.mark(now)
+
+    def _cells(self) -> Iterator[Cell]:
+        try:
+            root = self._root()
+        except NameError as error:  # `running` gives the tree when all have started
+            self._say_blind(error)
+            return iter(())
+        self._blind_since = None
+        return cells(root)
+
+    def _say_blind(self, error: NameError) -> None:
+        """Once, if it lasts: the name may be a wrong one."""
+        now = asyncio.get_running_loop().time()
+        self._blind_since = now if self._blind_since is None else self._blind_since
+        if now - self._blind_since >= self._slow_s:
+            self._blind_since = math.inf
+            log.warning("watchdog finds no tree", error=text_of(error))
 
 
 def cells(supervisor: Supervisor) -> Iterator[Cell]:
