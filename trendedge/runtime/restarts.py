@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from trendedge.runtime.child import ENDED, Child, Exit
+from trendedge.runtime.child import Child, Exit
 from trendedge.runtime.errors import ActorStopped, IntensityExceeded, RuntimeFault, StartFailed, StrayCancellation, said
 from trendedge.runtime.outlast import outlast
 from trendedge.runtime.specs import Restart, Strategy
@@ -93,32 +93,36 @@ class Restarts:
 
     def refuse(self) -> None:
         """Refuse the orders that wait; nobody will obey them."""
-        self._orders.clear()
         while not self._news.empty():
-            _refuse([self._news.get_nowait()])
+            self._settle(self._news.get_nowait())
+        self._orders.clear()
+
+    def _settle(self, news: Exit | RestartOrder) -> None:
+        """Somebody has come to it, or nobody will."""
+        if isinstance(news, RestartOrder):
+            if self._orders.get(news.child) is news:
+                del self._orders[news.child]
+            news.settled.set()
 
     async def _obey(self, order: RestartOrder) -> None:
         supervisor, child = self._supervisor, order.child
-        try:
-            if supervisor.stops:
-                return
-            if child not in supervisor.members:
-                order.refusal = ActorStopped(child.path)
-                return
-            affected = self._affected(child)
-            log.warning("restarting", actor=child.path, cause="ordered", restarted=[one.path for one in affected])
-            await supervisor.stop_all(affected, for_good=False)
-            del self._orders[child]
-            order.refusal = await self._start_as_ordered(affected, order)
-            gone = child not in supervisor.members or supervisor.members.is_forgotten(
-                child
-            )  # since the stop, or the start
-            if order.refusal is None and order.replaced_by is None and gone:
-                order.refusal = ActorStopped(child.path)
-        finally:
-            if self._orders.get(child) is order:
-                del self._orders[child]
-            order.settled.set()
+        if supervisor.stops:
+            return
+        if child not in supervisor.members:
+            order.refusal = ActorStopped(child.path)
+            return
+        latest = self._orders.setdefault(child, order)
+        if latest is not order:  # it has come while this one was obeyed, which somebody else has cancelled
+            order.replaced_by = latest
+            return
+        affected = self._affected(child)
+        log.warning("restarting", actor=child.path, cause="ordered", restarted=[one.path for one in affected])
+        await supervisor.stop_all(affected, for_good=False)
+        del self._orders[child]
+        order.refusal = await self._start_as_ordered(affected, order)
+        gone = child not in supervisor.members or supervisor.members.is_forgotten(child)  # since the stop, or the start
+        if order.refusal is None and order.replaced_by is None and gone:
+            order.refusal = ActorStopped(child.path)
 
     async def _start_as_ordered(self, children: Sequence[Child], order: RestartOrder) -> RuntimeFault | None:
         """Answers why the child that was to be restarted does not run then."""
@@ -181,7 +185,10 @@ class Restarts:
             if news.child is None:
                 continue
             if supervisor.spec.strategy is not Strategy.ONE_FOR_ONE:
-                await self._attend_to(news.child, news)
+                try:
+                    await self._attend_to(news.child, news)
+                finally:
+                    self._settle(news)
             elif news.child in self._turns:
                 self._turns[news.child].append(news)
             else:
@@ -200,8 +207,14 @@ class Restarts:
 
     async def _take_turns(self, child: Child, turns: deque[Exit | RestartOrder]) -> None:
         while turns:
-            await self._attend_to(child, turns[0])
-            turns.popleft()
+            news = turns[0]
+            try:
+                await self._attend_to(child, news)
+            except asyncio.CancelledError:
+                if isinstance(news, Exit) and child.generation != news.generation:  # its next start was given up
+                    turns[0] = Exit(child, StrayCancellation(), child.generation)
+                raise
+            self._settle(turns.popleft())
 
     def _turns_over(self, child: Child, task: asyncio.Task[None]) -> None:
         del self._tasks[task]
@@ -210,18 +223,13 @@ class Restarts:
         if error is not None:
             self._failure = self._failure or error
             self.report(Exit(None, None))
-        elif task.cancelled() and turns and not self._gives_up:
-            # By somebody else. What it was about is begun again, from how the child is now.
-            _refuse([turns.popleft()])
-            if child.status in ENDED:
-                turns.appendleft(Exit(child, StrayCancellation(), child.generation))
+        elif turns and not (task.cancelled() and self._gives_up):
+            # Something has come since, or somebody else has cancelled it: what it was about is begun again.
             self._begin_turns(child)
             return
-        elif turns and not task.cancelled():
-            self._begin_turns(child)  # something has come since
-            return
         del self._turns[child]
-        _refuse(turns)
+        for news in turns:
+            self._settle(news)
 
     async def _attend_to(self, child: Child, news: Exit | RestartOrder) -> None:
         if isinstance(news, RestartOrder):
@@ -325,12 +333,6 @@ def _restarts(child: Child, error: BaseException | None) -> bool:
             return error is not None
         case Restart.TEMPORARY:
             return False
-
-
-def _refuse(waiting: Iterable[Exit | RestartOrder]) -> None:
-    for one in waiting:
-        if isinstance(one, RestartOrder):
-            one.settled.set()
 
 
 def _cause(error: BaseException | None) -> str:
