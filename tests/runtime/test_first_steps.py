@@ -71,6 +71,34 @@ async def test_a_child_whose_task_is_cancelled_before_its_first_step_has_crashed
         await until(lambda: life == ["serves"])
 
 
+@pytest.mark.parametrize("steps", [0, 1])
+async def test_a_supervisor_whose_task_is_cancelled_before_its_first_step_lets_nobody_wait_for_its_children(
+    steps: int,
+) -> None:
+    """Not through the pause before its restart either; with one step it has begun, and says so itself."""
+    ref, life = ActorRef[str]("a"), list[str]()
+    inner = SupervisorSpec("inner", [ChildSpec("a", lambda: Writes(life), ref)])
+    with anyio.fail_after(20):
+        async with running(SupervisorSpec("root", [inner], backoff=Backoff(3600.0, jitter=0.0))) as root:
+            [child] = root.children
+            orders = [asyncio.create_task(root.restart(child))]
+            while child.generation == 1:
+                await asyncio.sleep(0)
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            cancel_tasks("root/inner")
+            await until(lambda: child.status == "crashed")
+            with pytest.raises(ActorStopped):
+                await ref.tell("lost")
+            nested = cast("Supervisor", child.process)
+            with pytest.raises(ActorStopped):
+                await nested.restart(nested.children[0])
+            orders.append(asyncio.create_task(root.restart(child)))
+            await asyncio.gather(*orders)
+            await ref.tell("serves")
+            await until(lambda: life == ["serves"])
+
+
 ENDS = """
 import asyncio
 from trendedge.runtime import Actor, ActorRef, ChildSpec, Supervisor, SupervisorSpec

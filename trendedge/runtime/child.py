@@ -202,8 +202,7 @@ class Child:
             with suppress(asyncio.CancelledError):  # one is being raised already
                 await outlast(task)
             if not ended.is_set():  # it was cancelled before its first step, as at the end of the event loop
-                self.status = "stopped"
-                ended.set()
+                self._never_ran("stopped")
             raise
         finally:
             task.remove_done_callback(unborn)
@@ -216,9 +215,15 @@ class Child:
         """Somebody else has cancelled the incarnation before its first step."""
         if not ready.done():
             error = StrayCancellation()
-            self.status, self.last_error = "crashed", said(error)
-            self._ended.set()
+            self.last_error = said(error)
+            self._never_ran("crashed")
             ready.set_result(error)
+
+    def _never_ran(self, status: str) -> None:
+        self.status = status
+        self._ended.set()
+        if not isinstance(self.process, Cell):  # which keeps its mail for the next incarnation
+            self.process.close()
 
     async def _run(
         self,
