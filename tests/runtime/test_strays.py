@@ -445,6 +445,23 @@ class Life(Service):
             self._live.remove(self._name)
 
 
+async def test_a_child_that_is_removed_while_it_starts_with_its_supervisor_ends_nobody() -> None:
+    class Hangs(Service):
+        async def run(self, context: ServiceContext) -> None:
+            await anyio.sleep_forever()
+
+    ref = ActorRef[Say]("a")
+    root = Supervisor(specs(ServiceSpec("hangs", Hangs, shutdown_s=0.05), ChildSpec("a", lambda: Awaits([]), ref)))
+    with anyio.fail_after(20):
+        run = asyncio.create_task(root.run(lambda: None))
+        await until(lambda: root.children[0].status == "starting")
+        await root.stop_child("hangs")
+        assert await ref.ask(Say("well"), timeout_s=10) == "well"
+        assert (root.status, [child.spec.id for child in root.children]) == ("running", ["a"])
+        root.request_stop()
+        await run
+
+
 async def test_a_child_that_is_removed_during_a_restart_ends_nobody() -> None:
     for strategy in Strategy:
         live, ref = list[str](), ActorRef[Say]("a")

@@ -342,7 +342,7 @@ class Supervisor:
                 if child.generation:
                     child.will_restart(f"with {self.path}")
                 error = await self.begin(child)
-                if error is not None:
+                if error is not None and child in self.members:  # or else it was removed meanwhile
                     raise StartFailed(child.path, error) from error
         return not self._stop.is_set()
 
