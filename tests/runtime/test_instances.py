@@ -11,6 +11,7 @@ import pytest
 import structlog
 
 from tests.runtime.support import running, until
+from tests.runtime.test_first_steps import cancel_tasks
 from trendedge.runtime import (
     Actor,
     ActorRef,
@@ -158,6 +159,32 @@ async def test_an_instance_whose_task_is_cancelled_from_elsewhere_serves_its_key
             task.cancel()
             assert await ref.ask(Say("2"), timeout_s=10) == "2"
             assert ref.cell.stats.restarts == 1
+
+
+async def test_a_keyed_actor_that_is_cancelled_again_and_again_ends_after_its_instances() -> None:
+    """A shield of anyio's holds off no second `Task.cancel`; a handler beside the next one would do things twice."""
+    begun, ended, gate = list[str](), list[str](), anyio.Event()
+
+    class Shields(Actor[Say]):
+        async def receive(self, message: Say) -> None:
+            begun.append(message.text)
+            with anyio.CancelScope(shield=True):
+                await gate.wait()
+            ended.append(message.text)
+
+    ref = ActorRef[Say]("a")
+    child = ChildSpec("a", Shields, ref, mailbox=MailboxSpec(key=lambda message: message.key))
+    with anyio.fail_after(20):
+        async with running(specs(child)) as root:
+            await ref.tell(Say("once"))
+            await until(lambda: begun == ["once"])
+            for _ in range(3):
+                cancel_tasks("root/a")
+                await anyio.wait_all_tasks_blocked()
+            meanwhile = list(begun)
+            gate.set()
+            await until(lambda: root.children[0].generation == 2)
+    assert (meanwhile, ended) == (["once"], ["once"])
 
 
 class Listens(Actor[Say]):

@@ -12,6 +12,7 @@ from trendedge.runtime.errors import said
 from trendedge.runtime.failures import tell_crash
 from trendedge.runtime.history import Restarted, remembered
 from trendedge.runtime.latch import Latch
+from trendedge.runtime.outlast import outlast
 
 if TYPE_CHECKING:
     from trendedge.runtime.cell import Cell
@@ -57,8 +58,10 @@ class Instances:
             except asyncio.CancelledError:
                 self._context = None  # what comes now is for the next run
                 self._cancel()
-                with anyio.CancelScope(shield=True):
-                    await self._ended()
+                try:
+                    await outlast(*self._tasks)
+                finally:
+                    self._tasks.clear()  # also of who was cancelled before its first step
                 raise
         finally:
             self._host = self._context = None
