@@ -1,6 +1,5 @@
 """Between a durable mailbox's journal and its lines: what the journal gives is delivered once, and in order."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from trendedge.runtime.latch import Latch
 from trendedge.runtime.mailbox import Envelope
 from trendedge.runtime.retry import RetryPolicy
 from trendedge.runtime.voice import log
+from trendedge.runtime.writers import Writers
 
 if TYPE_CHECKING:
     from trendedge.runtime.cell import Cell
@@ -123,29 +123,15 @@ class Delivery:
             self._pause = None
 
     async def _serve(self, serve: Callable[[], Awaitable[None]]) -> None:
-        scope = anyio.CancelScope()
-
-        async def write(work: Callable[[], Awaitable[None]]) -> None:
-            try:
-                await work()
-            except Exception:
-                scope.cancel()  # until the handler in hand ends, where a task group would cancel it once
-                raise
-
+        scope = anyio.CancelScope()  # until the handler in hand ends, where a task group would cancel it once
         works = (self.log.run_settlements, self.log.bury_doomed)
-        writing = [asyncio.create_task(write(one), name=f"{self._cell.path} journal") for one in works]
+        writers = Writers(works, name=f"{self._cell.path} journal", on_failure=scope.cancel)
         try:
             with scope:
                 await serve()
                 await self.log.flush()
         finally:
-            for one in writing:
-                one.cancel()
-            with anyio.CancelScope(shield=True):
-                await asyncio.wait(writing)
-            for one in writing:
-                if not one.cancelled():
-                    one.result()
+            await writers.end()
 
     def _disown(self) -> None:
         """Another process has adopted the mail: what is in memory is not ours any more. The restart recovers."""
