@@ -14,6 +14,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from tests.runtime.support import running, until
+from tests.runtime.test_first_steps import cancel_tasks
 from trendedge.runtime import ServiceSpec, Supervisor, SupervisorSpec
 from trendedge.runtime.errors import (
     ForeignError,
@@ -155,6 +156,17 @@ async def test_a_job_that_is_cancelled_before_its_first_step_gives_its_place_to_
         gate.open.set()
         assert await second == "b done"
         assert gate.begun == ["b"]
+
+
+async def test_a_job_whose_task_is_cancelled_by_others_before_its_first_step_has_failed_and_its_lane_goes_on() -> None:
+    async with one_lane(concurrency=1, pending_limit=1) as lanes:
+        first, second = [await lanes.submit("low", double, number) for number in (1, 2)]
+        cancel_tasks(f"lane low: {first.name}")
+        with anyio.fail_after(20):
+            with pytest.raises(StrayCancellation):
+                await first
+            assert await second == 4
+        assert counts(lanes) == {"active": 0, "pending": 0, "done": 1, "failed": 1, "timed_out": 0, "cancelled": 0}
 
 
 async def test_a_lane_without_waiting_room_takes_what_it_can_run() -> None:

@@ -5,6 +5,7 @@ from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any
 
 import anyio
@@ -191,6 +192,8 @@ class Lane:
         """Those of them that have not been started."""
         self._ended = dict.fromkeys(Outcome, 0)
         self._durations_s: deque[float] = deque(maxlen=SAMPLES)
+        self._next: asyncio.Task[None] | None = None
+        """Starts what waits in the place of a job that never ran."""
 
     def open(self) -> None:
         """Take jobs."""
@@ -272,7 +275,15 @@ class Lane:
             if len(self._jobs) - len(self._waiting) >= self.spec.concurrency:
                 return
             job, _ = self._waiting.popitem(last=False)
-            await self._scheduler.spawn(self._run(job), name=f"lane {self.spec.name}: {job.name}")
+            started = await self._scheduler.spawn(self._run(job), name=f"lane {self.spec.name}: {job.name}")
+            if started._task is not None:  # the library gives nobody else a look at it
+                started._task.add_done_callback(partial(self._unless_it_ran, job))
+
+    def _unless_it_ran(self, job: Job[Any], _: asyncio.Task[None]) -> None:
+        """End a job whose task somebody else has cancelled before its first step."""
+        if not job.ended:
+            job.end(Outcome.FAILED, StrayCancellation())
+            self._next = asyncio.get_running_loop().create_task(self._start_waiting())
 
     async def _run(self, job: Job[Any]) -> None:
         try:
