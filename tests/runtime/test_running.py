@@ -1,9 +1,12 @@
 """A tree for the time of a block."""
 
+import asyncio
+
 import anyio
 import pytest
 
 from tests.runtime.support import until
+from tests.runtime.test_first_steps import cancel_tasks
 from trendedge.runtime import (
     Actor,
     ActorRef,
@@ -13,6 +16,7 @@ from trendedge.runtime import (
     Request,
     Restart,
     StartFailed,
+    StrayCancellation,
     SupervisorSpec,
     running,
 )
@@ -130,6 +134,22 @@ async def test_who_is_cancelled_in_the_block_or_before_it_has_the_tree_stopped_f
         await anyio.wait_all_tasks_blocked()
         tasks.cancel_scope.cancel()
     assert life[-1] == "a stopped"
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["before its first step", "running"])
+async def test_a_tree_whose_task_is_cancelled_by_others_ends_its_block_with_an_error(begun: bool) -> None:
+    life: list[str] = []
+    spec = tree("a", life=life)
+    with anyio.fail_after(20), pytest.raises(StrayCancellation):
+        if not begun:
+            asyncio.get_running_loop().call_soon(cancel_tasks, "root")
+        async with running(spec):
+            assert begun
+            cancel_tasks("root")
+            await anyio.sleep_forever()
+    assert life == (["a started", "a stopped"] if begun else [])
+    with pytest.raises(ActorStopped):
+        await ref(spec).tell(Crash())
 
 
 async def test_a_tree_that_ends_in_good_order_lets_its_block_go_on() -> None:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 
+from trendedge.runtime.errors import StrayCancellation
 from trendedge.runtime.outlast import outlast
 from trendedge.runtime.specs import SupervisorSpec
 from trendedge.runtime.supervisor import Supervisor
@@ -21,20 +22,19 @@ async def running(spec: SupervisorSpec) -> AsyncIterator[Supervisor]:
 
     :raises StartFailed: a child did not become ready; the block was not begun
     :raises IntensityExceeded: too many restarts; the block was cancelled
+    :raises StrayCancellation: somebody else has cancelled the task of the tree; the block was cancelled
     :raises DuplicateChild: two children have one id
     :raises DuplicateRef: two actors have one address, or one has that of an actor of another tree that runs
     """
     root, ready, block = Supervisor(spec), anyio.Event(), anyio.CancelScope()
 
-    async def host() -> None:
-        try:
-            await root.run(ready.set)
-        except BaseException:
+    def over(task: asyncio.Task[None]) -> None:
+        if task.cancelled() or task.exception() is not None:
             block.cancel()
-            raise
 
     # A plain task: a task group would wrap what the block raises, and what the tree raises, in a group.
-    task = asyncio.get_running_loop().create_task(host(), name=root.path)
+    task = asyncio.get_running_loop().create_task(root.run(ready.set), name=root.path)
+    task.add_done_callback(over)  # also when it never comes to its first step
     try:
         with block:
             await ready.wait()
@@ -44,5 +44,9 @@ async def running(spec: SupervisorSpec) -> AsyncIterator[Supervisor]:
         try:
             await outlast(task)
         finally:
+            if not root.ended.is_set():  # it has never come to its first step
+                root.terminate(None)
             if not task.cancelled():
                 task.result()
+    if block.cancelled_caught:
+        raise StrayCancellation
