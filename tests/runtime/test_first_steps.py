@@ -82,7 +82,7 @@ async def test_a_supervisor_whose_task_is_cancelled_before_its_first_step_lets_n
         async with running(SupervisorSpec("root", [inner], backoff=Backoff(3600.0, jitter=0.0))) as root:
             [child] = root.children
             orders = [asyncio.create_task(root.restart(child))]
-            while child.generation == 1:
+            while child.generation == 1:  # noqa: ASYNC110 - it sets no event
                 await asyncio.sleep(0)
             for _ in range(steps):
                 await asyncio.sleep(0)

@@ -140,13 +140,17 @@ async def test_who_is_cancelled_in_the_block_or_before_it_has_the_tree_stopped_f
 async def test_a_tree_whose_task_is_cancelled_by_others_ends_its_block_with_an_error(begun: bool) -> None:
     life: list[str] = []
     spec = tree("a", life=life)
-    with anyio.fail_after(20), pytest.raises(StrayCancellation):
+
+    async def run() -> None:
         if not begun:
             asyncio.get_running_loop().call_soon(cancel_tasks, "root")
         async with running(spec):
             assert begun
             cancel_tasks("root")
             await anyio.sleep_forever()
+
+    with anyio.fail_after(20), pytest.raises(StrayCancellation):
+        await run()
     assert life == (["a started", "a stopped"] if begun else [])
     with pytest.raises(ActorStopped):
         await ref(spec).tell(Crash())
