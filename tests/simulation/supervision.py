@@ -41,6 +41,8 @@ BREAKER_OPEN_S = 15.0
 LEAVES_MOST = 9
 LATE_S = 3.0
 """How much later a store may do what it was asked."""
+OWN = (" restarts", " stops", " leaves", " journal")
+"""How the names of the runtime's own tasks end, beside those of actors and supervisors."""
 BEHAVIOURS = {
     "quick": 10,
     "slow": 6,
@@ -96,6 +98,8 @@ class World:
         self.random = self.loop.random
         self.mail = TreeMail(self.loop)
         self.interruptions = Interruptions(self.loop, self.random.choice([0.0, 0.2, 0.5]))
+        self.strays_within_s = self.random.choice([None, 30.0, 3.0])
+        """How far apart cancellations of the runtime's own tasks are at most; None for none."""
         self.root = Supervisor(self._tree("root", 0))
         self.operator = Operator(self)
 
@@ -129,6 +133,7 @@ class World:
                 trouble.start_soon(self._rush, tasks)
                 trouble.start_soon(self.operator.give_orders, tasks)
                 trouble.start_soon(self._look_around)
+                trouble.start_soon(self._go_astray)
                 await self._until_over(TROUBLE_S)
                 trouble.cancel_scope.cancel()
             await self._make_peace()
@@ -217,6 +222,20 @@ class World:
             for cell in [] if self.loop.busy else cells(self.root):
                 if cell.depth < cell.spec.capacity and cell.waiting:
                     self.broken(f"somebody waits for room in {cell.path}", "nobody waits for room that is there")
+
+    async def _go_astray(self) -> None:
+        """Somebody cancels what is none of his business."""
+        while self.strays_within_s is not None:
+            await anyio.sleep(self.random.random() * self.strays_within_s)
+            self.interruptions.at_some_step(self._cancel_one)
+
+    def _cancel_one(self) -> None:
+        own = [task for task in self.loop.unfinished() if task.get_name().endswith(OWN)]
+        # The rarest are there for a moment only: where there are others, no writer is chosen.
+        if chosen := [task for task in own if not task.get_name().endswith(" journal")] or own:
+            task = self.random.choice(chosen)
+            self.loop.trace.note(f"{task.get_name().rpartition(' ')[2]} astray", task.get_name())
+            task.cancel()
 
     def _behaviour(self) -> str:
         return self.random.choices(list(BEHAVIOURS), list(BEHAVIOURS.values()))[0]

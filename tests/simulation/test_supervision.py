@@ -20,6 +20,7 @@ from trendedge.runtime.room import Room, Waiter
 from trendedge.runtime.simulation.campaign import run_seeds
 from trendedge.runtime.simulation.journal import Stored
 from trendedge.runtime.supervisor import Supervisor
+from trendedge.runtime.writers import Writers
 
 SEEDS = range(150)
 MOST_SEEDS = 400
@@ -54,6 +55,7 @@ SOMETIMES = [
     "waits for room",
     "cancelled when let in",
     "stray cancellation",
+    *(f"{what} astray" for what in ("restarts", "stops", "leaves", "journal")),
 ]
 
 
@@ -77,16 +79,16 @@ def unlimited(self: Intensity, supervisor: str, child: str, now: float) -> int:
     return 1
 
 
-async def forward(children: Sequence[Child], *, for_good: bool) -> None:
+async def forward(children: Sequence[Child], **how: bool) -> None:
     """Children are stopped in the order in which they were started."""
     for child in children:
-        await child.stop(for_good=for_good)
+        await child.stop(for_good=how["for_good"])
 
 
-async def patient(child: Child, *, for_good: bool, stop: Callable[..., Any] = Child.stop) -> None:
+async def patient(child: Child, stop: Callable[..., Any] = Child.stop, **how: bool) -> None:
     """A child takes as long to stop as it likes."""
     child.spec = replace(child.spec, shutdown_s=1000.0)
-    await stop(child, for_good=for_good)
+    await stop(child, **how)
 
 
 async def eager(supervisor: Supervisor) -> bool:
@@ -170,6 +172,14 @@ def never(marks: Marks, entry_id: str) -> bool:
     return False
 
 
+def bereft(writers: Writers, work: Any, task: asyncio.Task[None]) -> None:
+    """A writer that somebody cancels is gone."""
+    del writers._tasks[task]
+    writers._note(task)
+    if writers._failure is not None:
+        writers._on_failure()
+
+
 def wanted() -> bool:
     """Each cancellation is taken for one's own end."""
     return True
@@ -196,6 +206,7 @@ ABLATIONS: dict[str, tuple[Any, str, Any, str]] = {
     "marks of processes, and no number": (Stored, "marked", counting, "only the guilty are given up"),
     "taking marks back": (Marks, "outlive", never, "an orderly stop leaves no marks"),
     "telling a stray cancellation": (crashes, "_is_cancelled", wanted, "in peace everything comes to its end"),
+    "beginning a cancelled writer again": (Writers, "_ended", bereft, "in peace everything comes to its end"),
     "the breaker": (Breakers, "tripped", burning, "an open breaker uses up no attempts"),
 }
 
