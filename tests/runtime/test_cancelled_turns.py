@@ -39,7 +39,7 @@ class Works(Writes):
 
 async def until_there(name: str) -> None:
     """Return in the turn of the event loop in which a task of this name was begun, or in the next."""
-    while not any(task.get_name() == name for task in asyncio.all_tasks()):
+    while not any(task.get_name() == name for task in asyncio.all_tasks()):  # noqa: ASYNC110 - it sets no event
         await asyncio.sleep(0)
 
 

@@ -57,7 +57,7 @@ async def test_a_writer_that_is_cancelled_by_others_goes_on(steps: int) -> None:
     with anyio.fail_after(20):
         async with running(spec) as root:
             cancel_tasks("root/a")
-            while not (root.children[0].generation == 2 and _is_there("root/a journal")):
+            while not (root.children[0].generation == 2 and _is_there("root/a journal")):  # noqa: ASYNC110
                 await asyncio.sleep(0)
             for _ in range(steps):
                 await asyncio.sleep(0)
