@@ -259,6 +259,32 @@ async def test_who_was_stopped_between_its_two_moves_makes_the_second_itself(
     assert [entry.payload for entry in await heir.both.adopt(BOX)] == [b"buy", b"close"]
 
 
+@pytest.mark.parametrize("gone", ["killed", "left"])
+@pytest.mark.parametrize("late", STORES)
+@pytest.mark.parametrize("looks", ["adopt", "recover"])
+async def test_who_inherits_from_an_heir_inherits_what_that_has_begun_to_adopt(
+    looks: str, late: str, gone: str, database: Database, redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The heir has ended between its two moves; its claim on the rest counts for longer than its lease."""
+    await dead(database, redis_store, late)
+    await end_lease(redis_store, database, BOX, "a")
+    heir = await own(database, redis_store, BOX, "heir")
+
+    async def no_answer(*_: Any) -> list[Entry]:
+        raise JournalUnavailable("a store", "no answer")
+
+    monkeypatch.setattr(heir.redis if late == "redis" else heir.postgres, "adopt", no_answer)
+    assert await adopted(heir) == []
+    if gone == "left":
+        assert await heir.both.release()
+    else:
+        await end_lease(redis_store, database, BOX, "heir")
+    other = await own(database, redis_store, BOX, "other")
+    found = await (other.both.adopt(BOX) if looks == "adopt" else other.both.recover(BOX))
+    assert [entry.payload for entry in found] == [b"buy", b"close"]
+    assert await adopted(other) == []
+
+
 async def test_a_start_gives_nothing_of_the_dead_before_both_stores_have(
     database: Database, redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,8 +92,15 @@ class Ownership(ABC):
         for owner in silent:
             if owner.epoch >= newest.get(owner.node, owner).epoch:
                 newest[owner.node] = owner
-        claimed = [await self.claim(owner) for owner in newest.values()]
-        return [owner for owner in claimed if owner is not None]
+        granted: list[Owner] = []
+        left, more = list(newest.values()), True
+        while left and more:
+            claims = [(owner, await self.claim(owner)) for owner in left]
+            granted += [claimed for _, claimed in claims if claimed is not None]
+            # Whoever was fenced just now claims nothing any more: what it has begun to adopt goes with what it had.
+            more = len(granted) > len(newest) - len(left)
+            left = [owner for owner, claimed in claims if claimed is None]
+        return granted
 
     async def claim(self, owner: Owner) -> Owner | None:
         """Fence somebody who is silent, to adopt its mail; the owner as which it was fenced. None when it lives on as a
