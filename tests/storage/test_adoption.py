@@ -12,6 +12,7 @@ from tests.storage.test_journals import BOX, append
 from trendedge.runtime.errors import JournalUnavailable
 from trendedge.runtime.journal import Entry, Journal, Settlement
 from trendedge.storage import mailbox_sql as sql
+from trendedge.storage import ownership
 from trendedge.storage import redis_scripts as scripts
 from trendedge.storage.errors import StoreUnavailable
 from trendedge.storage.node import LeaseTimes
@@ -283,6 +284,48 @@ async def test_who_inherits_from_an_heir_inherits_what_that_has_begun_to_adopt(
     found = await (other.both.adopt(BOX) if looks == "adopt" else other.both.recover(BOX))
     assert [entry.payload for entry in found] == [b"buy", b"close"]
     assert await adopted(other) == []
+
+
+@pytest.mark.parametrize("answer", ["comes", "is lost"])
+async def test_what_an_heir_has_begun_to_adopt_is_known_where_nobody_is_taken_for_dead_for_a_while(
+    answer: str, own_redis: Breakable, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The heir has ended in the outage that came between its two moves. Only PostgreSQL knows of whom the rest is."""
+    async with open_redis(own_redis.url, timeout_s=5, connect_timeout_s=5) as redis:
+        await dead(database, redis, "redis")
+        await run_out(database, redis, "postgres")
+        await run_out(database, redis, "redis")
+        heir = await own(database, redis, BOX, "heir")
+        other = await own(database, redis, BOX, "other", times=LeaseTimes(3600))
+
+        async def stop(*_: Any) -> list[Entry]:
+            await own_redis.stop()
+            raise JournalUnavailable("Redis", "gone")
+
+        monkeypatch.setattr(heir.redis, "adopt", stop)
+        assert await adopted(heir) == []
+        with pytest.raises(JournalUnavailable):
+            await other.redis.append(BOX, b"-")
+        await database.execute("update mailbox_owners set lease_until = now() where node = 'heir'")
+        await own_redis.start()
+        if answer == "is lost":
+            claims = Failing(other.ownership._cutting_off.fetchval, ownership._CLAIM, done=True)
+            with monkeypatch.context() as broken:
+                broken.setattr(other.ownership._cutting_off, "fetchval", claims)
+                assert await adopted(other) == []
+        assert await adopted(other) == [b"buy", b"close"]
+
+
+async def test_whoever_has_adopted_all_of_it_leaves_nothing_to_look_for_to_its_own_heir(
+    database: Database, redis_store: RedisStore
+) -> None:
+    await dead(database, redis_store, "redis")
+    await end_lease(redis_store, database, BOX, "a")
+    for name in ("heir", "next heir"):
+        heir = await own(database, redis_store, BOX, name)
+        assert await adopted(heir) == [b"buy", b"close"]
+        assert await database.fetchval("select count(*) from mailbox_owners where heir is not null") == 0
+        await end_lease(redis_store, database, BOX, name)
 
 
 async def test_a_start_gives_nothing_of_the_dead_before_both_stores_have(

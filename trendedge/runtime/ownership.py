@@ -7,10 +7,11 @@ cut off) therefore commits nothing any more, whatever it still has in memory.
 
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from trendedge.runtime.errors import Fenced
+from trendedge.runtime.errors import Fenced, JournalUnavailable
 from trendedge.runtime.stamps import Stamps
 
 APPENDED = 1
@@ -32,6 +33,56 @@ class Owner:
     def mark(self) -> str:
         """Names the process, through all its fences, where it says that it may die of an entry."""
         return f"{self.node}:{self.process}"
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What has become of those who are silent. Who is in no list lives on, or another node adopts its mail."""
+
+    granted: Sequence[Owner] = ()
+    """They are fenced, and their mail may be adopted now."""
+    unanswered: Sequence[Owner] = ()
+    """Nobody may touch their mail yet: a commit of theirs does not end, or the registry has given no answer."""
+    begun: Sequence[Owner] = ()
+    """Those of these from whom somebody who was granted has begun to adopt: what that had may be theirs."""
+
+
+class _Claiming:
+    """Claims that are being made, each node's by the last epoch that was heard of."""
+
+    def __init__(self) -> None:
+        self.left: deque[Owner] = deque()
+        self.granted: dict[str, Owner] = {}
+        self.unanswered: dict[str, Owner] = {}
+        self.failure: JournalUnavailable | None = None
+        self._newest: dict[str, Owner] = {}
+        self._begun: set[str] = set()
+
+    def add(self, owners: Iterable[Owner]) -> None:
+        """They are to be claimed, once more if they have been refused."""
+        new = []
+        for owner in owners:
+            if owner.epoch >= self._newest.get(owner.node, owner).epoch:
+                self._newest[owner.node] = owner
+            new.append(owner.node)
+        waiting = [*(owner.node for owner in self.left), *new]
+        self.left = deque(self._newest[node] for node in dict.fromkeys(waiting) if node not in self.granted)
+
+    def answered(self, owner: Owner, claimed: Sequence[Owner]) -> None:
+        """The registry has granted the claim, or refused it."""
+        self.unanswered.pop(owner.node, None)
+        if claimed:
+            self.granted[owner.node] = claimed[0]
+            self._begun |= {begun.node for begun in claimed[1:]}
+            self.add(claimed[1:])
+
+    def outcome(self) -> Claims:
+        """Raises what was raised of each of them."""
+        if self.failure is not None and len(self.unanswered) == len(self._newest):
+            raise self.failure
+        unanswered = list(self.unanswered.values())
+        begun = [owner for owner in unanswered if owner.node in self._begun]
+        return Claims(list(self.granted.values()), unanswered, begun)
 
 
 class Ownership(ABC):
@@ -83,31 +134,42 @@ class Ownership(ABC):
             self._lost.add(owner.mailbox)
         return Fenced(owner.mailbox, owner.epoch, valid_from=valid_from)
 
-    async def shut_out(self, silent: Iterable[Owner]) -> list[Owner]:
-        """Fence those who have said nothing for the length of a lease, each node by the last epoch that was heard of.
+    async def shut_out(self, silent: Iterable[Owner]) -> Claims:
+        """Fence those who have said nothing for the length of a lease, each node by the last epoch that was heard of,
+        and those whose mail they had begun to adopt: of that they have what was in one store, perhaps.
 
-        :returns: whose mail may be adopted now: not that of a node that lives on, as a newer owner
+        :raises JournalUnavailable: the registry answers over none of them
         """
-        newest: dict[str, Owner] = {}
-        for owner in silent:
-            if owner.epoch >= newest.get(owner.node, owner).epoch:
-                newest[owner.node] = owner
-        granted: list[Owner] = []
-        left, more = list(newest.values()), True
-        while left and more:
-            claims = [(owner, await self.claim(owner)) for owner in left]
-            granted += [claimed for _, claimed in claims if claimed is not None]
-            # Whoever was fenced just now claims nothing any more: what it has begun to adopt goes with what it had.
-            more = len(granted) > len(newest) - len(left)
-            left = [owner for owner, claimed in claims if claimed is None]
-        return granted
+        claims = _Claiming()
+        claims.add(silent)
+        while claims.left:
+            owner = claims.left.popleft()
+            try:
+                claimed = await self.claim(owner)
+            except Fenced:
+                raise
+            except JournalUnavailable as error:
+                claims.failure = error
+                claims.unanswered[owner.node] = owner
+            else:
+                claims.answered(owner, claimed)
+        return claims.outcome()
 
-    async def claim(self, owner: Owner) -> Owner | None:
-        """Fence somebody who is silent, to adopt its mail; the owner as which it was fenced. None when it lives on as a
-        newer one, or when another node adopts its mail, if the registry knows of that.
+    async def claim(self, owner: Owner) -> Sequence[Owner]:
+        """Fence somebody who is silent, to adopt its mail; the owner as which it was fenced, and those whose mail it
+        had begun to adopt, who are to be claimed as well. Empty when it lives on as a newer one, or when another node
+        adopts its mail, if the registry knows of that.
+
+        :raises JournalUnavailable: the registry gives no answer
         """
         await self.fence(owner)
-        return owner
+        return [owner]
+
+    async def adopted(self, owners: Sequence[Owner]) -> None:  # noqa: B027 - nothing to forget unless claims are kept
+        """All mail of these is ours, wherever it was: who inherits from us need not look for more of it.
+
+        :raises JournalUnavailable: the registry gives no answer, and may not know
+        """
 
     @abstractmethod
     async def next_epoch(self, mailbox: str, *, above: int) -> int:

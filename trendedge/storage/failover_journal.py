@@ -26,6 +26,7 @@ from trendedge.runtime.journal import (
 )
 from trendedge.runtime.ownership import Owner, Ownership
 from trendedge.storage.errors import StoreUnavailable
+from trendedge.storage.held_mail import HeldMail
 from trendedge.storage.mail_order import in_order
 from trendedge.storage.pending import journal_unavailable
 
@@ -134,10 +135,7 @@ class FailoverJournal:
         self._work = asyncio.Event()
         self._degraded = False
         self._adopting: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._adopted: dict[str, list[Entry]] = {}
-        """What one store has given when `adopt` was cut off before the other had answered: it gives nothing twice."""
-        self._unfinished: dict[str, list[Owner]] = {}
-        """Whose mail was about to be adopted when a store gave no answer: what either store has is given with it."""
+        self._held: defaultdict[str, HeldMail] = defaultdict(lambda: HeldMail(ownership.node))
         self._unanswered: dict[tuple[str, str], str] = {}
         """By (prefix, question) the names of the stores that gave no answer the last time they were asked it."""
 
@@ -240,11 +238,11 @@ class FailoverJournal:
         """
         with journal_unavailable():
             await self._ownership.take(mailbox)
-        self._adopted.pop(mailbox, None)
-        found: list[Entry] = []
+        self._held[mailbox].lines = []
+        found: list[list[Entry]] = []
         _, gone = await self._gone("recover", mailbox)
         answered = await self._gather("recover", self._sides, lambda side: side.journal.recover(mailbox, gone), found)
-        return self._in_order(self._complete(mailbox, found, answered))
+        return await self._delivered(mailbox, found, gone, answered)
 
     async def adopt(self, mailbox: str) -> list[Entry]:
         """Entries that became ours since the last look: of dead nodes, of appends whose answer never came, and of a
@@ -256,21 +254,24 @@ class FailoverJournal:
         :raises JournalUnavailable: both are down
         """
         async with self._adopting[mailbox]:  # two looks at once would both give what the stores give once
-            found = self._adopted.setdefault(mailbox, [])
+            found = self._held[mailbox].lines
             sides, gone = await self._gone("adopt", mailbox)
             answered = await self._gather("adopt", sides, lambda side: side.journal.adopt(mailbox, gone), found)
-            return self._in_order(self._complete(mailbox, found, answered))
+            return await self._delivered(mailbox, found, gone, answered)
 
-    def _complete(self, mailbox: str, found: list[Entry], answered: int) -> list[Entry]:
-        """What may be delivered: of the dead nothing, as long as one store has not said what it has of them."""
-        if mailbox in self._unfinished and answered < len(self._sides):
-            self._adopted[mailbox] = [one for one in found if one.sent_by not in ("", self._ownership.node)]
-            return [one for one in found if one.sent_by in ("", self._ownership.node)]
-        self._unfinished.pop(mailbox, None)
-        self._adopted.pop(mailbox, None)
-        return found
+    async def _delivered(
+        self, mailbox: str, found: list[list[Entry]], gone: Sequence[Owner], answered: int
+    ) -> list[Entry]:
+        """What may be delivered, as it was sent."""
+        held = self._held[mailbox]
+        if answered == len(self._sides):
+            held.finish(gone)
+            if gone:
+                with suppress(JournalUnavailable):
+                    await self._ownership.adopted(gone)
+        return in_order(*held.release(found))
 
-    async def _gone(self, asked: str, mailbox: str) -> tuple[list[_Side], list[Owner]]:
+    async def _gone(self, asked: str, mailbox: str) -> tuple[list[_Side], Sequence[Owner]]:
         """The stores that answer, and whose mail is to be adopted from both: who is silent in one of them. They are
         fenced, so that a lease in the other one, which may run out later, means nothing.
 
@@ -278,21 +279,33 @@ class FailoverJournal:
         """
         answers = await self._ask_both(asked, self._sides, lambda side: side.journal.look(mailbox))
         sides = [side for side, _ in answers]
-        silent = [*self._unfinished.get(mailbox, ()), *(owner for _, owners in answers for owner in owners)]
-        if not silent:
-            return sides, []
+        silent = [owner for _, owners in answers for owner in owners]
+        held = self._held[mailbox]
         if len(sides) < len(self._sides):
-            log.warning("adoption waits, a store gives no answer", mailbox=mailbox, nodes=len(silent))
+            await self._wait_for_store(mailbox, silent)
             return sides, []
         try:
-            with journal_unavailable():
-                gone = await self._ownership.shut_out(silent)
+            claims = await self._ownership.shut_out([*held.unfinished, *silent])
+        except Fenced:
+            raise
         except JournalUnavailable as error:
             log.warning("adoption waits, nobody can be fenced", mailbox=mailbox, error=str(error))
             return sides, []
-        if gone:
-            self._unfinished[mailbox] = gone
-        return sides, gone
+        if claims.unanswered:
+            stuck = [owner.node for owner in claims.unanswered]
+            log.warning("adoption of some waits, they cannot be fenced", mailbox=mailbox, nodes=stuck)
+        held.begin(silent, claims)
+        return sides, claims.granted
+
+    async def _wait_for_store(self, mailbox: str, silent: Sequence[Owner]) -> None:
+        """While it gives no answer nobody else may have the mail that belongs to what is held."""
+        held = self._held[mailbox]
+        nodes = {owner.node for owner in (*held.unfinished, *silent)}
+        if nodes:
+            log.warning("adoption waits, a store gives no answer", mailbox=mailbox, nodes=len(nodes))
+        if held.lines:
+            with suppress(JournalUnavailable):
+                await self._ownership.shut_out(held.unfinished)
 
     async def count(self, mailbox: str) -> tuple[int, int]:
         """(unsettled of this node, dead) in both stores.
@@ -402,24 +415,24 @@ class FailoverJournal:
         return Appended(side.prefix + outcome.entry_id) if isinstance(outcome, Appended) else outcome
 
     async def _gather(
-        self, asked: str, sides: Sequence[_Side], read: Callable[[_Side], Awaitable[list[Entry]]], found: list[Entry]
+        self,
+        asked: str,
+        sides: Sequence[_Side],
+        read: Callable[[_Side], Awaitable[list[Entry]]],
+        found: list[list[Entry]],
     ) -> int:
-        """Add the stores' entries to what was found, each with its store's prefix and a stamp; how many answered."""
+        """Add a line of each store's entries to what was found, each with its store's prefix and a stamp; how many
+        stores have answered."""
 
         async def collect(side: _Side) -> None:
             line = await read(side)
-            found.extend(replace(self._stamped(one), entry_id=side.prefix + one.entry_id) for one in line)
+            found.append([replace(self._stamped(one), entry_id=side.prefix + one.entry_id) for one in line])
 
         return len(await self._ask_both(asked, sides, collect))
 
     def _stamped(self, one: Entry) -> Entry:
         """For one that has no stamp its age says when it was sent, if later than it was."""
         return one if one.sent_us else replace(one, sent_us=self._ownership.stamps.of_age(one.age_s))
-
-    def _in_order(self, found: Sequence[Entry]) -> list[Entry]:
-        """As they were sent."""
-        first, second = ([one for one in found if self._side(one.entry_id)[0] is side] for side in self._sides)
-        return in_order(first, second) if first and second else [*first, *second]
 
     async def _ask_both[T](
         self, asked: str, sides: Sequence[_Side], question: Callable[[_Side], Awaitable[T]]

@@ -1,11 +1,13 @@
 """The registry of epochs (`runtime.ownership`) in PostgreSQL, where the commits are made that have to prove one."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from trendedge.runtime.ownership import Owner, Ownership
 from trendedge.storage.errors import StoreUnavailable
 from trendedge.storage.node import DEFAULT_TIMES, LeaseTimes
+from trendedge.storage.pending import journal_unavailable
 from trendedge.storage.postgres import STORE, Database
 
 _CLAIM_LEASES = 3.0
@@ -15,12 +17,14 @@ _ANSWER_S = 2.0
 
 
 class PostgresOwnership(Ownership):
-    """The epochs of this process. Raises `StoreUnavailable` when PostgreSQL is down."""
+    """The epochs of this process. Raises `StoreUnavailable` when PostgreSQL is down, but of a claim."""
 
     def __init__(self, database: Database, *, node: str, times: LeaseTimes = DEFAULT_TIMES) -> None:
         super().__init__(node=node)
         self.times = times
         self._database, self._cutting_off = database, database.cutting_off()
+        self._in_doubt: set[Owner] = set()
+        """Whose claim has given no answer: what they had claimed may be ours already."""
 
     async def next_epoch(self, mailbox: str, *, above: int) -> int:
         """As `Ownership.next_epoch`."""
@@ -31,16 +35,26 @@ class PostgresOwnership(Ownership):
         """As `Ownership.fence`."""
         return await self._answer(_FENCE, owner) is not None
 
-    async def claim(self, owner: Owner) -> Owner | None:
+    async def claim(self, owner: Owner) -> Sequence[Owner]:
         """As `Ownership.claim`. Of several who look at once one adopts all of the mail, in whichever store it lies; who
-        dies over that is followed when its claim has run out.
+        dies over that is followed when its claim has run out, or with what it had claimed when it is claimed itself.
         """
-        us = self.of(owner.mailbox)
-        claim = f"{us.node}:{us.epoch}", _CLAIM_LEASES * self.times.lease_s
-        if await self._answer(_CLAIM, owner, *claim) is None:
-            return None
-        back = not await self.fence(owner) and await self._answer(_LIVES_ON, owner)
-        return None if back else owner
+        us, again = self.of(owner.mailbox), owner in self._in_doubt
+        self._in_doubt.add(owner)
+        with journal_unavailable():
+            begun = await self._answer(_CLAIM, owner, _name(us), _CLAIM_LEASES * self.times.lease_s, again)
+            back = begun is None or (not await self.fence(owner) and await self._answer(_LIVES_ON, owner))
+        self._in_doubt.discard(owner)
+        if back:
+            return []
+        claimed = [(node, int(epoch)) for node, _, epoch in (one.rpartition(":") for one in begun)]
+        return [owner, *(Owner(owner.mailbox, node, epoch) for node, epoch in claimed if node != us.node)]
+
+    async def adopted(self, owners: Sequence[Owner]) -> None:
+        """As `Ownership.adopted`."""
+        with journal_unavailable():
+            for owner in owners:
+                await self._answer(_ADOPTED, owner, _name(self.of(owner.mailbox)))
 
     async def _answer(self, statement: str, owner: Owner, *more: object) -> Any:
         try:
@@ -72,17 +86,34 @@ _LIVES_ON = """
         select from mailbox_owners where mailbox = $1 and node = $2 and epoch > $3 and lease_until > now()
     )
 """
+# Whatever somebody has claimed goes to whoever claims that one, in one step: nobody can come in between. Not those who
+# live on, since the claim was given up before the fence.
 _CLAIM = """
-    insert into mailbox_owners as owner (mailbox, node, epoch, heir, heir_until)
-    values ($1, $2, $3::bigint + 1, $4, now() + make_interval(secs => $5::float))
-    on conflict (mailbox, node) do update set heir = excluded.heir, heir_until = excluded.heir_until
-    where (owner.epoch <= $3 or owner.lease_until is null or owner.lease_until <= now())
-        and (
-            owner.heir is null or owner.heir = $4 or owner.heir_until <= now()
-            or not exists (
-                select from mailbox_owners as other
-                where other.mailbox = $1 and other.node || ':' || other.epoch = owner.heir
+    with claimed as (
+        insert into mailbox_owners as owner (mailbox, node, epoch, heir, heir_until)
+        values ($1, $2, $3::bigint + 1, $4, now() + make_interval(secs => $5::float))
+        on conflict (mailbox, node) do update set heir = excluded.heir, heir_until = excluded.heir_until
+        where (owner.epoch <= $3 or owner.lease_until is null or owner.lease_until <= now())
+            and (
+                owner.heir is null or owner.heir = $4 or owner.heir_until <= now()
+                or not exists (
+                    select from mailbox_owners as other
+                    where other.mailbox = $1 and other.node || ':' || other.epoch = owner.heir
+                )
             )
-        )
-    returning epoch
+        returning node
+    ), begun as (
+        update mailbox_owners set heir = $4, heir_until = now() + make_interval(secs => $5::float)
+        where mailbox = $1 and node <> $2 and (starts_with(heir, $2 || ':') or $6 and heir = $4)
+            and exists (select from claimed) and (lease_until is null or lease_until <= now())
+        returning node, epoch
+    )
+    select array(select node || ':' || epoch from begun order by node) from claimed
 """
+_ADOPTED = """
+    update mailbox_owners set heir = null where mailbox = $1 and node = $2 and epoch > $3::bigint and heir = $4
+"""
+
+
+def _name(owner: Owner) -> str:
+    return f"{owner.node}:{owner.epoch}"

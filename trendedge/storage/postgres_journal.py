@@ -228,9 +228,7 @@ class PostgresJournal:
         """Make the entries of nodes that are gone ours; their ids."""
         us = self._ownership.of(mailbox)
         if gone is None:
-            silent = await self.look(mailbox)
-            with journal_unavailable():
-                gone = await self._ownership.shut_out(silent)
+            gone = (await self._ownership.shut_out(await self.look(mailbox))).granted
         moved: set[int] = set()
         for them in gone:
             # First our own lease: nobody may take from us what we are about to take.

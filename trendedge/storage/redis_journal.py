@@ -16,7 +16,6 @@ from trendedge.runtime.errors import Fenced, JournalUnavailable
 from trendedge.runtime.journal import Appended, Buried, DeadLetter, Duplicate, Entry, Settlement, Unique
 from trendedge.runtime.ownership import Owner
 from trendedge.storage import redis_scripts as scripts
-from trendedge.storage.errors import StoreUnavailable
 from trendedge.storage.outages import Outages
 from trendedge.storage.ownership import PostgresOwnership
 from trendedge.storage.pending import DOUBT_S, Pending, journal_unavailable
@@ -269,8 +268,8 @@ class RedisJournal:
         if gone is None:
             silent = await self.look(mailbox)
             try:
-                gone = await self._ownership.shut_out(silent)
-            except StoreUnavailable as error:
+                gone = (await self._ownership.shut_out(silent)).granted
+            except JournalUnavailable as error:
                 log.warning("adoption waits, nobody can be fenced", mailbox=mailbox, error=str(error))
                 return 0
         return sum([await self._adopt_from(them, us) for them in gone])

@@ -378,7 +378,7 @@ class MemoryJournal:
     async def _take_over(self, us: Owner, gone: Sequence[Owner] | None) -> None:
         if gone is None:
             try:
-                gone = await self.ownership.shut_out(await self.look(us.mailbox))
+                gone = (await self.ownership.shut_out(await self.look(us.mailbox))).granted
             except Fenced:
                 raise
             except JournalUnavailable:
