@@ -23,8 +23,8 @@ class PostgresOwnership(Ownership):
         super().__init__(node=node)
         self.times = times
         self._database, self._cutting_off = database, database.cutting_off()
-        self._in_doubt: set[Owner] = set()
-        """Whose claim has given no answer: what they had claimed may be ours already."""
+        self._in_doubt: set[tuple[str, str]] = set()
+        """Mailbox and node of whose claim has given no answer: what they had claimed may be ours already."""
 
     async def next_epoch(self, mailbox: str, *, above: int) -> int:
         """As `Ownership.next_epoch`."""
@@ -39,12 +39,13 @@ class PostgresOwnership(Ownership):
         """As `Ownership.claim`. Of several who look at once one adopts all of the mail, in whichever store it lies; who
         dies over that is followed when its claim has run out, or with what it had claimed when it is claimed itself.
         """
-        us, again = self.of(owner.mailbox), owner in self._in_doubt
-        self._in_doubt.add(owner)
+        us, place = self.of(owner.mailbox), (owner.mailbox, owner.node)
+        again = place in self._in_doubt
+        self._in_doubt.add(place)
         with journal_unavailable():
             begun = await self._answer(_CLAIM, owner, _name(us), _CLAIM_LEASES * self.times.lease_s, again)
             back = begun is None or (not await self.fence(owner) and await self._answer(_LIVES_ON, owner))
-        self._in_doubt.discard(owner)
+        self._in_doubt.discard(place)
         if back:
             return []
         claimed = [(node, int(epoch)) for node, _, epoch in (one.rpartition(":") for one in begun)]
