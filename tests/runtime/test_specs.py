@@ -1,6 +1,5 @@
 """What cannot work is refused where it is declared."""
 
-import asyncio
 import math
 import re
 from collections.abc import Callable
@@ -102,51 +101,6 @@ async def test_two_actors_of_one_address_are_refused_wherever_they_stand(childre
         with pytest.raises(DuplicateRef, match=said):
             await root.start_child(children[1])
         await SHARED.tell("for who was there first")
-
-
-async def test_an_address_of_a_tree_that_runs_is_refused_to_another_tree_before_anything_of_that_starts() -> None:
-    ref, parent = ActorRef[str]("a"), ActorRef[Spawn]("parent")
-    second = SupervisorSpec("second", [child("other", ActorRef("other")), SupervisorSpec("inner", [child("b", ref)])])
-    said = "second/inner/b: its ref 'a' is that of first/inner/a"
-    async with running(SupervisorSpec("first", [SupervisorSpec("inner", [child("a", ref)])])) as first:
-        with pytest.raises(DuplicateRef, match=said):
-            async with running(second):
-                pytest.fail("it has started")
-        async with running(SupervisorSpec("second", [ChildSpec("parent", Parent, parent)])) as third:
-            with pytest.raises(DuplicateRef, match=said):
-                await third.start_child(SupervisorSpec("inner", [child("b", ref)]))
-            with pytest.raises(DuplicateRef, match="second/parent/b: its ref 'a' is that of first/inner/a"):
-                await parent.ask(Spawn(child("b", ref)), timeout_s=20)
-        assert started == ["first/inner/a"]
-        await Controls(first).restart("first/inner")
-        await ref.tell("for who was there first")
-    async with running(second):
-        await ref.tell("for who is there now")
-
-
-class Loop(asyncio.SelectorEventLoop):
-    """Can say that it is closed while it is not, so that a test ends in good order."""
-
-    over = False
-
-    def is_closed(self) -> bool:
-        return self.over or super().is_closed()
-
-
-def test_an_address_of_a_tree_whose_event_loop_was_closed_is_free() -> None:
-    ref = ActorRef[str]("a")
-    with asyncio.Runner(loop_factory=Loop) as runner:
-        loop = cast("Loop", runner.get_loop())
-        root = Supervisor(SupervisorSpec("root", [child("a", ref)]))
-        run = loop.create_task(root.run(lambda: None))
-        runner.run(until(lambda: root.status == "running"))
-        with pytest.raises(DuplicateRef):
-            Supervisor(SupervisorSpec("root", [child("a", ref)]))
-        loop.over = True
-        Supervisor(SupervisorSpec("root", [child("a", ref)]))
-        loop.over = False
-        root.request_stop()
-        loop.run_until_complete(run)
 
 
 REF = ActorRef[str]("a")

@@ -175,7 +175,7 @@ class Context:
         :raises StartFailed: it did not become ready
         :raises ActorStopped: another child has ended them all before it was ready, or this incarnation has ended
         :raises DuplicateChild: there is a child of this id, or one that was stopped has not ended yet
-        :raises DuplicateRef: its address, or one below it, is that of an actor of the tree, or of another that runs
+        :raises DuplicateRef: its address, or one below it, is that of an actor of the tree
         """
         if self.ended:
             raise ActorStopped(self._host.name)

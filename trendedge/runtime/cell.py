@@ -177,11 +177,6 @@ class Cell:
         """Whether the actor belongs to this tree: one that has ended for good may be started again by order."""
         return self.supervisor.tree is tree and not self.released
 
-    @property
-    def is_at_home(self) -> bool:
-        """Whether its address is taken: its tree runs, and knows it."""
-        return not self.released and self.supervisor.tree.runs
-
     def release_address(self) -> None:
         """Nobody knows the actor any more."""
         self.released = True

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from trendedge.runtime.errors import ActorStopped, AskTimeout, DuplicateRef
+from trendedge.runtime.errors import ActorStopped, AskTimeout
 from trendedge.runtime.journal import Appended, Duplicate, Unique
 from trendedge.runtime.stats import describe
 from trendedge.runtime.waits import asking_entity, refuse_ask_in_circle
@@ -40,13 +40,7 @@ class _Address:
         self._cell: Cell | None = None
 
     def bind(self, cell: "Cell") -> None:
-        """Point the address at the cell that hosts the actor. A supervisor does this each time it is made.
-
-        :raises DuplicateRef: it is that of an actor of another tree, which runs
-        """
-        bound = self._cell
-        if bound is not None and bound.is_at_home and not bound.is_of(cell.supervisor.tree):
-            raise DuplicateRef(cell.path, self.name, bound.path)
+        """Point the address at the cell that hosts the actor. A supervisor does this each time it is made."""
         self._cell = cell
 
     @property

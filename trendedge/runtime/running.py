@@ -24,7 +24,7 @@ async def running(spec: SupervisorSpec) -> AsyncIterator[Supervisor]:
     :raises IntensityExceeded: too many restarts; the block was cancelled
     :raises StrayCancellation: somebody else has cancelled the task of the tree; the block was cancelled
     :raises DuplicateChild: two children have one id
-    :raises DuplicateRef: two actors have one address, or one has that of an actor of another tree that runs
+    :raises DuplicateRef: two actors have one address
     """
     root, ready, block = Supervisor(spec), anyio.Event(), anyio.CancelScope()
 

@@ -36,26 +36,22 @@ class Supervisor:
         path: str | None = None,
         former: "Supervisor | None" = None,
         on_given_up: OnGivenUp | None = None,
-        tree: "Supervisor | None" = None,
+        tree: object = None,
     ) -> None:
         """:param parent: path of its own supervisor, which says whether its end is one for good
         :param former: the one that this one takes the place of, with all that is known of its children
         :param on_given_up: is called with each message that an actor below, spawned ones too, gives up, in its instance
-        :param tree: the root above it; None for one that is a root itself
+        :param tree: what all supervisors below one root have in common
         :raises DuplicateChild: two children have one id
-        :raises DuplicateRef: two actors below have one address, or one has that of an actor of another tree that runs
+        :raises DuplicateRef: two actors below have one address
         """
         self.spec = spec
         self.on_given_up = on_given_up
-        self.tree: Supervisor = tree or self
+        self.tree = tree or object()
         self._nested = bool(parent)
         self.path: str = path or (f"{parent}/{spec.id}" if parent else spec.id)
         self.intensity = Intensity(spec.intensity, spec.period_s)
         self._make = self._process  # one object for all children: a closure for each would cost as much as its mailbox
-        self._beside: Beside | None = None
-        """What runs beside the children; None while it does not run."""
-        self._host: asyncio.Task[Any] | None = None
-        """What runs it, and then its stop."""
         known = None if former is None else former.members
         self.members: Members = Members(self.path, spec.children, self._child, known, comes_back=self._nested)
         self.status = "starting"
@@ -66,10 +62,14 @@ class Supervisor:
         self.missed: Child | None = None
         """The significant child whose end was this one's too."""
         self._restarts = Restarts(self)
+        self._beside: Beside | None = None
+        """What runs beside the children; None while it does not run."""
         self._starting: dict[anyio.CancelScope, None] = {}
         """Around the starts that are under way, in order: a set's order would change from run to run."""
         self._context = Context()
         """What its children run in copies of: that of whoever runs it, and not of those who add children."""
+        self._host: asyncio.Task[Any] | None = None
+        """What runs it, and then its stop."""
         self._cancelled_before = 0
         """Cancellations that its host had swallowed before it became that."""
         self._cut_off = False
@@ -85,11 +85,6 @@ class Supervisor:
     def culprit(self) -> str | None:
         """Type of the message over which the last of too many restarts was; None when it was none."""
         return self._restarts.culprit
-
-    @property
-    def runs(self) -> bool:
-        """Whether it has begun to run and not ended; the end of its event loop is one, too."""
-        return self._beside is not None and not (self._host is not None and self._host.get_loop().is_closed())
 
     @property
     def stops(self) -> bool:
@@ -231,7 +226,7 @@ class Supervisor:
 
         :raises StartFailed: it did not become ready, and was not added
         :raises DuplicateChild: there is a child of this id, or one that was removed has not ended yet
-        :raises DuplicateRef: its address, or one below it, is that of an actor of the tree, or of another that runs
+        :raises DuplicateRef: its address, or one below it, is that of an actor of the tree
         :raises ActorStopped: the supervisor is not running, or it or the child was stopped before that was ready
         """
         if self._beside is None or self._stop.is_set() or self.status == "stopping":

@@ -212,7 +212,6 @@ class Actors:
         Refs stay valid, and point at the new actors.
         """
         self._life.process.kill()
-        self._life.root.release_address()  # of the dead process nobody does
         self._begin()
         for make in self._specs:
             self._start(make())
