@@ -217,6 +217,22 @@ def test_a_probe_that_is_given_up_over_an_error_of_its_own_closes_the_breaker(ac
     assert depends.ref.cell.breakers.by_key == {}
 
 
+def test_a_breaker_whose_probe_is_in_hand_is_not_outdated_however_long_that_takes(actors: Actors) -> None:
+    class Slow(Actor[str]):
+        async def receive(self, message: str) -> None:
+            await anyio.sleep(40.0)
+            raise Down
+
+    changes = list[BreakerChanged]()
+    breaker = BreakerSpec((Down,), failures=1, within_s=10.0, open_s=20.0, on_change=changes.append)
+    depends = actors.start(Slow, breaker=breaker)
+    depends.tell("a")
+    actors.advance(40.0 + 20.0 + 30.0)
+    assert actors.run(shown(depends)) == ["half_open"]  # whoever looks forgets what is outdated
+    actors.advance(20.0)
+    assert states_of(changes) == [OPEN, HALF_OPEN, OPEN]
+
+
 def test_a_breaker_is_half_open_from_the_moment_at_which_a_message_probes(actors: Actors) -> None:
     """One that expires, or is dropped, while it waits probes nothing, and the next one is the probe."""
     changes, errors = list[BreakerChanged](), list[type[Exception]]([Down])

@@ -134,3 +134,26 @@ def test_a_later_message_has_the_room_of_the_one_put_aside_however_full_the_mail
     quote.ref.cell.put_nowait(Price("y", 3), None, own=True)
     quote.tell(Price("x", 4))
     assert (quote.stashed, quote.mailbox[1:]) == ([], [Price("y", 3), Price("x", 4)])
+
+
+def test_to_take_put_aside_messages_again_takes_no_look_at_what_waits(actors: Actors) -> None:
+    looks = 0
+
+    def name(message: str) -> str:
+        nonlocal looks
+        looks += 1
+        return message
+
+    class Unstashes(Actor[str]):
+        async def receive(self, message: str) -> None:
+            self.context.unstash_all()
+
+    waiting = 500
+    actor = actors.start(Unstashes, mailbox=MailboxSpec(waiting, Overflow.COALESCE, coalesce=name))
+    actor.ref.cell.suspend()
+    for number in range(waiting):
+        actor.tell(str(number))
+    actor.ref.cell.resume()
+    actors.advance(1)
+    assert (actor.mailbox, actor.handled) == ([], waiting)
+    assert looks < 8 * waiting

@@ -222,6 +222,20 @@ async def test_a_message_of_a_type_that_the_actor_does_not_handle_is_refused_at_
     assert len(handled) == len(good)
 
 
+async def test_a_type_in_quotes_that_is_none_of_the_module_s_refuses_nothing() -> None:
+    class Ping:
+        pass
+
+    class TakesThisPing(Takes["Ping"]):
+        pass
+
+    ref, handled = ActorRef[Any]("a"), list[Any]()
+    async with running(tree(ChildSpec("a", lambda: TakesThisPing(None, handled), ref))):
+        await ref.tell(Ping())
+        await anyio.wait_all_tasks_blocked()
+    assert len(handled) == 1
+
+
 async def test_the_refusal_names_the_type_and_what_would_be_handled() -> None:
     ref = ActorRef[Any]("a")
     async with running(tree(ChildSpec("a", TakesEither, ref))):

@@ -1,6 +1,7 @@
 """A tree for the time of a block."""
 
 import asyncio
+from contextlib import suppress
 
 import anyio
 import pytest
@@ -154,6 +155,17 @@ async def test_a_tree_whose_task_is_cancelled_by_others_ends_its_block_with_an_e
     assert life == (["a started", "a stopped"] if begun else [])
     with pytest.raises(ActorStopped):
         await ref(spec).tell(Crash())
+
+
+async def test_a_block_that_swallows_its_cancellation_hears_why_it_was_cut_off_all_the_same() -> None:
+    async def run() -> None:
+        async with running(tree("a", life=[])):
+            cancel_tasks("root")
+            with suppress(asyncio.CancelledError):
+                await anyio.sleep_forever()
+
+    with anyio.fail_after(20), pytest.raises(StrayCancellation):
+        await run()
 
 
 async def test_a_tree_that_ends_in_good_order_lets_its_block_go_on() -> None:

@@ -42,8 +42,11 @@ def _declared(actor: type[Actor[Any]], arguments: Mapping[Any, Any]) -> tuple[ty
 
 def _resolved(declared: Any, where: Any) -> Any:
     """With names for what was written in quotes, as a type that is declared further below; as they are known by now
-    in the module of the class or alias in which that is written. What is known nowhere there stays as it is.
+    in the module of the class or alias in which that is written. What is known nowhere there stays as it is; so does
+    all that is written within a function or another class, whose names may be others than the module's.
     """
+    if "." in getattr(where, "__qualname__", ""):
+        return declared
     module = sys.modules.get(where.__module__)
     names = {one.__name__: one for one in (*where.__type_params__, where)}
     try:

@@ -53,7 +53,8 @@ class BreakerSpec:
 
     def __post_init__(self) -> None:
         at_least(1, failures=self.failures)
-        more_than_nothing(within_s=self.within_s, open_s=self.open_s)
+        at_least(0, within_s=self.within_s)
+        more_than_nothing(open_s=self.open_s)
 
 
 class Breaker:
@@ -145,10 +146,12 @@ class Breaker:
 class Breakers:
     """The breakers of one actor: one for each key that has failed lately."""
 
-    __slots__ = ("_look_at", "by_key", "spec")
+    __slots__ = ("_look_at", "by_key", "in_hand", "spec")
 
-    def __init__(self, spec: BreakerSpec | None) -> None:
+    def __init__(self, spec: BreakerSpec | None, in_hand: Callable[[str | None], bool] = lambda key: False) -> None:
+        """:param in_hand: whether a message of this key is being handled, perhaps a probe that takes its time"""
         self.spec = spec
+        self.in_hand = in_hand
         self.by_key: dict[str | None, Breaker] = {}
         self._look_at = 0.0
         """When it is worth the while to look for outdated ones."""
@@ -183,7 +186,7 @@ class Breakers:
         if self.spec is None or not self.by_key or now < self._look_at:
             return
         self._look_at = now + self.spec.within_s / 4
-        for key in [key for key, breaker in self.by_key.items() if breaker.outdated(now)]:
+        for key in [key for key, breaker in self.by_key.items() if breaker.outdated(now) and not self.in_hand(key)]:
             self.by_key.pop(key).succeeded()
 
     def succeeded(self, key: str | None) -> None:

@@ -1,7 +1,7 @@
 """The host of one actor: its bounded mailbox, its instances, its counters. It outlives every incarnation."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +70,7 @@ class Cell:
         self._delivery = None if self.log is None else Delivery(self, self.log)
         self._instances = None if spec.key is None else Instances(self)
         self.entities: dict[str | None, Entity] = {}
-        self.breakers = NO_BREAKERS if breaker is None else Breakers(breaker)
+        self.breakers = NO_BREAKERS if breaker is None else Breakers(breaker, self._has_in_hand)
         self.watchers = Watchers()
         self.supervisor = supervisor
         self._accepts: tuple[type, ...] | None = None
@@ -161,7 +161,7 @@ class Cell:
         self.suspended = former.suspended
         self.was_ready = former.was_ready
         self.stats = former.stats
-        self.breakers = former.breakers
+        self.breakers.by_key = former.breakers.by_key
         self.watchers = former.watchers
         self.watchers.revive()
         if self.log is not None and former.log is not None and self.log.is_of_the_same(former.log):
@@ -189,6 +189,9 @@ class Cell:
                 self._wake_line(key)
                 return True
         return False
+
+    def _has_in_hand(self, key: str | None) -> bool:
+        return key in self.entities and self.entities[key].since is not None
 
     def _wake_line(self, key: str | None) -> None:
         if key in self.entities:
@@ -414,14 +417,17 @@ class Cell:
         if self._listed is not None:
             self._listed.discard(envelope)
 
-    def back_in_line(self, entity: Entity) -> None:
-        """What an instance had in hand when it crashed, or had put aside, waits again."""
+    def back_in_line(self, entity: Entity, back: Sequence[Envelope]) -> None:
+        """What an instance had in hand when it crashed, or had put aside, waits again.
+
+        :param back: these, in their order; some may have waited all the time
+        """
         if self._listed is None or self.entities.get(entity.key) is not entity:
             return
         if self._ages is not None:
-            self._ages.add_back(entity.mail, entity)
+            self._ages.add_back(back, entity)
         if self._latest is not None:
-            for envelope in self._latest.add_back(entity.mail):
+            for envelope in self._latest.add_back(back):
                 if entity.outage:
                     entity.not_before = max(entity.not_before, envelope.not_before)
                 entity.mail.remove(envelope)

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Iterator, Mapping
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -326,11 +326,12 @@ class Entity:
                 timer.cancel()
 
     def _unstash(self) -> None:
+        back = [*self.stashed, *islice(self.mail, 1)]  # the head may have been in hand
         if self._stashed:
             self._stashed.extend(self.mail)
             self.mail = self._stashed
         self._stashed = None
-        self.cell.back_in_line(self)
+        self.cell.back_in_line(self, back)
 
     def unstash_now(self) -> None:
         """Take what was put aside again; no message is in hand."""

@@ -1,6 +1,6 @@
 """COALESCE: which waiting message a new one replaces."""
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from trendedge.runtime.errors import MessageDropped
@@ -69,20 +69,18 @@ class Latest:
         self._aside.add(envelope)
         return True
 
-    def add_back(self, line: Iterable[Envelope]) -> list[Envelope]:
-        """Some of a line had been in hand or put aside, and are back; answers those that are to go, since a later one
-        with their key has come meanwhile.
+    def add_back(self, back: Sequence[Envelope]) -> list[Envelope]:
+        """Some had been in hand or put aside, and are back in their line, before what has come since. Answers those
+        that are to go, since a later one with their key waits.
+
+        :param back: these, in their order; some may have waited all the time
         """
         outdated: list[Envelope] = []
-        last: dict[Hashable, Envelope] = {}
-        for envelope in line:
+        for envelope in reversed(back):
             self._aside.discard(envelope)
             key = self._listing(envelope)
-            if key in last:
-                outdated.append(last[key])
-            if key is not None:
-                last[key] = envelope
-        self._waiting.update(last)
+            if key is not None and self._waiting.setdefault(key, envelope) is not envelope:
+                outdated.append(envelope)
         return outdated
 
     def _listing(self, envelope: Envelope) -> tuple[str | None, Hashable] | None:

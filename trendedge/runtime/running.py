@@ -27,9 +27,12 @@ async def running(spec: SupervisorSpec) -> AsyncIterator[Supervisor]:
     :raises DuplicateRef: two actors have one address
     """
     root, ready, block = Supervisor(spec), anyio.Event(), anyio.CancelScope()
+    left = cut_off = False
 
     def over(task: asyncio.Task[None]) -> None:
+        nonlocal cut_off
         if task.cancelled() or task.exception() is not None:
+            cut_off = not left
             block.cancel()
 
     # A plain task: a task group would wrap what the block raises, and what the tree raises, in a group.
@@ -40,6 +43,7 @@ async def running(spec: SupervisorSpec) -> AsyncIterator[Supervisor]:
             await ready.wait()
             yield root
     finally:
+        left = True
         root.request_stop()
         try:
             await outlast(task)
@@ -48,5 +52,5 @@ async def running(spec: SupervisorSpec) -> AsyncIterator[Supervisor]:
                 root.terminate(None)
             if not task.cancelled():
                 task.result()
-    if block.cancelled_caught:
+    if cut_off:
         raise StrayCancellation
