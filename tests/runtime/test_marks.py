@@ -307,6 +307,71 @@ async def test_suspects_wait_for_their_turn_without_looking_for_it_all_the_time(
     assert sum(looks) < 3 * len(names)
 
 
+class Cut:
+    """A wire that ends when its process is killed."""
+
+    dead = False
+
+    async def call[T](self, operation: str, effect: Callable[[], T]) -> T:
+        await asyncio.sleep(0)
+        if self.dead:
+            raise JournalUnavailable("memory", "killed")
+        return effect()
+
+
+async def live_and_die(server: MemoryServer, tell: Sequence[str] = (), *, outage: bool, ends: bool = True) -> list[str]:
+    """A process that is killed when all that can be is in hand, perhaps after an outage, or during it; what was."""
+    wire, failed, in_hand, end, down = Cut(), set[str](), list[str](), anyio.Event(), outage
+
+    class Waits(Actor[str]):
+        async def receive(self, message: str) -> None:
+            if down:
+                failed.add(message)
+                raise ConnectionError
+            in_hand.append(message)
+            await end.wait()
+
+    ref, journal = DurableRef[str]("a"), MemoryJournal(server, wire=wire, doubt_s=0.0)
+    child = ChildSpec(
+        "a",
+        Waits,
+        ref,
+        mailbox=MailboxSpec(key=lambda message: message),
+        retry=RetryPolicy(outage=(ConnectionError,), outage_delays_s=(0.05,)),
+        durability=Durability(journal, BOX, str.encode, bytes.decode),
+    )
+    async with running(SupervisorSpec("root", [child])):
+        for message in tell:
+            await ref.tell(message)
+        await until(lambda: ref.cell.depth >= 3)  # one may be a dead letter by now
+        if outage:
+            await until(lambda: len(failed) >= 3)
+        down = outage and not ends
+        await anyio.sleep(0.4)
+        wire.dead, killed = True, sorted(in_hand)
+        end.set()
+    return killed
+
+
+@pytest.mark.parametrize("outage", [False, True], ids=["", "after an outage"])
+async def test_suspects_that_fail_of_an_outage_first_are_tried_one_at_a_time_all_the_same(outage: bool) -> None:
+    server = MemoryServer()
+    for tell in ("abcd", ""):
+        assert await live_and_die(server, tell, outage=False) == list("abcd")
+    [killed] = await live_and_die(server, outage=outage)
+    assert len(await live_and_die(server, outage=outage)) == 1
+    assert [letter.payload.decode() for letter in server.dead[BOX].values()] == [killed]
+
+
+async def test_who_is_killed_while_suspects_wait_out_an_outage_was_killed_by_none_of_them() -> None:
+    server = MemoryServer()
+    for tell in ("abcd", ""):
+        assert await live_and_die(server, tell, outage=False) == list("abcd")
+    for _ in range(3):
+        assert await live_and_die(server, outage=True, ends=False) == []
+    assert not server.dead[BOX]
+
+
 async def test_an_outage_of_what_the_handler_needs_spends_no_command_on_each_retry() -> None:
     ref, tries = DurableRef[str](BOX), list[str]()
 

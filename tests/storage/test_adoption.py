@@ -9,7 +9,7 @@ import pytest
 from tests.storage.conftest import Breakable
 from tests.storage.support import Journals, end_lease, own
 from tests.storage.test_journals import BOX, append
-from trendedge.runtime.errors import JournalUnavailable
+from trendedge.runtime.errors import Fenced, JournalUnavailable
 from trendedge.runtime.journal import Entry, Journal, Settlement
 from trendedge.storage import mailbox_sql as sql
 from trendedge.storage import ownership
@@ -286,9 +286,9 @@ async def test_who_inherits_from_an_heir_inherits_what_that_has_begun_to_adopt(
     assert await adopted(other) == []
 
 
-@pytest.mark.parametrize("lost", [None, "_CLAIM", "_FENCE"])
+@pytest.mark.parametrize("lost", [False, True], ids=["", "a claim without an answer"])
 async def test_what_an_heir_has_begun_to_adopt_is_known_where_nobody_is_taken_for_dead_for_a_while(
-    lost: str | None, own_redis: Breakable, database: Database, monkeypatch: pytest.MonkeyPatch
+    lost: bool, own_redis: Breakable, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The heir has ended in the outage that came between its two moves. Only PostgreSQL knows of whom the rest is."""
     async with open_redis(own_redis.url, timeout_s=5, connect_timeout_s=5) as redis:
@@ -308,12 +308,91 @@ async def test_what_an_heir_has_begun_to_adopt_is_known_where_nobody_is_taken_fo
             await other.redis.append(BOX, b"-")
         await database.execute("update mailbox_owners set lease_until = now() where node = 'heir'")
         await own_redis.start()
-        if lost is not None:
-            claims = Failing(other.ownership._cutting_off.fetchval, getattr(ownership, lost), done=True)
+        if lost:
+            claims = Failing(other.ownership._cutting_off.fetchrow, ownership._CLAIM, done=True)
             with monkeypatch.context() as broken:
-                broken.setattr(other.ownership._cutting_off, "fetchval", claims)
+                broken.setattr(other.ownership._cutting_off, "fetchrow", claims)
                 assert await adopted(other) == []
         assert await adopted(other) == [b"buy", b"close"]
+
+
+async def half_adopted(
+    database: Database, redis: RedisStore, late: str, monkeypatch: pytest.MonkeyPatch, heir: str = "heir"
+) -> None:
+    """The dead node's later message is with its heir, and the one before it where that has come to nothing."""
+    await dead(database, redis, late)
+    await end_lease(redis, database, BOX, "a")
+    journals = await own(database, redis, BOX, heir)
+
+    async def no_answer(*_: Any) -> list[Entry]:
+        raise JournalUnavailable("a store", "no answer")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(journals.redis if late == "redis" else journals.postgres, "adopt", no_answer)
+        assert await adopted(journals) == []
+
+
+@pytest.mark.parametrize("late", STORES)
+@pytest.mark.parametrize("done", [False, True], ids=["not made", "made"])
+async def test_while_the_claim_of_an_heir_has_no_answer_nothing_of_what_it_has_begun_to_adopt_is_given(
+    done: bool, late: str, database: Database, redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made without an answer, it brings along the claim on the first node, whose other half would come by itself."""
+    await half_adopted(database, redis_store, late, monkeypatch)
+    await end_lease(redis_store, database, BOX, "heir")
+    other = await own(database, redis_store, BOX, "other")
+    ask = other.ownership._cutting_off.fetchrow
+
+    async def unheard(statement: str, mailbox: str, node: str, *args: Any) -> Any:
+        if node != "heir":
+            return await ask(statement, mailbox, node, *args)
+        if done:
+            await ask(statement, mailbox, node, *args)
+        raise StoreUnavailable("PostgreSQL", "gone")
+
+    for _ in range(2):
+        with monkeypatch.context() as broken:
+            broken.setattr(other.ownership._cutting_off, "fetchrow", unheard)
+            assert await adopted(other) == []
+    assert await adopted(other) == [b"buy", b"close"]
+
+
+async def test_who_is_claimed_is_fenced_in_the_same_step(database: Database, redis_store: RedisStore) -> None:
+    """Or a claim that came to nothing would be worth something later, when whoever was claimed lives on."""
+    them, heir = [await own(database, redis_store, BOX, name) for name in ("a", "heir")]
+    await append(them.postgres, b"x")
+    ask = heir.ownership._cutting_off.fetchrow
+    answers = list[Any]()
+
+    async def once(*args: Any) -> Any:
+        answers.append(await ask(*args))
+        raise StoreUnavailable("PostgreSQL", "gone")
+
+    heir.ownership._cutting_off.fetchrow = once  # type: ignore[assignment]
+    with pytest.raises(JournalUnavailable):
+        await heir.ownership.claim(them.ownership.of(BOX))
+    assert len(answers) == 1
+    with pytest.raises(Fenced):
+        await append(them.postgres, b"y")
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["", "its claim has no answer"])
+@pytest.mark.parametrize("late", STORES)
+async def test_an_heir_that_starts_again_goes_on_with_what_it_had_begun_to_adopt(
+    late: str, fails: bool, database: Database, redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = await own(database, redis_store, BOX, "other")
+    await half_adopted(database, redis_store, late, monkeypatch)
+    heir = await own(database, redis_store, BOX, "heir")
+    assert await adopted(other) == [], "its claim has outlived its process"
+    found = list[bytes]()
+    with monkeypatch.context() as broken:
+        if fails:
+            claims = Failing(heir.ownership._cutting_off.fetchrow, ownership._CLAIM, done=False)
+            broken.setattr(heir.ownership._cutting_off, "fetchrow", claims)
+        found += [entry.payload for entry in await heir.both.recover(BOX)]
+    assert found == ([] if fails else [b"buy", b"close"])
+    assert await adopted(heir) == ([b"buy", b"close"] if fails else [])
 
 
 async def test_whoever_has_adopted_all_of_it_leaves_nothing_to_look_for_to_its_own_heir(

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import structlog
@@ -18,7 +19,7 @@ from trendedge.runtime.errors import Fenced, JournalUnavailable
 from trendedge.runtime.journal import Announcement, Appended, Duplicate, Journal, Settlement, Unique
 from trendedge.runtime.mailbox import Envelope
 from trendedge.runtime.stamps import Stamps
-from trendedge.storage.failover_journal import LEFT, FailoverJournal
+from trendedge.storage.failover_journal import LEFT, MARK_S, FailoverJournal
 from trendedge.storage.migrate import upgrade
 from trendedge.storage.postgres import Database, open_database
 from trendedge.storage.postgres_journal import PostgresJournal
@@ -510,6 +511,40 @@ async def test_a_redis_that_hangs_costs_its_time_out_once_and_hears_what_it_was_
     async with open_redis(own_redis.url) as redis:
         again = await (await own(database, redis, BOX)).both.recover(BOX)
     assert [entry.attempts for entry in again] == [1] + [0] * 29  # no other connection was there to send one
+
+
+async def test_what_is_announced_is_announced_once_by_a_redis_that_is_taken_for_down_and_only_slow(
+    redis_store: RedisStore, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Marks are sent to it all the same, and their answers come later than anybody waits for them."""
+    watched = await Watched.open(redis_store, database)
+    ids = [await append(watched.journal, payload) for payload in (b"1", b"2", b"3")]
+    run, slow, heard = redis_store.run, False, list[bytes]()
+
+    async def answers_late(*args: Any) -> Any:
+        async def call() -> Any:
+            answer = await run(*args)
+            await asyncio.sleep(4 * MARK_S if slow else 0)
+            return answer
+
+        return await asyncio.shield(asyncio.create_task(call()))
+
+    async def hear() -> None:
+        async for one in events:
+            heard.append(one.payload)
+
+    monkeypatch.setattr(redis_store, "run", answers_late)
+    async with redis_store.listen("trades") as events, watched.running():
+        hearing, slow = asyncio.create_task(hear()), True
+        watched.journal._learn(watched.journal._first, down=True)
+        for entry_id, begun, payload in zip(ids, ids[1:], (b"first", b"second"), strict=False):
+            await watched.journal.settle(BOX, [Settlement(entry_id, (Announcement("trades", payload),))], begin=[begun])
+        slow = False
+        await watched.wait_told(False)
+        await until(2, lambda: asyncio.sleep(0, len(heard)))
+        await until((1, 0), lambda: watched.journal.count(BOX))
+        hearing.cancel()
+    assert heard == [b"first", b"second"]
 
 
 async def test_a_store_that_the_other_stands_in_for_is_in_the_log_once_a_change(

@@ -24,7 +24,7 @@ from trendedge.runtime.journal import (
     Settlement,
     Unique,
 )
-from trendedge.runtime.ownership import Owner, Ownership
+from trendedge.runtime.ownership import Claim, Owner, Ownership
 from trendedge.runtime.simulation import MemoryJournal, MemoryServer
 from trendedge.storage.failover_journal import FailoverJournal, LeasedJournal
 from trendedge.storage.node import DEFAULT_TIMES, LeaseTimes
@@ -809,13 +809,13 @@ async def test_an_adopter_that_is_fenced_while_it_fences_takes_nothing(
     database: Database, redis_store: RedisStore, kind: str
 ) -> None:
     class Overtaken(PostgresOwnership):
-        """Whoever fences with this has been fenced itself when that is done."""
+        """Whoever claims with this has been fenced itself when that is done."""
 
-        async def fence(self, owner: Owner) -> bool:
-            fenced, us = await super().fence(owner), self.of(owner.mailbox)
-            assert await super().fence(us)
+        async def claim(self, owner: Owner) -> Claim | None:
+            claim, us = await super().claim(owner), self.of(owner.mailbox)
+            assert await self.fence(us)
             await redis_store.command("SET", f"fence:{BOX}:{us.node}", us.epoch + 1)
-            return fenced
+            return claim
 
     async def owned(ownership: PostgresOwnership) -> Journal:
         await ownership.take(BOX)

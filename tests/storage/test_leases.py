@@ -1,7 +1,10 @@
 """Those who live keep their mail: nobody could renew a lease while a store was down, and some may be unheard of."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -12,6 +15,7 @@ from tests.storage.test_failover_journal import Watched, until
 from tests.storage.test_journals import BOX, append
 from trendedge.runtime.errors import JournalUnavailable
 from trendedge.runtime.journal import Settlement
+from trendedge.storage.errors import StoreUnavailable
 from trendedge.storage.migrate import upgrade
 from trendedge.storage.node import DEFAULT_TIMES, LeaseTimes
 from trendedge.storage.postgres import Database, open_database
@@ -180,3 +184,31 @@ async def test_a_store_that_now_and_then_gives_no_answer_keeps_nobody_from_adopt
         await getattr(heir, store).append(BOX, b"y")
     await server.start()
     assert [entry.payload for entry in await getattr(heir, store).adopt(BOX)] == [b"x"]
+
+
+async def test_who_lives_through_two_short_outages_a_heartbeat_apart_keeps_its_mail(
+    database: Database, redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its heartbeats fall into both of them."""
+    times, begun = LeaseTimes(3.0), time.monotonic()
+    one, other = [await own(database, redis_store, BOX, node, times=times) for node in ("a", "b")]
+    run = redis_store.run
+
+    async def goes_away_twice(*args: Any) -> Any:
+        if any(0 <= time.monotonic() - begun - away_at < 0.4 for away_at in (1.85, 2.85)):
+            raise StoreUnavailable("Redis", "down")
+        return await run(*args)
+
+    monkeypatch.setattr(redis_store, "run", goes_away_twice)
+    beating = asyncio.create_task(one.both.run())
+    await append(one.redis, b"x")
+    await asyncio.sleep(0.6)
+    await append(one.redis, b"y")  # renews the lease until 3.6 s; the beats are at 1, which is skipped, 2, 3 and 4
+    while time.monotonic() - begun < 4.5:
+        with suppress(JournalUnavailable):
+            await append(other.redis, b"-")
+            assert "a" not in [entry.sent_by for entry in await other.both.adopt(BOX)]
+        await asyncio.sleep(0.05)
+    await one.redis.settle(BOX, [])
+    beating.cancel()
+    await asyncio.wait([beating])

@@ -57,7 +57,7 @@ from trendedge.runtime.journal import (
 )
 from trendedge.runtime.lanes import Cpu, Job, Lanes, LaneSpec, LanesService, cpu
 from trendedge.runtime.mailbox import MailboxSpec, Overflow
-from trendedge.runtime.ownership import Claims, Owner, Ownership
+from trendedge.runtime.ownership import Claim, Claims, Owner, Ownership
 from trendedge.runtime.ref import ActorRef, Asked, DurableRef, Request
 from trendedge.runtime.retry import RetryPolicy
 from trendedge.runtime.running import running
@@ -83,6 +83,7 @@ __all__ = [
     "BreakerState",
     "Buried",
     "ChildSpec",
+    "Claim",
     "Claims",
     "Context",
     "Controls",

@@ -237,8 +237,9 @@ class DurableLog:
         """
         if envelope.tried_at is None:
             envelope.tried_at = asyncio.get_running_loop().time()
-        self.suspects.survived(envelope.entry_id)
-        if not outage and envelope.entry_id is not None and self._marks.outlive(envelope.entry_id):
+        # Of a suspect it is taken back after an outage, too: it has to wait for its turn again, and be marked then.
+        suspected = self.suspects.survived(envelope.entry_id)
+        if (suspected or not outage) and envelope.entry_id is not None and self._marks.outlive(envelope.entry_id):
             envelope.recovered = True
             self.on_survived()
 

@@ -36,6 +36,17 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """Somebody is fenced, and its mail may be adopted by us alone."""
+
+    owner: Owner
+    begun: Sequence[Owner] = ()
+    """From whom it had begun to adopt: they are to be claimed as well."""
+    unheard: bool = False
+    """It was ours before, and nobody had told us: perhaps with the mail of an heir, whose claim has given no answer."""
+
+
+@dataclass(frozen=True, slots=True)
 class Claims:
     """What has become of those who are silent. Who is in no list lives on, or another node adopts its mail."""
 
@@ -57,6 +68,7 @@ class _Claiming:
         self.failure: JournalUnavailable | None = None
         self._newest: dict[str, Owner] = {}
         self._begun: set[str] = set()
+        self._unheard: list[str] = []
 
     def add(self, owners: Iterable[Owner]) -> None:
         """They are to be claimed, once more if they have been refused."""
@@ -68,18 +80,23 @@ class _Claiming:
         waiting = [*(owner.node for owner in self.left), *new]
         self.left = deque(self._newest[node] for node in dict.fromkeys(waiting) if node not in self.granted)
 
-    def answered(self, owner: Owner, claimed: Sequence[Owner]) -> None:
+    def answered(self, owner: Owner, claim: Claim | None) -> None:
         """The registry has granted the claim, or refused it."""
         self.unanswered.pop(owner.node, None)
-        if claimed:
-            self.granted[owner.node] = claimed[0]
-            self._begun |= {begun.node for begun in claimed[1:]}
-            self.add(claimed[1:])
+        if claim is not None:
+            self.granted[owner.node] = claim.owner
+            if claim.unheard:
+                self._unheard.append(owner.node)
+            self._begun |= {begun.node for begun in claim.begun}
+            self.add(claim.begun)
 
     def outcome(self) -> Claims:
         """Raises what was raised of each of them."""
         if self.failure is not None and len(self.unanswered) == len(self._newest):
             raise self.failure
+        if self.unanswered:  # whoever of these was the heir has a part of it, perhaps
+            self.unanswered |= {node: self.granted.pop(node) for node in self._unheard}
+            self._begun.update(self._unheard)
         unanswered = list(self.unanswered.values())
         begun = [owner for owner in unanswered if owner.node in self._begun]
         return Claims(list(self.granted.values()), unanswered, begun)
@@ -100,6 +117,8 @@ class Ownership(ABC):
         self._epochs: dict[str, int] = {}
         self._turn = APPENDED
         self._lost: set[str] = set()
+        self.begun: dict[str, Sequence[Owner]] = {}
+        """By mailbox from whom this node had begun to adopt when it took that last, if the registry knows of it."""
         self._valid_from: dict[str, int] = {}
         """The lowest epochs that stores still let act, as far as they have said so."""
 
@@ -145,25 +164,24 @@ class Ownership(ABC):
         while claims.left:
             owner = claims.left.popleft()
             try:
-                claimed = await self.claim(owner)
+                claim = await self.claim(owner)
             except Fenced:
                 raise
             except JournalUnavailable as error:
                 claims.failure = error
                 claims.unanswered[owner.node] = owner
             else:
-                claims.answered(owner, claimed)
+                claims.answered(owner, claim)
         return claims.outcome()
 
-    async def claim(self, owner: Owner) -> Sequence[Owner]:
-        """Fence somebody who is silent, to adopt its mail; the owner as which it was fenced, and those whose mail it
-        had begun to adopt, who are to be claimed as well. Empty when it lives on as a newer one, or when another node
+    async def claim(self, owner: Owner) -> Claim | None:
+        """Fence somebody who is silent, to adopt its mail. None when it lives on as a newer owner, or when another node
         adopts its mail, if the registry knows of that.
 
         :raises JournalUnavailable: the registry gives no answer
         """
         await self.fence(owner)
-        return [owner]
+        return Claim(owner)
 
     async def adopted(self, owners: Sequence[Owner]) -> None:  # noqa: B027 - nothing to forget unless claims are kept
         """All mail of these is ours, wherever it was: who inherits from us need not look for more of it.

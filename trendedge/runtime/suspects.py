@@ -41,11 +41,14 @@ class Suspects:
             self._suspects.discard(entry_id)
             self._waiting.pop(entry_id, None)
 
-    def survived(self, entry_id: str | None) -> None:
-        """An attempt has failed, and the process lives: of its next attempt it is a suspect as well."""
-        if entry_id is not None and entry_id == self._tried:
-            self._suspects.add(entry_id)
-            self._end_turn()
+    def survived(self, entry_id: str | None) -> bool:
+        """An attempt has failed, and the process lives: of its next attempt it is a suspect as well, if it was one of
+        this; whether it was."""
+        if entry_id is None or entry_id != self._tried:
+            return False
+        self._suspects.add(entry_id)
+        self._end_turn()
+        return True
 
     def over(self, entry_id: str) -> None:
         """An entry is settled or buried."""

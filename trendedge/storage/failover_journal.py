@@ -186,21 +186,24 @@ class FailoverJournal:
         if side is self._second:
             await self._announce([one for settlement in settlements for one in settlement.announce])
         down = side is self._first and self._degraded
-        # A mark is tried all the same: it may be there though the answer is lost, as the one before was.
+        # A mark is tried all the same: it may be there though the answer is lost, as the one before was. Not so what
+        # would be announced twice.
+        now = () if down else settlements
         if begin or not down:
             try:
                 async with asyncio.timeout(MARK_S if down else None):
-                    await side.journal.settle(mailbox, settlements, begin=begin, turn=turn)
+                    await side.journal.settle(mailbox, now, begin=begin, turn=turn)
             except Fenced:
                 raise
             except (JournalUnavailable, TimeoutError):
                 self._learn(side, down=True)
-            else:
-                return
-        if begin:
-            log.warning("attempts not counted", mailbox=mailbox, number=len(begin))
-        side.owed.extend((mailbox, settlement) for settlement in settlements)
-        self._work.set()
+                if begin:
+                    log.warning("attempts not counted", mailbox=mailbox, number=len(begin))
+                now = ()
+        owed = settlements[len(now) :]
+        if owed:
+            side.owed.extend((mailbox, settlement) for settlement in owed)
+            self._work.set()
 
     async def uncount(self, mailbox: str, entry_ids: Sequence[str]) -> None:
         """Take back marks in the stores that have the entries.
@@ -238,7 +241,9 @@ class FailoverJournal:
         """
         with journal_unavailable():
             await self._ownership.take(mailbox)
-        self._held[mailbox].lines = []
+        held = self._held[mailbox]
+        held.lines = []
+        held.unfinished = [*held.unfinished, *self._ownership.begun.pop(mailbox, ())]
         found: list[list[Entry]] = []
         _, gone = await self._gone("recover", mailbox)
         answered = await self._gather("recover", self._sides, lambda side: side.journal.recover(mailbox, gone), found)

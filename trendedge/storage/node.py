@@ -30,6 +30,11 @@ class LeaseTimes:
         return self.lease_s / 3
 
     @property
+    def again_s(self) -> float:
+        """How soon a heartbeat that got no answer is made again."""
+        return self.heartbeat_s / 10
+
+    @property
     def look_every_s(self) -> float:
         """How often a node looks for mail of dead ones: one Redis command each time, whatever there is.
 

@@ -22,7 +22,8 @@ class Outages:
 
     def answered(self) -> None:
         """It gave one. An outage has lasted since the answer before, as far as anybody knows. One that is shorter than
-        a heartbeat costs nobody the lease: it was renewed within the heartbeat before, and holds for three.
+        a heartbeat costs nobody the lease: that was renewed one and a half heartbeats before at most, holds for three,
+        and is renewed within a second of the store's return.
         """
         now = time.monotonic()
         if self._away:

@@ -25,8 +25,6 @@ _LISTED = 2_000
 _PAGE = 500
 _PAGE_BYTES = 128 * 1024
 """Entries, and bytes of them, that are read at once: to be answered in time they need half a Mbit/s."""
-_AGAIN_S = 1.0
-"""How soon a renewal that failed is tried again."""
 _LATE_S = 60.0
 """How long a statement that nobody waits for any more may wait for a lock, with all its time-outs."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -210,7 +208,7 @@ class PostgresJournal:
     async def keep_lease(self) -> None:
         """Renew the lease while mail is or may be unsettled, until cancelled. Costs nothing while there is none."""
         # While the server is away nobody's lease holds, and some may look as soon as it is back.
-        await self._pending.beat(self._renew_lease, again_s=_AGAIN_S)
+        await self._pending.beat(self._renew_lease, again_s=self._ownership.times.again_s)
 
     async def release(self) -> bool:
         """End the leases of the mailboxes that have unsettled mail; one statement for each."""

@@ -238,8 +238,9 @@ class RedisJournal:
                 await self._renew_lease(mailbox)
 
     async def keep_lease(self) -> None:
-        """Renew the lease while there is unsettled mail, until cancelled. Costs nothing while there is none."""
-        await self._pending.beat(self._renew_lease)
+        """Renew the lease while there is unsettled mail, until cancelled. Costs nothing while there is none. A renewal
+        without an answer is soon made again: an outage of nearly a heartbeat leaves no time for the next one."""
+        await self._pending.beat(self._renew_lease, again_s=self._ownership.times.again_s)
 
     async def release(self) -> bool:
         """End the leases of the mailboxes that have unsettled mail: one command for each of them."""
