@@ -233,6 +233,23 @@ def test_a_breaker_whose_probe_is_in_hand_is_not_outdated_however_long_that_take
     assert states_of(changes) == [OPEN, HALF_OPEN, OPEN]
 
 
+def test_whoever_hears_that_an_outdated_breaker_is_closed_may_look_at_the_others(actors: Actors) -> None:
+    heard = list[str]()
+
+    def look(change: BreakerChanged) -> None:
+        if change.after is CLOSED:
+            heard.extend(one["state"] for one in Inspector(depends.ref.cell.supervisor).breakers())
+
+    mailbox = MailboxSpec(key=lambda message: message[0])
+    breaker = BreakerSpec((Down,), failures=1, within_s=0.0, open_s=50.0, on_change=look)
+    depends = actors.start(lambda: Depends(set("abc"), []), mailbox=mailbox, breaker=breaker)
+    for message in ("a1", "b1", "c1"):
+        depends.tell(message, deadline_s=10.0)
+    actors.advance(200.0)
+    depends.tell("d1")
+    assert (heard[-1], depends.ref.cell.breakers.by_key, depends.ref.cell.stats.restarts) == ("closed", {}, 3)
+
+
 def test_a_breaker_is_half_open_from_the_moment_at_which_a_message_probes(actors: Actors) -> None:
     """One that expires, or is dropped, while it waits probes nothing, and the next one is the probe."""
     changes, errors = list[BreakerChanged](), list[type[Exception]]([Down])

@@ -1,6 +1,7 @@
 """What happens to a message before its handler: refusal, deadlines, coalescing, asks in a circle."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, TypedDict
 
 import anyio
@@ -229,11 +230,17 @@ async def test_a_type_in_quotes_that_is_none_of_the_module_s_refuses_nothing() -
     class TakesThisPing(Takes["Ping"]):
         pass
 
-    ref, handled = ActorRef[Any]("a"), list[Any]()
-    async with running(tree(ChildSpec("a", lambda: TakesThisPing(None, handled), ref))):
-        await ref.tell(Ping())
-        await anyio.wait_all_tasks_blocked()
-    assert len(handled) == 1
+    type This = "Ping"
+
+    class TakesAnAliasOfIt(Takes[This]):
+        pass
+
+    for actor in (TakesThisPing, TakesAnAliasOfIt):
+        ref, handled = ActorRef[Any]("a"), list[Any]()
+        async with running(tree(ChildSpec("a", partial(actor, None, handled), ref))):
+            await ref.tell(Ping())
+            await anyio.wait_all_tasks_blocked()
+        assert len(handled) == 1
 
 
 async def test_the_refusal_names_the_type_and_what_would_be_handled() -> None:

@@ -45,9 +45,10 @@ def _resolved(declared: Any, where: Any) -> Any:
     in the module of the class or alias in which that is written. What is known nowhere there stays as it is; so does
     all that is written within a function or another class, whose names may be others than the module's.
     """
-    if "." in getattr(where, "__qualname__", ""):
-        return declared
     module = sys.modules.get(where.__module__)
+    known: Any = vars(module).get(where.__name__) if module else None
+    if known is not where:
+        return declared
     names = {one.__name__: one for one in (*where.__type_params__, where)}
     try:
         written = SimpleNamespace(__annotations__={"message": declared})

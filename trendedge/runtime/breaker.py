@@ -187,7 +187,8 @@ class Breakers:
             return
         self._look_at = now + self.spec.within_s / 4
         for key in [key for key, breaker in self.by_key.items() if breaker.outdated(now) and not self.in_hand(key)]:
-            self.by_key.pop(key).succeeded()
+            if (breaker := self.by_key.pop(key, None)) is not None:  # or whoever heard of the one before has looked
+                breaker.succeeded()
 
     def succeeded(self, key: str | None) -> None:
         """A handler has returned: whatever it depends on is there."""
