@@ -260,6 +260,21 @@ async def test_who_was_stopped_between_its_two_moves_makes_the_second_itself(
     assert [entry.payload for entry in await heir.both.adopt(BOX)] == [b"buy", b"close"]
 
 
+async def half_adopted(database: Database, redis: RedisStore, late: str, monkeypatch: pytest.MonkeyPatch) -> Journals:
+    """The heir, with the dead node's later message; the one before it lies where its move has come to nothing."""
+    await dead(database, redis, late)
+    await end_lease(redis, database, BOX, "a")
+    heir = await own(database, redis, BOX, "heir")
+
+    async def no_answer(*_: Any) -> list[Entry]:
+        raise JournalUnavailable("a store", "no answer")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(heir.redis if late == "redis" else heir.postgres, "adopt", no_answer)
+        assert await adopted(heir) == []
+    return heir
+
+
 @pytest.mark.parametrize("gone", ["killed", "left"])
 @pytest.mark.parametrize("late", STORES)
 @pytest.mark.parametrize("looks", ["adopt", "recover"])
@@ -267,15 +282,7 @@ async def test_who_inherits_from_an_heir_inherits_what_that_has_begun_to_adopt(
     looks: str, late: str, gone: str, database: Database, redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The heir has ended between its two moves; its claim on the rest counts for longer than its lease."""
-    await dead(database, redis_store, late)
-    await end_lease(redis_store, database, BOX, "a")
-    heir = await own(database, redis_store, BOX, "heir")
-
-    async def no_answer(*_: Any) -> list[Entry]:
-        raise JournalUnavailable("a store", "no answer")
-
-    monkeypatch.setattr(heir.redis if late == "redis" else heir.postgres, "adopt", no_answer)
-    assert await adopted(heir) == []
+    heir = await half_adopted(database, redis_store, late, monkeypatch)
     if gone == "left":
         assert await heir.both.release()
     else:
@@ -314,22 +321,6 @@ async def test_what_an_heir_has_begun_to_adopt_is_known_where_nobody_is_taken_fo
                 broken.setattr(other.ownership._cutting_off, "fetchrow", claims)
                 assert await adopted(other) == []
         assert await adopted(other) == [b"buy", b"close"]
-
-
-async def half_adopted(
-    database: Database, redis: RedisStore, late: str, monkeypatch: pytest.MonkeyPatch, heir: str = "heir"
-) -> None:
-    """The dead node's later message is with its heir, and the one before it where that has come to nothing."""
-    await dead(database, redis, late)
-    await end_lease(redis, database, BOX, "a")
-    journals = await own(database, redis, BOX, heir)
-
-    async def no_answer(*_: Any) -> list[Entry]:
-        raise JournalUnavailable("a store", "no answer")
-
-    with monkeypatch.context() as broken:
-        broken.setattr(journals.redis if late == "redis" else journals.postgres, "adopt", no_answer)
-        assert await adopted(journals) == []
 
 
 @pytest.mark.parametrize("late", STORES)
@@ -447,3 +438,14 @@ async def test_what_is_ours_does_not_wait_for_the_store_that_has_more_of_the_dea
         broken.setattr(again.redis, "adopt", no_answer)
         assert [entry.payload for entry in await again.both.adopt(BOX)] == [b"its own"]
     assert [entry.payload for entry in await again.both.adopt(BOX)] == [b"buy", b"close"]
+
+
+async def test_who_lives_is_not_handed_on_with_an_old_claim_on_it(database: Database, redis_store: RedisStore) -> None:
+    """Of a release before this one, say, which claimed first and fenced then."""
+    lives, gone = [await own(database, redis_store, BOX, name) for name in ("lives", "gone")]
+    for one in (lives, gone):
+        await append(one.redis, one.ownership.node.encode())
+    await database.execute("update mailbox_owners set lease_until = now(), heir = 'gone:1' where node = 'lives'")
+    await end_lease(redis_store, database, BOX, "gone")
+    assert await adopted(await own(database, redis_store, BOX, "heir")) == [b"gone"]
+    assert await database.fetchval("select epoch from mailbox_owners where node = 'lives'") == 1
