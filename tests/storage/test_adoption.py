@@ -11,8 +11,8 @@ from tests.storage.support import Journals, end_lease, own
 from tests.storage.test_journals import BOX, append
 from trendedge.runtime.errors import Fenced, JournalUnavailable
 from trendedge.runtime.journal import Entry, Journal, Settlement
+from trendedge.runtime.ownership import Owner
 from trendedge.storage import mailbox_sql as sql
-from trendedge.storage import ownership
 from trendedge.storage import redis_scripts as scripts
 from trendedge.storage.errors import StoreUnavailable
 from trendedge.storage.node import LeaseTimes
@@ -174,16 +174,16 @@ async def test_while_redis_is_away_what_is_ones_own_is_delivered_and_what_is_a_d
 
 
 class Failing:
-    """Calls of which one fails: that of one statement or script, once, before it was done or after."""
+    """Calls of which one fails: the first, or that of one statement or script, before it was done or after."""
 
-    def __init__(self, call: Callable[..., Awaitable[Any]], what: object, *, done: bool) -> None:
+    def __init__(self, call: Callable[..., Awaitable[Any]], what: object = None, *, done: bool) -> None:
         self._call, self._what, self._done = call, what, done
+        self._failed = False
 
-    async def __call__(self, what: object, *args: Any) -> Any:
-        fails = what is self._what
-        if fails:
-            self._what = None
-        answer = None if fails and not self._done else await self._call(what, *args)
+    async def __call__(self, what: object, *args: Any, **more: Any) -> Any:
+        fails = not self._failed and self._what in (None, what)
+        self._failed = self._failed or fails
+        answer = None if fails and not self._done else await self._call(what, *args, **more)
         if fails:
             raise StoreUnavailable("the store", "gone")
         return answer
@@ -316,9 +316,9 @@ async def test_what_an_heir_has_begun_to_adopt_is_known_where_nobody_is_taken_fo
         await database.execute("update mailbox_owners set lease_until = now() where node = 'heir'")
         await own_redis.start()
         if lost:
-            claims = Failing(other.ownership._cutting_off.fetchrow, ownership._CLAIM, done=True)
+            claims = Failing(other.ownership._ask_claim, done=True)
             with monkeypatch.context() as broken:
-                broken.setattr(other.ownership._cutting_off, "fetchrow", claims)
+                broken.setattr(other.ownership, "_ask_claim", claims)
                 assert await adopted(other) == []
         assert await adopted(other) == [b"buy", b"close"]
 
@@ -332,18 +332,18 @@ async def test_while_the_claim_of_an_heir_has_no_answer_nothing_of_what_it_has_b
     await half_adopted(database, redis_store, late, monkeypatch)
     await end_lease(redis_store, database, BOX, "heir")
     other = await own(database, redis_store, BOX, "other")
-    ask = other.ownership._cutting_off.fetchrow
+    ask = other.ownership._ask_claim
 
-    async def unheard(statement: str, mailbox: str, node: str, *args: Any) -> Any:
-        if node != "heir":
-            return await ask(statement, mailbox, node, *args)
+    async def unheard(owner: Owner, us: Owner, *, again: bool) -> Any:
+        if owner.node != "heir":
+            return await ask(owner, us, again=again)
         if done:
-            await ask(statement, mailbox, node, *args)
+            await ask(owner, us, again=again)
         raise StoreUnavailable("PostgreSQL", "gone")
 
     for _ in range(2):
         with monkeypatch.context() as broken:
-            broken.setattr(other.ownership._cutting_off, "fetchrow", unheard)
+            broken.setattr(other.ownership, "_ask_claim", unheard)
             assert await adopted(other) == []
     assert await adopted(other) == [b"buy", b"close"]
 
@@ -352,17 +352,9 @@ async def test_who_is_claimed_is_fenced_in_the_same_step(database: Database, red
     """Or a claim that came to nothing would be worth something later, when whoever was claimed lives on."""
     them, heir = [await own(database, redis_store, BOX, name) for name in ("a", "heir")]
     await append(them.postgres, b"x")
-    ask = heir.ownership._cutting_off.fetchrow
-    answers = list[Any]()
-
-    async def once(*args: Any) -> Any:
-        answers.append(await ask(*args))
-        raise StoreUnavailable("PostgreSQL", "gone")
-
-    heir.ownership._cutting_off.fetchrow = once  # type: ignore[assignment]
+    heir.ownership._ask_claim = Failing(heir.ownership._ask_claim, done=True)  # type: ignore[method-assign, assignment]
     with pytest.raises(JournalUnavailable):
         await heir.ownership.claim(them.ownership.of(BOX))
-    assert len(answers) == 1
     with pytest.raises(Fenced):
         await append(them.postgres, b"y")
 
@@ -379,8 +371,8 @@ async def test_an_heir_that_starts_again_goes_on_with_what_it_had_begun_to_adopt
     found = list[bytes]()
     with monkeypatch.context() as broken:
         if fails:
-            claims = Failing(heir.ownership._cutting_off.fetchrow, ownership._CLAIM, done=False)
-            broken.setattr(heir.ownership._cutting_off, "fetchrow", claims)
+            claims = Failing(heir.ownership._ask_claim, done=False)
+            broken.setattr(heir.ownership, "_ask_claim", claims)
         found += [entry.payload for entry in await heir.both.recover(BOX)]
     assert found == ([] if fails else [b"buy", b"close"])
     assert await adopted(heir) == ([b"buy", b"close"] if fails else [])

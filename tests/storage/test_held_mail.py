@@ -70,17 +70,17 @@ async def test_while_something_is_held_nobody_else_gets_what_belongs_to_it(
     other = await own(database, redis_store, BOX, "other")
     with monkeypatch.context() as broken:
         broken.setattr(heir.redis, "look", no_answer)
-        await database.execute("update mailbox_owners set heir_until = now() where node = 'gone'")
         assert await adopted(heir) == []
         assert await adopted(other) == []
     assert await adopted(heir) == [b"buy", b"close"]
 
 
-async def test_what_is_held_when_another_node_has_got_the_claim_comes_when_that_has_got_the_rest(
+async def test_what_is_held_of_one_who_came_back_and_died_comes_when_its_other_heir_has_got_the_rest(
     heir: Journals, database: Database, redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    await own(database, redis_store, BOX, "gone")
+    await end_lease(redis_store, database, BOX, "gone")
     other = await own(database, redis_store, BOX, "other")
-    await database.execute("update mailbox_owners set heir_until = now() where node = 'gone'")
     with monkeypatch.context() as broken:
         broken.setattr(other.postgres, "adopt", no_answer)
         assert await adopted(other) == []

@@ -287,7 +287,9 @@ class FailoverJournal:
         silent = [owner for _, owners in answers for owner in owners]
         held = self._held[mailbox]
         if len(sides) < len(self._sides):
-            await self._wait_for_store(mailbox, silent)
+            nodes = {owner.node for owner in (*held.unfinished, *silent)}
+            if nodes:
+                log.warning("adoption waits, a store gives no answer", mailbox=mailbox, nodes=len(nodes))
             return sides, []
         try:
             claims = await self._ownership.shut_out([*held.unfinished, *silent])
@@ -301,16 +303,6 @@ class FailoverJournal:
             log.warning("adoption of some waits, they cannot be fenced", mailbox=mailbox, nodes=stuck)
         held.begin(silent, claims)
         return sides, claims.granted
-
-    async def _wait_for_store(self, mailbox: str, silent: Sequence[Owner]) -> None:
-        """While it gives no answer nobody else may have the mail that belongs to what is held."""
-        held = self._held[mailbox]
-        nodes = {owner.node for owner in (*held.unfinished, *silent)}
-        if nodes:
-            log.warning("adoption waits, a store gives no answer", mailbox=mailbox, nodes=len(nodes))
-        if held.lines:
-            with suppress(JournalUnavailable):
-                await self._ownership.shut_out(held.unfinished)
 
     async def count(self, mailbox: str) -> tuple[int, int]:
         """(unsettled of this node, dead) in both stores.

@@ -57,17 +57,19 @@ LOOK = """
     select node, epoch, true from mailbox_owners where mailbox = $1 and node = $2 and epoch <> $3
 """
 # From a node that is fenced still: one with a new epoch has come back, and reads its mail. Who comes back while this
-# runs waits for the row, and reads what is left.
+# runs waits for the row, and reads what is left. And to one that is not fenced meanwhile: its own mail may have been
+# adopted a moment before.
 # The ids as one value: a row for each would be twice as long on the wire.
 ADOPT = """
-    with theirs as (
+    with us as (
+        select from mailbox_owners where mailbox = $1 and node = $2 and epoch = $3 for share
+    ), theirs as (
         select from mailbox_owners
         where mailbox = $1 and node = $4 and epoch = $5::bigint + 1 and lease_until is null
         for update
     ), moved as (
         update mailbox_entries set node = $2, sent_by = coalesce(sent_by, node) where mailbox = $1 and node = $4
-            and exists (select from mailbox_owners where mailbox = $1 and node = $2 and epoch = $3)
-            and exists (select from theirs)
+            and exists (select from us) and exists (select from theirs)
         returning id
     )
     select coalesce(array_agg(id), '{}') from moved

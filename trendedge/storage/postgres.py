@@ -120,6 +120,45 @@ class Database:
         async with self.connection() as connection:
             return await connection.execute(sql, *args)
 
+    async def in_turn(self, *statements: tuple[Any, ...], answer_s: float | None = None) -> Row | None:
+        """The first row of the last of these statements, each with its arguments, or None. Each sees all that was
+        committed before it begins, and they are committed together.
+
+        :param answer_s: within so many seconds each has to be answered
+        """
+        loop = asyncio.get_running_loop()
+        rows: list[Row] = []
+        try:
+            async with asyncio.timeout(answer_s) as limit, self._in_turn(len(statements), answer_s) as connection:
+                for statement, *args in statements:
+                    limit.reschedule(None if answer_s is None else loop.time() + answer_s)
+                    rows = await connection.fetch(
+                        statement, *args
+                    )  # all of it: a row that is not fetched is not locked
+                limit.reschedule(None if answer_s is None else loop.time() + answer_s)
+        except TimeoutError as error:
+            raise StoreUnavailable(STORE, f"no answer within {answer_s:g} s") from error
+        return rows[0] if rows else None
+
+    @asynccontextmanager
+    async def _in_turn(self, statements: int, lock_s: float | None) -> AsyncGenerator[Connection]:
+        """A connection, inside a transaction if it is for several statements, that is closed when that fails: asyncpg
+        would wait for the server before it raises what has failed.
+
+        :param lock_s: for so long the server waits for a lock; it does not hear of who gives up while it does
+        """
+        begin = "begin" if lock_s is None else f"begin; set local lock_timeout = {round(lock_s * 1000)}"
+        async with self.cutting_off().connection() as connection:
+            try:
+                if statements > 1:
+                    await connection.execute(begin)
+                yield connection
+                if statements > 1:
+                    await connection.execute("commit")
+            except Exception:
+                connection.terminate()
+                raise
+
     async def ping(self) -> float:
         """Seconds that an empty statement takes, the wait for a connection included."""
         begun = time.perf_counter()

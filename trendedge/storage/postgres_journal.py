@@ -13,7 +13,6 @@ from trendedge.runtime.journal import Appended, Buried, DeadLetter, Duplicate, E
 from trendedge.runtime.ownership import Owner
 from trendedge.storage import mailbox_sql as sql
 from trendedge.storage.errors import StoreUnavailable
-from trendedge.storage.outages import Outages
 from trendedge.storage.ownership import PostgresOwnership
 from trendedge.storage.pending import DOUBT_S, Pending, journal_unavailable
 from trendedge.storage.postgres import STORE, Database, Row
@@ -50,7 +49,7 @@ class PostgresJournal:
         self._ownership = ownership
         self._pending = Pending(doubt_s=doubt_s, late_s=_LATE_S, times=ownership.times)
         self._lease_s = ownership.times.lease_s
-        self._outages = Outages(ownership.times)
+        self._outages = ownership.outages
 
     async def append(self, mailbox: str, payload: bytes, *, unique: Unique | None = None) -> Appended | Duplicate:
         """Remember a message; with `unique`, only if nobody else holds the mark. One transaction."""
@@ -206,13 +205,16 @@ class PostgresJournal:
             return await self._database.execute(sql.DISCARD, mailbox, *place) == "DELETE 1"
 
     async def keep_lease(self) -> None:
-        """Renew the lease while mail is or may be unsettled, until cancelled. Costs nothing while there is none."""
-        # While the server is away nobody's lease holds, and some may look as soon as it is back.
-        await self._pending.beat(self._renew_lease, again_s=self._ownership.times.again_s)
+        """Renew the lease while mail is or may be unsettled, or somebody is claimed, until cancelled. Costs nothing
+        otherwise."""
+        async with asyncio.TaskGroup() as tasks:
+            # While the server is away nobody's lease holds, and some may look as soon as it is back.
+            tasks.create_task(self._pending.beat(self._renew_lease, again_s=self._ownership.times.again_s))
+            tasks.create_task(self._ownership.keep_claims())
 
     async def release(self) -> bool:
-        """End the leases of the mailboxes that have unsettled mail; one statement for each."""
-        left = self._pending.left()
+        """End the leases of the mailboxes that have unsettled mail or a claim on some; one statement for each."""
+        left = sorted({*self._pending.left(), *self._ownership.claiming()})
         for mailbox in left:
             await self._act(sql.RELEASE, mailbox)
         return bool(left)

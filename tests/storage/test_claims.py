@@ -1,0 +1,235 @@
+"""Who has begun to adopt from a dead node holds its claim for as long as it lives, and not a moment longer."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from tests.storage.conftest import Breakable
+from tests.storage.support import Journals, end_lease, own
+from tests.storage.test_adoption import STORES, Failing, adopted, dead, half_adopted
+from tests.storage.test_journals import BOX, append
+from trendedge.runtime.errors import Fenced, JournalUnavailable
+from trendedge.runtime.journal import Entry
+from trendedge.runtime.ownership import Owner
+from trendedge.storage import mailbox_sql as sql
+from trendedge.storage import ownership
+from trendedge.storage.node import LeaseTimes
+from trendedge.storage.postgres import Connection, Database
+from trendedge.storage.redis import RedisStore, open_redis
+
+SHORT = LeaseTimes(0.9)
+"""A heartbeat each 0.3 s."""
+
+
+async def no_answer(*_: Any) -> list[Entry]:
+    raise JournalUnavailable("a store", "no answer")
+
+
+async def lapse(database: Database, node: str) -> None:
+    """Its lease in PostgreSQL runs out; in Redis it holds on."""
+    await database.execute("update mailbox_owners set lease_until = now() where node = $1", node)
+
+
+async def epoch(database: Database, node: str) -> int:
+    return int(await database.fetchval("select epoch from mailbox_owners where node = $1", node))
+
+
+@asynccontextmanager
+async def beating(journals: Journals) -> AsyncGenerator[None]:
+    """It says that it is alive, as a process does."""
+    heart = asyncio.create_task(journals.both.run())
+    try:
+        yield
+    finally:
+        heart.cancel()
+        await asyncio.wait([heart])
+
+
+async def waiting(database: Database) -> None:
+    """Somebody waits for a lock."""
+    async with asyncio.timeout(10):
+        while not await database.fetchval("select exists (select from pg_locks where not granted)"):  # noqa: ASYNC110 - the state of a server, which tells nobody
+            await asyncio.sleep(0.01)
+
+
+async def begin_claim(connection: Connection, of: Owner, us: Owner) -> None:
+    """The claim as `PostgresOwnership` makes it, in a transaction that somebody else ends."""
+    await connection.fetch(ownership._LOCK, BOX, of.node, us.node)
+    told = (BOX, of.node, of.epoch, us.node, us.epoch, 30.0, False, True)
+    assert (await connection.fetch(ownership._CLAIM, *told))[0]["epoch"] is not None
+
+
+@pytest.mark.parametrize("late", STORES)
+async def test_an_heir_that_has_died_is_claimed_with_what_it_had_begun_to_adopt_wherever_its_part_lies(
+    late: str, database: Database, redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody takes it for dead in Redis, where its part may lie."""
+    heir = await half_adopted(database, redis_store, late, monkeypatch)
+    await lapse(database, "heir")
+    other = await own(database, redis_store, BOX, "other")
+    assert await adopted(other) == [b"buy", b"close"]
+    with pytest.raises(Fenced):
+        await adopted(heir)
+
+
+@pytest.mark.parametrize("late", STORES)
+async def test_the_halves_of_mail_whose_heir_has_died_in_a_commit_that_does_not_end_wait_for_each_other(
+    late: str, database: Database, redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await half_adopted(database, redis_store, late, monkeypatch)
+    await end_lease(redis_store, database, BOX, "heir")
+    other = await own(database, redis_store, BOX, "other")
+    async with database.transaction() as commit:
+        await commit.execute("select from mailbox_owners where node = 'heir' for share")
+        assert await adopted(other) == []
+    assert await adopted(other) == [b"buy", b"close"]
+
+
+async def test_the_halves_of_mail_whose_heir_has_died_in_an_outage_come_together_however_long_that_was(
+    own_redis: Breakable, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_redis(own_redis.url, timeout_s=5, connect_timeout_s=5) as redis:
+        await half_adopted(database, redis, "postgres", monkeypatch)
+        other = await own(database, redis, BOX, "other", times=LeaseTimes(3600))
+        await own_redis.stop()
+        assert await adopted(other) == []
+        await database.execute("update mailbox_owners set lease_until = now() - interval '1 day' where node = 'heir'")
+        await own_redis.start()
+        assert await adopted(other) == [b"buy", b"close"]
+
+
+@pytest.mark.parametrize("answered", [True, False], ids=["", "its claim has no answer"])
+async def test_a_living_heir_keeps_its_claim_though_it_has_no_mail_in_postgresql(
+    answered: bool, database: Database, redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await dead(database, redis_store, "redis")
+    await end_lease(redis_store, database, BOX, "a")
+    heir = await own(database, redis_store, BOX, "heir", times=SHORT)
+    other = await own(database, redis_store, BOX, "other")
+    with monkeypatch.context() as broken:
+        broken.setattr(heir.postgres, "adopt", no_answer)
+        if not answered:
+            broken.setattr(heir.ownership, "_ask_claim", Failing(heir.ownership._ask_claim, done=True))
+        assert await adopted(heir) == []
+    async with beating(heir):
+        await asyncio.sleep(SHORT.lease_s * 2)
+        assert await adopted(other) == []
+        assert await epoch(database, "heir") == 1, "nobody has fenced it"
+        assert await adopted(heir) == [b"buy", b"close"]
+
+
+async def test_who_has_adopted_all_that_it_had_claimed_renews_no_lease(
+    database: Database, redis_store: RedisStore
+) -> None:
+    await dead(database, redis_store, "redis")
+    await end_lease(redis_store, database, BOX, "a")
+    heir = await own(database, redis_store, BOX, "heir", times=SHORT)
+    assert await adopted(heir) == [b"buy", b"close"]
+    assert heir.ownership.claiming() == []
+
+
+async def test_while_nobody_had_time_to_renew_a_lease_in_postgresql_no_heir_is_taken_for_dead(
+    database: Database, redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heir = await half_adopted(database, redis_store, "redis", monkeypatch)
+    await lapse(database, "heir")
+    other = await own(database, redis_store, BOX, "other")
+    other.ownership.outages.failed()
+    assert await adopted(other) == []
+    assert await epoch(database, "heir") == 1
+    assert await adopted(heir) == [b"buy", b"close"]
+
+
+async def test_an_heir_that_ends_in_good_order_before_it_has_got_anything_leaves_its_claim_at_once(
+    database: Database, redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await dead(database, redis_store, "redis")
+    await end_lease(redis_store, database, BOX, "a")
+    heir = await own(database, redis_store, BOX, "heir")
+    with monkeypatch.context() as broken:
+        broken.setattr(heir.postgres, "adopt", no_answer)
+        broken.setattr(heir.redis, "adopt", no_answer)
+        with pytest.raises(JournalUnavailable):
+            await heir.both.adopt(BOX)
+    other = await own(database, redis_store, BOX, "other")
+    assert await adopted(other) == []
+    assert await heir.both.release()
+    assert await adopted(other) == [b"buy", b"close"]
+
+
+async def test_who_is_fenced_claims_nobody(database: Database, redis_store: RedisStore) -> None:
+    gone, heir, other = [await own(database, redis_store, BOX, name) for name in ("gone", "heir", "other")]
+    assert await other.ownership.fence(heir.ownership.of(BOX))
+    with pytest.raises(Fenced):
+        await heir.ownership.claim(gone.ownership.of(BOX))
+    assert await epoch(database, "gone") == 1
+
+
+async def test_what_an_heir_claims_in_the_moment_in_which_it_is_claimed_goes_with_it(
+    database: Database, redis_store: RedisStore
+) -> None:
+    gone, heir, other = [await own(database, redis_store, BOX, name) for name in ("gone", "heir", "other")]
+    async with database.transaction() as connection:
+        await begin_claim(connection, gone.ownership.of(BOX), heir.ownership.of(BOX))
+        claiming = asyncio.create_task(other.ownership.claim(heir.ownership.of(BOX)))
+        await waiting(database)
+    claim = await claiming
+    assert claim is not None
+    assert [owner.node for owner in claim.begun] == ["gone"]
+
+
+async def test_what_a_process_claims_in_the_moment_in_which_it_is_followed_by_another_of_its_node_is_known_to_that(
+    database: Database, redis_store: RedisStore
+) -> None:
+    gone, heir = [await own(database, redis_store, BOX, name) for name in ("gone", "heir")]
+    async with database.transaction() as connection:
+        await begin_claim(connection, gone.ownership.of(BOX), heir.ownership.of(BOX))
+        starting = asyncio.create_task(own(database, redis_store, BOX, "heir"))
+        await waiting(database)
+    next_heir = await starting
+    assert [owner.node for owner in next_heir.ownership.begun[BOX]] == ["gone"]
+    assert next_heir.ownership.claiming() == [BOX]
+
+
+async def test_of_two_that_claim_each_other_one_is_fenced(database: Database, redis_store: RedisStore) -> None:
+    """Each takes the other for dead, in another store, say."""
+    for number in range(4):
+        one, other = [await own(database, redis_store, BOX, f"{name}-{number}") for name in ("one", "other")]
+        claims = [one.ownership.claim(other.ownership.of(BOX)), other.ownership.claim(one.ownership.of(BOX))]
+        outcomes = await asyncio.gather(*claims, return_exceptions=True)
+        assert sum(outcome is not None and not isinstance(outcome, Exception) for outcome in outcomes) == 1
+        assert sum(isinstance(outcome, Fenced | JournalUnavailable) for outcome in outcomes) == 1
+
+
+async def test_who_is_fenced_while_it_adopts_gets_nothing(database: Database, redis_store: RedisStore) -> None:
+    """Its own mail was adopted a moment before, perhaps; then this would come later than what was sent after it."""
+    gone, heir, other = [await own(database, redis_store, BOX, name) for name in ("gone", "heir", "other")]
+    await append(gone.postgres, b"buy")
+    claim = await heir.ownership.claim(gone.ownership.of(BOX))
+    assert claim is not None
+    us, them = heir.ownership.of(BOX), claim.owner
+    async with database.transaction() as fencing:
+        await fencing.execute(ownership._FENCE, BOX, us.node, us.epoch)
+        moving: Awaitable[list[int]] = asyncio.create_task(
+            database.fetchval(sql.ADOPT, BOX, us.node, us.epoch, them.node, them.epoch)
+        )
+        await waiting(database)
+    assert await moving == []
+    assert await database.fetchval("select node from mailbox_entries") == "gone"
+    assert other.ownership.of(BOX).epoch == 1
+
+
+async def test_what_is_claimed_is_known_by_the_epoch_that_the_registry_has(
+    database: Database, redis_store: RedisStore
+) -> None:
+    """A store may know of an older one alone, and mail is moved by the newest."""
+    gone, heir = [await own(database, redis_store, BOX, name) for name in ("gone", "heir")]
+    await append(gone.postgres, b"buy")
+    await database.execute("update mailbox_owners set epoch = 7, lease_until = null where node = 'gone'")
+    claim = await heir.ownership.claim(Owner(BOX, "gone", 1))
+    assert claim is not None
+    assert claim.owner == Owner(BOX, "gone", 6)
+    assert [entry.payload for entry in await heir.postgres.adopt(BOX, [claim.owner])] == [b"buy"]
