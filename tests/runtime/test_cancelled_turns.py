@@ -8,7 +8,7 @@ import pytest
 
 from tests.runtime.support import running, until
 from tests.runtime.test_first_steps import AT_ONCE, Writes, cancel_tasks
-from trendedge.runtime import Actor, ActorRef, ChildSpec, Restart, SupervisorSpec, Terminated
+from trendedge.runtime import Actor, ActorRef, Backoff, ChildSpec, Restart, SupervisorSpec, Terminated
 
 
 class Works(Writes):
@@ -149,3 +149,21 @@ async def test_an_end_whose_turn_is_cancelled_by_others_is_still_what_it_was(mes
             await until(lambda: bool(notices))
             assert root.children[0].generation == 1
     assert notices == [Terminated("root/a", None if message == "end" else "ValueError: crash")]
+
+
+async def test_a_crash_counts_once_however_often_its_pause_is_cancelled_by_others() -> None:
+    life, gate = list[str](), anyio.Event()
+    ref, child = works(life, gate)
+    pause = Backoff(first_s=0.05, longest_s=0.05, jitter=0.0)
+    with anyio.fail_after(20):
+        async with running(SupervisorSpec("root", [child], backoff=pause, intensity=2, period_s=3600.0)) as root:
+            for crashes in (1, 2):
+                await ref.tell("crash")
+                for _ in range(3):
+                    await until_there("root/a restarts")
+                    await turns(5)
+                    cancel_tasks("root/a restarts")
+                    await turns(2)
+                await ref.tell("serves")
+                await until(lambda number=crashes: life.count("serves") == number)  # type: ignore[misc]
+                assert root.intensity.recent(anyio.current_time()) == crashes

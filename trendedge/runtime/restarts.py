@@ -38,6 +38,7 @@ class Restarts:
     """
 
     __slots__ = (
+        "_counted",
         "_failure",
         "_gives_up",
         "_news",
@@ -61,6 +62,8 @@ class Restarts:
         self._turns: dict[Child, deque[Exit | RestartOrder]] = {}
         """What each child has still to come to, while it is restarted by itself; the first is under way."""
         self._tasks: dict[asyncio.Task[None], None] = {}
+        self._counted: dict[Child, int] = {}
+        """The generations whose ends have counted, while they are attended to, which may begin again."""
         self._failure: BaseException | None = None
         """What one of them has raised."""
         self._gives_up = False
@@ -228,6 +231,7 @@ class Restarts:
             self._begin_turns(child)
             return
         del self._turns[child]
+        self._counted.pop(child, None)
         for news in turns:
             self._settle(news)
 
@@ -284,12 +288,17 @@ class Restarts:
             child, error = failed
 
     def _count(self, child: Child) -> int:
-        supervisor = self._supervisor
+        supervisor, now = self._supervisor, anyio.current_time()
+        if self._counted.get(child) == child.generation:
+            return supervisor.intensity.recent(now)
         try:
-            return supervisor.intensity.record(supervisor.path, child.path, anyio.current_time())
+            recent = supervisor.intensity.record(supervisor.path, child.path, now)
         except IntensityExceeded:
             self.culprit = child.culprit
             raise
+        if child in self._turns:
+            self._counted[child] = child.generation
+        return recent
 
     async def _start_again(
         self, children: Sequence[Child], culprit: Child, cause: str
