@@ -1,5 +1,6 @@
 """What several storage tests need: a trader with an account, and signals to trade."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -68,6 +69,19 @@ async def own(
     in_postgres = PostgresJournal(database, ownership=ownership, doubt_s=doubt_s)
     both = FailoverJournal(in_redis, in_postgres, speaker=redis, ownership=ownership, on_change=on_change)
     return Journals(in_redis, in_postgres, both, ownership)
+
+
+WAITS = "select exists (select from pg_locks where not granted)"
+"""Whether somebody waits for a lock."""
+IN_TRANSACTION = "select exists (select from pg_stat_activity where state = 'idle in transaction')"
+"""Whether somebody has begun a transaction and does nothing in it."""
+
+
+async def until_it_says(database: Database, question: str, answer: object = True) -> None:
+    """Return when the server answers so, which tells nobody by itself."""
+    async with asyncio.timeout(20):
+        while await database.fetchval(question) != answer:  # noqa: ASYNC110 - it sets no event
+            await asyncio.sleep(0.01)
 
 
 async def end_lease(redis: RedisStore, database: Database, mailbox: str, node: str) -> None:

@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 
 from tests.storage.conftest import Breakable
-from tests.storage.support import Journals, end_lease, own
+from tests.storage.support import WAITS, Journals, end_lease, own, until_it_says
 from tests.storage.test_journals import BOX, append
 from trendedge.runtime.errors import Fenced, JournalUnavailable
 from trendedge.runtime.journal import Entry, Journal, Settlement
-from trendedge.runtime.ownership import Owner
 from trendedge.storage import mailbox_sql as sql
 from trendedge.storage import redis_scripts as scripts
 from trendedge.storage.errors import StoreUnavailable
@@ -83,10 +82,7 @@ async def test_who_comes_back_while_its_mail_is_moved_in_postgresql_reads_what_i
     async with database.transaction() as adopting:
         assert len(await adopting.fetchval(sql.ADOPT, BOX, us.node, us.epoch, them.node, them.epoch)) == 1
         back = asyncio.create_task(come_back())
-        waits = "select exists (select from pg_locks where not granted)"
-        async with asyncio.timeout(10):
-            while not await database.fetchval(waits):  # noqa: ASYNC110 - the state of a server, which tells nobody
-                await asyncio.sleep(0.01)
+        await until_it_says(database, WAITS)
     assert await back == []
 
 
@@ -216,7 +212,7 @@ async def test_a_commit_that_does_not_end_keeps_whoever_would_fence_its_owner_wa
     await run_out(database, redis_store, "postgres")
     heir = await own(database, redis_store, BOX, "heir")
     async with database.transaction() as commit:
-        await commit.execute("select from mailbox_owners where node = 'a' for share")
+        await commit.execute("select from mailbox_owners where node = 'a' for key share")
         async with asyncio.timeout(10):
             assert await adopted(heir) == []
     assert await adopted(heir) == [b"buy", b"close"]
@@ -316,9 +312,9 @@ async def test_what_an_heir_has_begun_to_adopt_is_known_where_nobody_is_taken_fo
         await database.execute("update mailbox_owners set lease_until = now() where node = 'heir'")
         await own_redis.start()
         if lost:
-            claims = Failing(other.ownership._ask_claim, done=True)
+            claims = Failing(other.ownership._claim, done=True)
             with monkeypatch.context() as broken:
-                broken.setattr(other.ownership, "_ask_claim", claims)
+                broken.setattr(other.ownership, "_claim", claims)
                 assert await adopted(other) == []
         assert await adopted(other) == [b"buy", b"close"]
 
@@ -332,18 +328,18 @@ async def test_while_the_claim_of_an_heir_has_no_answer_nothing_of_what_it_has_b
     await half_adopted(database, redis_store, late, monkeypatch)
     await end_lease(redis_store, database, BOX, "heir")
     other = await own(database, redis_store, BOX, "other")
-    ask = other.ownership._ask_claim
+    ask = other.ownership._claim
 
-    async def unheard(owner: Owner, us: Owner, *, again: bool) -> Any:
-        if owner.node != "heir":
-            return await ask(owner, us, again=again)
+    async def unheard(*statements: tuple[object, ...]) -> Any:
+        if statements[-1][2] != "heir":
+            return await ask(*statements)
         if done:
-            await ask(owner, us, again=again)
+            await ask(*statements)
         raise StoreUnavailable("PostgreSQL", "gone")
 
     for _ in range(2):
         with monkeypatch.context() as broken:
-            broken.setattr(other.ownership, "_ask_claim", unheard)
+            broken.setattr(other.ownership, "_claim", unheard)
             assert await adopted(other) == []
     assert await adopted(other) == [b"buy", b"close"]
 
@@ -352,7 +348,7 @@ async def test_who_is_claimed_is_fenced_in_the_same_step(database: Database, red
     """Or a claim that came to nothing would be worth something later, when whoever was claimed lives on."""
     them, heir = [await own(database, redis_store, BOX, name) for name in ("a", "heir")]
     await append(them.postgres, b"x")
-    heir.ownership._ask_claim = Failing(heir.ownership._ask_claim, done=True)  # type: ignore[method-assign, assignment]
+    heir.ownership._claim = Failing(heir.ownership._claim, done=True)  # type: ignore[method-assign, assignment]
     with pytest.raises(JournalUnavailable):
         await heir.ownership.claim(them.ownership.of(BOX))
     with pytest.raises(Fenced):
@@ -371,8 +367,8 @@ async def test_an_heir_that_starts_again_goes_on_with_what_it_had_begun_to_adopt
     found = list[bytes]()
     with monkeypatch.context() as broken:
         if fails:
-            claims = Failing(heir.ownership._ask_claim, done=False)
-            broken.setattr(heir.ownership, "_ask_claim", claims)
+            claims = Failing(heir.ownership._claim, done=False)
+            broken.setattr(heir.ownership, "_claim", claims)
         found += [entry.payload for entry in await heir.both.recover(BOX)]
     assert found == ([] if fails else [b"buy", b"close"])
     assert await adopted(heir) == ([b"buy", b"close"] if fails else [])

@@ -1,6 +1,7 @@
 """Who has begun to adopt from a dead node holds its claim for as long as it lives, and not a moment longer."""
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.storage.conftest import Breakable
-from tests.storage.support import Journals, end_lease, own
+from tests.storage.support import IN_TRANSACTION, WAITS, Journals, end_lease, own, until_it_says
 from tests.storage.test_adoption import STORES, Failing, adopted, dead, half_adopted
 from tests.storage.test_journals import BOX, append
 from trendedge.runtime.errors import Fenced, JournalUnavailable
@@ -48,17 +49,10 @@ async def beating(journals: Journals) -> AsyncGenerator[None]:
         await asyncio.wait([heart])
 
 
-async def waiting(database: Database) -> None:
-    """Somebody waits for a lock."""
-    async with asyncio.timeout(10):
-        while not await database.fetchval("select exists (select from pg_locks where not granted)"):  # noqa: ASYNC110 - the state of a server, which tells nobody
-            await asyncio.sleep(0.01)
-
-
 async def begin_claim(connection: Connection, of: Owner, us: Owner) -> None:
     """The claim as `PostgresOwnership` makes it, in a transaction that somebody else ends."""
     await connection.fetch(ownership._LOCK, BOX, of.node, us.node)
-    told = (BOX, of.node, of.epoch, us.node, us.epoch, 30.0, False, True)
+    told = (BOX, of.node, of.epoch, us.node, us.epoch, 30.0, True)
     assert (await connection.fetch(ownership._CLAIM, *told))[0]["epoch"] is not None
 
 
@@ -76,14 +70,37 @@ async def test_an_heir_that_has_died_is_claimed_with_what_it_had_begun_to_adopt_
 
 
 @pytest.mark.parametrize("late", STORES)
+async def test_a_look_that_is_cut_off_between_its_claims_forgets_none_of_them(
+    late: str, database: Database, redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await half_adopted(database, redis_store, late, monkeypatch)
+    await lapse(database, "heir")
+    other = await own(database, redis_store, BOX, "other")
+    ask, answered = other.ownership._claim, asyncio.Event()
+
+    async def only_once(*statements: tuple[object, ...]) -> Any:
+        if answered.is_set():
+            await asyncio.sleep(60)
+        answered.set()
+        return await ask(*statements)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(other.ownership, "_claim", only_once)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await adopted(other)
+    assert await adopted(other) == [b"buy", b"close"]
+
+
+@pytest.mark.parametrize("late", STORES)
 async def test_the_halves_of_mail_whose_heir_has_died_in_a_commit_that_does_not_end_wait_for_each_other(
     late: str, database: Database, redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await half_adopted(database, redis_store, late, monkeypatch)
-    await end_lease(redis_store, database, BOX, "heir")
+    await lapse(database, "heir")
     other = await own(database, redis_store, BOX, "other")
     async with database.transaction() as commit:
-        await commit.execute("select from mailbox_owners where node = 'heir' for share")
+        await commit.execute("select from mailbox_owners where node = 'heir' for key share")
         assert await adopted(other) == []
     assert await adopted(other) == [b"buy", b"close"]
 
@@ -112,7 +129,7 @@ async def test_a_living_heir_keeps_its_claim_though_it_has_no_mail_in_postgresql
     with monkeypatch.context() as broken:
         broken.setattr(heir.postgres, "adopt", no_answer)
         if not answered:
-            broken.setattr(heir.ownership, "_ask_claim", Failing(heir.ownership._ask_claim, done=True))
+            broken.setattr(heir.ownership, "_claim", Failing(heir.ownership._claim, done=True))
         assert await adopted(heir) == []
     async with beating(heir):
         await asyncio.sleep(SHORT.lease_s * 2)
@@ -160,6 +177,98 @@ async def test_an_heir_that_ends_in_good_order_before_it_has_got_anything_leaves
     assert await adopted(other) == [b"buy", b"close"]
 
 
+async def test_a_node_starts_though_its_heir_has_died_in_a_commit_that_does_not_end(
+    database: Database, redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await half_adopted(database, redis_store, "redis", monkeypatch)
+    await lapse(database, "heir")
+    async with database.transaction() as commit:
+        await commit.execute("select from mailbox_owners where node = 'heir' for key share")
+        async with asyncio.timeout(10):
+            await own(database, redis_store, BOX, "a")
+
+
+async def test_a_claim_of_what_a_living_heir_has_claimed_waits_for_no_commit_of_that(
+    database: Database, redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await half_adopted(database, redis_store, "redis", monkeypatch)
+    other = await own(database, redis_store, BOX, "other")
+    async with database.transaction() as commit:
+        await commit.execute("select from mailbox_owners where node = 'heir' for key share")
+        assert await other.ownership.claim(Owner(BOX, "a", 1)) is None
+
+
+async def test_who_has_commits_under_way_claims_and_renews_its_lease_all_the_same(
+    database: Database, redis_store: RedisStore
+) -> None:
+    """Of those who share a lock new ones may overtake whoever waits for the old ones, for as long as there are any."""
+    gone, heir = [await own(database, redis_store, BOX, name) for name in ("gone", "heir")]
+    async with database.transaction() as commit:
+        await commit.execute("select from mailbox_owners where node = 'heir' for key share")
+        assert await heir.ownership.claim(gone.ownership.of(BOX)) is not None
+        await heir.postgres._renew_lease(BOX)
+
+
+async def test_a_claim_without_an_answer_that_was_never_made_is_forgotten(
+    database: Database, redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a lease would be renewed for ever."""
+    gone, heir = [await own(database, redis_store, BOX, name) for name in ("gone", "heir")]
+    with monkeypatch.context() as broken:
+        broken.setattr(heir.ownership, "_claim", Failing(heir.ownership._claim, done=False))
+        with pytest.raises(JournalUnavailable):
+            await heir.ownership.claim(gone.ownership.of(BOX))
+    await heir.ownership._renew_lease(BOX)
+    assert heir.ownership.claiming() == [BOX], "it may be under way"
+    monkeypatch.setattr(ownership, "_LATE_S", 0.0)
+    await heir.ownership._renew_lease(BOX)
+    assert heir.ownership.claiming() == []
+    assert await heir.ownership.claim(gone.ownership.of(BOX)) is not None
+    await heir.ownership._renew_lease(BOX)
+    assert heir.ownership.claiming() == [BOX]
+
+
+STOPPED = """
+import asyncio, os, signal, sys
+import asyncpg
+from trendedge.runtime.ownership import Owner
+from trendedge.storage import ownership
+from trendedge.storage.postgres import open_database
+
+fetch = asyncpg.Connection.fetch
+
+async def fetch_and_stop(self, statement, *args, **more):
+    answer = await fetch(self, statement, *args, **more)
+    if statement == ownership._LOCK:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return answer
+
+async def main():
+    asyncpg.Connection.fetch = fetch_and_stop
+    async with open_database(sys.argv[1]) as database:
+        it = ownership.PostgresOwnership(database, node="stopped")
+        await it.take(sys.argv[2])
+        await it.claim(Owner(sys.argv[2], "gone", 1))
+
+asyncio.run(main())
+"""
+
+
+async def test_who_is_stopped_in_the_middle_of_a_claim_keeps_nobody_from_anything_for_long(
+    database_url: str, database: Database, redis_store: RedisStore
+) -> None:
+    await own(database, redis_store, BOX, "gone")
+    other = await own(database, redis_store, BOX, "other")
+    stopped = await asyncio.create_subprocess_exec(sys.executable, "-c", STOPPED, database_url, BOX)
+    try:
+        await until_it_says(database, IN_TRANSACTION)
+        await until_it_says(database, IN_TRANSACTION, False)
+        assert await other.ownership.claim(Owner(BOX, "gone", 1)) is not None
+    finally:
+        stopped.kill()
+        await stopped.wait()
+
+
 async def test_who_is_fenced_claims_nobody(database: Database, redis_store: RedisStore) -> None:
     gone, heir, other = [await own(database, redis_store, BOX, name) for name in ("gone", "heir", "other")]
     assert await other.ownership.fence(heir.ownership.of(BOX))
@@ -175,10 +284,25 @@ async def test_what_an_heir_claims_in_the_moment_in_which_it_is_claimed_goes_wit
     async with database.transaction() as connection:
         await begin_claim(connection, gone.ownership.of(BOX), heir.ownership.of(BOX))
         claiming = asyncio.create_task(other.ownership.claim(heir.ownership.of(BOX)))
-        await waiting(database)
+        await until_it_says(database, WAITS)
     claim = await claiming
     assert claim is not None
     assert [owner.node for owner in claim.begun] == ["gone"]
+
+
+async def test_who_claims_what_a_dead_heir_had_claimed_claims_all_that_it_had(
+    database: Database, redis_store: RedisStore
+) -> None:
+    gone, too, heir, other = [await own(database, redis_store, BOX, name) for name in ("gone", "too", "heir", "other")]
+    for one in (gone, too):
+        assert await heir.ownership.claim(one.ownership.of(BOX)) is not None
+    assert await other.ownership.claim(gone.ownership.of(BOX)) is None
+    await lapse(database, "heir")
+    claim = await other.ownership.claim(gone.ownership.of(BOX))
+    assert claim is not None
+    assert [owner.node for owner in claim.begun] == ["heir", "too"]
+    heirs = await database.fetch("select node, heir from mailbox_owners where heir is not null order by node")
+    assert [tuple(row) for row in heirs] == [("gone", "other:1"), ("heir", "other:1"), ("too", "other:1")]
 
 
 async def test_what_a_process_claims_in_the_moment_in_which_it_is_followed_by_another_of_its_node_is_known_to_that(
@@ -188,7 +312,7 @@ async def test_what_a_process_claims_in_the_moment_in_which_it_is_followed_by_an
     async with database.transaction() as connection:
         await begin_claim(connection, gone.ownership.of(BOX), heir.ownership.of(BOX))
         starting = asyncio.create_task(own(database, redis_store, BOX, "heir"))
-        await waiting(database)
+        await until_it_says(database, WAITS)
     next_heir = await starting
     assert [owner.node for owner in next_heir.ownership.begun[BOX]] == ["gone"]
     assert next_heir.ownership.claiming() == [BOX]
@@ -216,7 +340,7 @@ async def test_who_is_fenced_while_it_adopts_gets_nothing(database: Database, re
         moving: Awaitable[list[int]] = asyncio.create_task(
             database.fetchval(sql.ADOPT, BOX, us.node, us.epoch, them.node, them.epoch)
         )
-        await waiting(database)
+        await until_it_says(database, WAITS)
     assert await moving == []
     assert await database.fetchval("select node from mailbox_entries") == "gone"
     assert other.ownership.of(BOX).epoch == 1

@@ -120,7 +120,7 @@ async def test_a_commit_that_does_not_end_holds_up_the_mail_of_its_own_node_alon
         await end_lease(redis_store, database, BOX, node)
     heir = await own(database, redis_store, BOX, "heir")
     async with database.transaction() as commit:
-        await commit.execute("select from mailbox_owners where node = 'stuck' for share")
+        await commit.execute("select from mailbox_owners where node = 'stuck' for key share")
         with structlog.testing.capture_logs() as logs:
             assert await adopted(heir) == [b"other", b"other"]
         said = [(line["event"], line["nodes"]) for line in logs]

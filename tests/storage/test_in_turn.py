@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from tests.storage.support import until_it_says
 from trendedge.storage.errors import StoreUnavailable
 from trendedge.storage.postgres import Database
 
@@ -28,11 +29,24 @@ async def test_they_are_committed_together_and_the_last_one_answers(numbers: Dat
     assert await numbers.in_turn(("select one from numbers where one > $1", 1)) is None
 
 
-async def test_when_one_fails_none_is_done_and_the_others_go_on(numbers: Database) -> None:
+async def test_when_one_fails_none_is_done_and_its_connection_is_given_to_nobody(numbers: Database) -> None:
+    said = list[str]()  # the driver says so when it has to end a transaction that somebody has left open
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context["message"]))
     for answer_s in (None, 5.0):
         with pytest.raises(Exception, match="duplicate key"):
             await numbers.in_turn(*[("insert into numbers values ($1)", 1)] * 2, answer_s=answer_s)
         assert await count(numbers) == 0
+    assert said == []
+
+
+async def test_of_each_all_rows_are_read_so_that_all_are_locked(numbers: Database) -> None:
+    await numbers.execute("insert into numbers select generate_series(1, 3)")
+    free = "select count(*) from (select from numbers for update skip locked) as free"
+    naps = numbers.in_turn(("select one from numbers order by one for update",), ("select pg_sleep(1)",), answer_s=5.0)
+    holding = asyncio.create_task(naps)
+    await until_it_says(numbers, free, 0)
+    await holding
+    assert await numbers.fetchval(free) == 3
 
 
 async def test_each_has_its_own_time_and_one_without_an_answer_is_cut_off(numbers: Database) -> None:
@@ -46,11 +60,7 @@ async def test_each_has_its_own_time_and_one_without_an_answer_is_cut_off(number
 @pytest.mark.parametrize("statements", [1, 2])
 async def test_who_waits_for_them_can_be_cancelled(statements: int, numbers: Database) -> None:
     waiting = asyncio.create_task(numbers.in_turn(*[(SLEEP,)] * statements, answer_s=20.0))
-    async with asyncio.timeout(10):
-        while not await numbers.fetchval(  # noqa: ASYNC110 - the state of a server, which tells nobody
-            "select exists (select from pg_stat_activity where wait_event = 'PgSleep')"
-        ):
-            await asyncio.sleep(0.01)
+    await until_it_says(numbers, "select exists (select from pg_stat_activity where wait_event = 'PgSleep')")
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting

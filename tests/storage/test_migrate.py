@@ -18,20 +18,22 @@ ROOT = Path(trendedge.__file__).parents[1]
 CONTRACT_TABLES = {"users", "accounts", "signals", "orders", "fills", "trades", "positions", "journal_entries"}
 
 
-async def columns(url: str) -> set[tuple[str, str]]:
-    """Table and name of each."""
+async def parts(url: str) -> set[tuple[str, str]]:
+    """Table and name of each column and each index of ours."""
     connection = await asyncpg.connect(url)
     try:
         rows = await connection.fetch(
-            "select table_name, column_name from information_schema.columns where table_schema = 'public'"
+            "select table_name, column_name as part from information_schema.columns where table_schema = 'public'"
+            " union all select tablename, indexname from pg_indexes"
+            " where schemaname = 'public' and tablename <> 'alembic_version'"
         )
     finally:
         await connection.close()
-    return {(row["table_name"], row["column_name"]) for row in rows}
+    return {(row["table_name"], row["part"]) for row in rows}
 
 
 async def tables(url: str) -> set[str]:
-    return {table for table, _ in await columns(url)}
+    return {table for table, _ in await parts(url)}
 
 
 async def up(url: str, revision: str = "head") -> None:
@@ -63,11 +65,11 @@ async def test_up_down_and_up_again(postgres_url: str) -> None:
 
 async def test_each_revision_can_be_taken_back_by_itself(postgres_url: str) -> None:
     for revision in migrate.revisions():
-        before = await columns(postgres_url) | {("alembic_version", "version_num")}
+        before = await parts(postgres_url) | {("alembic_version", "version_num")}
         await up(postgres_url, revision.id)
-        assert await columns(postgres_url) != before
+        assert await parts(postgres_url) != before
         await down(postgres_url, "-1")
-        assert await columns(postgres_url) == before
+        assert await parts(postgres_url) == before
         await up(postgres_url, revision.id)
 
 

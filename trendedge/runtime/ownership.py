@@ -41,9 +41,7 @@ class Claim:
 
     owner: Owner
     begun: Sequence[Owner] = ()
-    """From whom it had begun to adopt: they are to be claimed as well."""
-    unheard: bool = False
-    """It was ours before, and nobody had told us: perhaps with the mail of an heir, whose claim has given no answer."""
+    """From whom it had begun to adopt, or we: they are to be claimed as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,7 @@ class Claims:
     unanswered: Sequence[Owner] = ()
     """Nobody may touch their mail yet: a commit of theirs does not end, or the registry has given no answer."""
     begun: Sequence[Owner] = ()
-    """Those of these from whom somebody who was granted has begun to adopt: what that had may be theirs."""
+    """Those of these from whom somebody who was granted has begun to adopt, or we: what that had may be theirs."""
 
 
 class _Claiming:
@@ -68,7 +66,6 @@ class _Claiming:
         self.failure: JournalUnavailable | None = None
         self._newest: dict[str, Owner] = {}
         self._begun: set[str] = set()
-        self._unheard: list[str] = []
 
     def add(self, owners: Iterable[Owner]) -> None:
         """They are to be claimed, once more if they have been refused."""
@@ -85,8 +82,6 @@ class _Claiming:
         self.unanswered.pop(owner.node, None)
         if claim is not None:
             self.granted[owner.node] = claim.owner
-            if claim.unheard:
-                self._unheard.append(owner.node)
             self._begun |= {begun.node for begun in claim.begun}
             self.add(claim.begun)
 
@@ -94,9 +89,6 @@ class _Claiming:
         """Raises what was raised of each of them."""
         if self.failure is not None and len(self.unanswered) == len(self._newest):
             raise self.failure
-        if self.unanswered:  # whoever of these was the heir has a part of it, perhaps
-            self.unanswered |= {node: self.granted.pop(node) for node in self._unheard}
-            self._begun.update(self._unheard)
         unanswered = list(self.unanswered.values())
         begun = [owner for owner in unanswered if owner.node in self._begun]
         return Claims(list(self.granted.values()), unanswered, begun)

@@ -20,7 +20,7 @@ with known as (
     select from signals where id = $1 and status <> 'accepted'
 ), owner as (
     select from mailbox_owners where mailbox = $9 and node = $10 and epoch = $11
-    for share
+    for key share
 ), fence as (
     select id, user_id from accounts
     where id = $3 and user_id = $2 and version = $4 and not exists (select from known) and exists (select from owner)
@@ -159,7 +159,7 @@ WHY_NOT = """
 REOPEN = """
 with owner as (
     select from mailbox_owners where mailbox = $2 and node = $3 and epoch = $4
-    for share
+    for key share
 ), reopened as (
     update signals set status = 'accepted', rejection = null, checks = '[]', timings_ms = '{}'
     where id = $1 and status = 'dead' and exists (select from owner)

@@ -61,15 +61,17 @@ LOOK = """
 # adopted a moment before.
 # The ids as one value: a row for each would be twice as long on the wire.
 ADOPT = """
-    with us as (
-        select from mailbox_owners where mailbox = $1 and node = $2 and epoch = $3 for share
-    ), theirs as (
+    with theirs as (
         select from mailbox_owners
         where mailbox = $1 and node = $4 and epoch = $5::bigint + 1 and lease_until is null
         for update
+    ), us as (
+        select from mailbox_owners
+        where mailbox = $1 and node = $2 and epoch = $3 and exists (select from theirs)
+        for key share
     ), moved as (
         update mailbox_entries set node = $2, sent_by = coalesce(sent_by, node) where mailbox = $1 and node = $4
-            and exists (select from us) and exists (select from theirs)
+            and exists (select from us)
         returning id
     )
     select coalesce(array_agg(id), '{}') from moved

@@ -4,7 +4,6 @@ import time
 from collections.abc import Sequence
 
 from trendedge.runtime.ownership import Claim, Owner, Ownership
-from trendedge.storage import mailbox_sql as sql
 from trendedge.storage.errors import StoreUnavailable
 from trendedge.storage.node import DEFAULT_TIMES, LeaseTimes
 from trendedge.storage.outages import Outages
@@ -13,6 +12,9 @@ from trendedge.storage.postgres import STORE, Database, Row
 
 _ANSWER_S = 2.0
 """How long whoever adopts waits for a commit of those whom it fences, or for an answer."""
+_LATE_S = 4 * _ANSWER_S
+"""A claim without an answer is made so long after it was begun, or never: the server waits for no lock, and for no next
+statement, for longer than the answer may take."""
 
 
 class PostgresOwnership(Ownership):
@@ -28,24 +30,21 @@ class PostgresOwnership(Ownership):
         self.outages = Outages(times)
         """Whether the leases in PostgreSQL mean anything: to be told by whoever asks it."""
         self._database, self._cutting_off = database, database.cutting_off()
-        self._in_doubt: set[tuple[str, str]] = set()
-        """Mailbox and node of whose claim has given no answer: what they had claimed may be ours already."""
-        self._ours: set[tuple[str, str]] = set()
-        """Whose mail is claimed for us, as we have been told."""
         self._claimed = Pending(times=times)
         """Nodes that are claimed for us or may be, by mailbox."""
+        self._asked_at: dict[tuple[str, str], float] = {}
+        """By mailbox and node when its claim was last asked for, in monotonic seconds."""
 
     async def next_epoch(self, mailbox: str, *, above: int) -> int:
         """As `Ownership.next_epoch`."""
         # A claim of the process before, if one is under way, is made before this goes on, or never.
-        lock = (_LOCK, mailbox, self.node, self.node)
+        lock = (_LOCK_OWN, mailbox, self.node)
         row = await self._database.in_turn(lock, (_TAKE, mailbox, self.node, self.times.lease_s, above))
         epoch, begun = row or (0, ())
         self.begun[mailbox] = _owners(mailbox, begun)
-        self._ours = {place for place in self._ours if place[0] != mailbox}
-        self._in_doubt = {place for place in self._in_doubt if place[0] != mailbox}
-        self._claimed.forget_all(mailbox)
-        self._inherit(self.begun[mailbox])
+        for node in tuple(self._claimed.entries(mailbox)):
+            self._forget(mailbox, node)
+        self._remember(self.begun[mailbox])
         return int(epoch)
 
     async def fence(self, owner: Owner) -> bool:
@@ -57,27 +56,24 @@ class PostgresOwnership(Ownership):
         as long as it holds its lease in PostgreSQL. Who claims from one that does not claims that one as well, in the
         same step, with all that it had claimed.
         """
-        us, place = self.of(owner.mailbox), (owner.mailbox, owner.node)
-        again = place in self._in_doubt
-        self._in_doubt.add(place)
-        self._claimed.remember(*place)
+        us = self.of(owner.mailbox)
+        self._remember([owner])  # the answer may be lost
+        told = (us.node, us.epoch, self.times.lease_s, not self.outages.just_back)
         with journal_unavailable():
-            found = await self._ask_claim(owner, us, again=again)
-        self._in_doubt.discard(place)
+            found = await self._claim((_LOCK, owner.mailbox, owner.node, us.node), (_CLAIM, *_key(owner), *told))
         if not found["owned"]:
             raise self.lost(us)
         if found["epoch"] is None:
-            self._forget(owner)
+            self._forget(owner.mailbox, owner.node)
             return None
-        unheard = found["was_ours"] and place not in self._ours
         begun = _owners(owner.mailbox, found["begun"])
-        self._inherit([*begun, *(() if unheard else (owner,))])
-        return Claim(Owner(owner.mailbox, owner.node, found["epoch"] - 1), begun, unheard=unheard)
+        self._remember(begun)
+        return Claim(Owner(owner.mailbox, owner.node, found["epoch"] - 1), begun)
 
     async def adopted(self, owners: Sequence[Owner]) -> None:
         """As `Ownership.adopted`. A claim that is not forgotten for want of an answer is one on nothing."""
         for owner in owners:
-            self._forget(owner)
+            self._forget(owner.mailbox, owner.node)
         with journal_unavailable():
             for owner in owners:
                 adopted = (_ADOPTED, *_key(owner), _name(self.of(owner.mailbox)))
@@ -91,19 +87,17 @@ class PostgresOwnership(Ownership):
         """The mailboxes for which somebody is claimed, or may be."""
         return self._claimed.left()
 
-    def _inherit(self, owners: Sequence[Owner]) -> None:
+    def _remember(self, owners: Sequence[Owner]) -> None:
         for owner in owners:
-            self._ours.add((owner.mailbox, owner.node))
+            self._asked_at[owner.mailbox, owner.node] = time.monotonic()
             self._claimed.remember(owner.mailbox, owner.node)
 
-    def _forget(self, owner: Owner) -> None:
-        self._ours.discard((owner.mailbox, owner.node))
-        self._claimed.forget(owner.mailbox, owner.node)
+    def _forget(self, mailbox: str, node: str) -> None:
+        self._asked_at.pop((mailbox, node), None)
+        self._claimed.forget(mailbox, node)
 
-    async def _ask_claim(self, owner: Owner, us: Owner, *, again: bool) -> Row:
-        told = (us.node, us.epoch, self.times.lease_s, again, not self.outages.just_back)
-        lock = (_LOCK, owner.mailbox, owner.node, us.node)
-        found = await self._cutting_off.in_turn(lock, (_CLAIM, *_key(owner), *told), answer_s=_ANSWER_S)
+    async def _claim(self, *statements: tuple[object, ...]) -> Row:
+        found = await self._cutting_off.in_turn(*statements, answer_s=_ANSWER_S)
         if found is None:
             raise StoreUnavailable(STORE, "a statement that gives one row gave none")
         return found
@@ -111,22 +105,28 @@ class PostgresOwnership(Ownership):
     async def _renew_lease(self, mailbox: str) -> None:
         begun, us = time.monotonic(), self.of(mailbox)
         with journal_unavailable():
-            renewed = await self._cutting_off.in_turn((sql.RENEW, *_key(us), self.times.lease_s), answer_s=_ANSWER_S)
-        if renewed is None:
+            kept = await self._cutting_off.in_turn((_KEEP, *_key(us), self.times.lease_s), answer_s=_ANSWER_S)
+        if kept is None:
             raise self.lost(us)
         self._claimed.renewed(mailbox, begun)
+        for node in self._claimed.entries(mailbox) - set(kept["claimed"]):
+            if begun - self._asked_at[mailbox, node] >= _LATE_S:  # without an answer, and others have claimed it since
+                self._forget(mailbox, node)
 
 
-# Who commits holds its row FOR SHARE, so whoever fences it waits for that: before it locks its own row, which is the
-# last. What follows in the transaction sees what was under way until then.
+# Who commits holds its row FOR KEY SHARE. The epoch belongs to a key, so whoever changes it waits for that, and whoever
+# renews a lease does not. Who is claimed comes first, then whoever had claimed it, then we: in a move as well. The row
+# of an heir that lives is not locked. What follows in the transaction sees what was under way until then.
 _LOCK = """
     select from mailbox_owners
     where mailbox = $1 and (
-        node in ($2, $3)
-        or node || ':' || epoch = (select heir from mailbox_owners where mailbox = $1 and node = $2)
+        node = $2
+        or node <> $3 and (lease_until is null or lease_until <= now())
+            and node || ':' || epoch = (select heir from mailbox_owners where mailbox = $1 and node = $2)
     )
-    order by node = $3, node for no key update
+    order by node <> $2 for update
 """
+_LOCK_OWN = "select from mailbox_owners where mailbox = $1 and node = $2 for update"
 # With a new epoch claims have another name. Theirs alone who were fenced, as all are that somebody has claimed: who has
 # come back since has no heir.
 _TAKE = """
@@ -152,7 +152,8 @@ _FENCE = """
 """
 # With the fence in one step: who is claimed is fenced, or nobody could tell later what a claim without one is worth.
 # Whatever somebody has claimed goes to whoever claims that one, in the same step: nobody can come in between. Whoever
-# had claimed this one before and is dead is claimed with it: a part of the mail is there, perhaps.
+# had claimed this one before and is dead is claimed with it: a part of the mail is there, perhaps. The answer names all
+# that is claimed for us: an earlier answer may be lost, or the look that it was for was cut off.
 _CLAIM = """
     with us as (
         update mailbox_owners set lease_until = greatest(lease_until, now() + make_interval(secs => $6::float))
@@ -161,7 +162,7 @@ _CLAIM = """
     ), before as (
         select heir from mailbox_owners where mailbox = $1 and node = $2
     ), former as (
-        select node, lease_until is null or (lease_until <= now() and $8) as dead from mailbox_owners
+        select node, lease_until is null or (lease_until <= now() and $7) as dead from mailbox_owners
         where mailbox = $1 and node not in ($2, $4) and node || ':' || epoch = (select heir from before)
     ), claimed as (
         insert into mailbox_owners as owner (mailbox, node, epoch, heir)
@@ -170,7 +171,7 @@ _CLAIM = """
             heir = excluded.heir,
             epoch = greatest(owner.epoch, excluded.epoch),
             lease_until = case when owner.epoch < excluded.epoch then null else owner.lease_until end
-        where (owner.epoch <= $3 or owner.lease_until is null or (owner.lease_until <= now() and $8))
+        where (owner.epoch <= $3 or owner.lease_until is null or (owner.lease_until <= now() and $7))
             and not exists (select from former where not dead)
         returning epoch
     ), followed as (
@@ -182,7 +183,7 @@ _CLAIM = """
         where mailbox = $1 and node not in ($2, $4) and node is distinct from (select node from former)
             and (
                 starts_with(heir, $2 || ':') or starts_with(heir, (select node from former) || ':')
-                or $7 and heir = (select name from us)
+                or heir = (select name from us)
             )
             and exists (select from claimed) and lease_until is null
         returning node, epoch
@@ -192,8 +193,14 @@ _CLAIM = """
     select
         exists (select from us) as owned,
         (select epoch from claimed) as epoch,
-        array(select node || ':' || epoch from parts order by node) as begun,
-        coalesce((select heir from before) = (select name from us), false) as was_ours
+        array(select node || ':' || epoch from parts order by node) as begun
+"""
+_KEEP = """
+    update mailbox_owners as us set lease_until = greatest(lease_until, now() + make_interval(secs => $4::float))
+    where mailbox = $1 and node = $2 and epoch = $3
+    returning array(
+        select node from mailbox_owners where mailbox = $1 and heir = us.node || ':' || us.epoch
+    ) as claimed
 """
 _ADOPTED = """
     update mailbox_owners set heir = null where mailbox = $1 and node = $2 and epoch > $3::bigint and heir = $4

@@ -21,6 +21,8 @@ type Pool = asyncpg.Pool[asyncpg.Record]
 type RawConnection = asyncpg.Connection[asyncpg.Record]
 
 STORE = "PostgreSQL"
+_NEXT_S = 5.0
+"""For so long the server waits for the next of several statements that have no time-out of their own."""
 SUPAVISOR_TRANSACTION_PORT = 6543
 """Supabase's pooler in transaction mode: no prepared statements, no session state."""
 
@@ -132,22 +134,23 @@ class Database:
             async with asyncio.timeout(answer_s) as limit, self._in_turn(len(statements), answer_s) as connection:
                 for statement, *args in statements:
                     limit.reschedule(None if answer_s is None else loop.time() + answer_s)
-                    rows = await connection.fetch(
-                        statement, *args
-                    )  # all of it: a row that is not fetched is not locked
+                    rows = await connection.fetch(statement, *args)  # all: what is not fetched is not locked
                 limit.reschedule(None if answer_s is None else loop.time() + answer_s)
         except TimeoutError as error:
             raise StoreUnavailable(STORE, f"no answer within {answer_s:g} s") from error
         return rows[0] if rows else None
 
     @asynccontextmanager
-    async def _in_turn(self, statements: int, lock_s: float | None) -> AsyncGenerator[Connection]:
+    async def _in_turn(self, statements: int, answer_s: float | None) -> AsyncGenerator[Connection]:
         """A connection, inside a transaction if it is for several statements, that is closed when that fails: asyncpg
         would wait for the server before it raises what has failed.
 
-        :param lock_s: for so long the server waits for a lock; it does not hear of who gives up while it does
+        :param answer_s: for so long the server waits for a lock, since it does not hear of who gives up while it does;
+            and for the next statement, lest who is stopped between two keeps what it has locked
         """
-        begin = "begin" if lock_s is None else f"begin; set local lock_timeout = {round(lock_s * 1000)}"
+        begin = f"begin; set local idle_in_transaction_session_timeout = {round((answer_s or _NEXT_S) * 1000)}"
+        if answer_s is not None:
+            begin += f"; set local lock_timeout = {round(answer_s * 1000)}"
         async with self.cutting_off().connection() as connection:
             try:
                 if statements > 1:

@@ -163,11 +163,12 @@ ADOPT = Script(f"""
 -- ARGV: epoch, node, lease in ms, their node, their epoch, fence's ttl in s, most entries
 -- Answers {{moved, left}}. They are fenced in PostgreSQL, so a lease that they renew meanwhile counts for nothing.
 {_OWNED}{_LEASE}
+-- Mail or not: what they had begun to adopt must not come here behind us.
+local valid_from = tonumber(redis.call('GET', KEYS[2]) or 0)
+redis.call('SET', KEYS[2], string.format('%.0f', math.max(valid_from, ARGV[5] + 1)), 'EX', ARGV[6])
 local held = redis.call('HGET', KEYS[3], ARGV[4])
 -- Another adopter had it all, or they came back with a new epoch.
 if not held or tonumber(string.match(held, '^%d+')) > tonumber(ARGV[5]) then return {{0, 0}} end
-local valid_from = tonumber(redis.call('GET', KEYS[2]) or 0)
-redis.call('SET', KEYS[2], string.format('%.0f', math.max(valid_from, ARGV[5] + 1)), 'EX', ARGV[6])
 local entries = redis.call('XRANGE', KEYS[4], '-', '+', 'COUNT', ARGV[7])
 for _, entry in ipairs(entries) do
     local fields = {{}}
