@@ -536,7 +536,7 @@ async def test_what_is_announced_is_announced_once_by_a_redis_that_is_taken_for_
     monkeypatch.setattr(redis_store, "run", answers_late)
     async with redis_store.listen("trades") as events, watched.running():
         hearing, slow = asyncio.create_task(hear()), True
-        watched.journal._learn(watched.journal._first, down=True)
+        watched.journal._sides.learn(watched.journal._sides.first, down=True)
         for entry_id, begun, payload in zip(ids, ids[1:], (b"first", b"second"), strict=False):
             await watched.journal.settle(BOX, [Settlement(entry_id, (Announcement("trades", payload),))], begin=[begun])
         slow = False

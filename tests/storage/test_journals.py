@@ -26,7 +26,8 @@ from trendedge.runtime.journal import (
 )
 from trendedge.runtime.ownership import Claim, Owner, Ownership
 from trendedge.runtime.simulation import MemoryJournal, MemoryServer
-from trendedge.storage.failover_journal import FailoverJournal, LeasedJournal
+from trendedge.storage.failover_journal import FailoverJournal
+from trendedge.storage.leased_journal import LeasedJournal
 from trendedge.storage.node import DEFAULT_TIMES, LeaseTimes
 from trendedge.storage.ownership import PostgresOwnership
 from trendedge.storage.postgres import Database, open_database
@@ -90,7 +91,7 @@ class Stores:
             case MemoryJournal():
                 await journal._renew(journal.ownership.of(BOX))
             case FailoverJournal():
-                for side in (journal._first, journal._second):
+                for side in journal._sides.both:
                     await self.renew_lease(side.journal)
             case _:
                 raise AssertionError(journal)
@@ -260,7 +261,7 @@ async def test_a_mark_that_comes_late_says_nothing(stores: Stores) -> None:
 def underneath(journal: Journal) -> LeasedJournal | MemoryJournal:
     """The one store that a journal writes to."""
     if isinstance(journal, FailoverJournal):
-        return journal._first.journal
+        return journal._sides.first.journal
     assert isinstance(journal, RedisJournal | PostgresJournal | MemoryJournal)
     return journal
 
