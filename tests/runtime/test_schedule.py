@@ -35,6 +35,7 @@ from trendedge.runtime import (
     SupervisorSpec,
     UnknownSchedule,
     schedule,
+    schedules,
 )
 from trendedge.runtime.schedule import chosen
 from trendedge.runtime.trigger import fires_between
@@ -261,7 +262,7 @@ class SetClock(datetime):
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> type[SetClock]:
-    for module in (schedule, apscheduler.schedulers.base):
+    for module in (schedule, schedules, apscheduler.schedulers.base):
         monkeypatch.setattr(module, "datetime", SetClock)
     monkeypatch.setattr(SetClock, "ahead", timedelta(hours=1))
     return SetClock

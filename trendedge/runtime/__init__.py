@@ -61,7 +61,8 @@ from trendedge.runtime.ownership import Claim, Claims, Owner, Ownership
 from trendedge.runtime.ref import ActorRef, Asked, DurableRef, Request
 from trendedge.runtime.retry import RetryPolicy
 from trendedge.runtime.running import running
-from trendedge.runtime.schedule import LastFires, Misfire, Schedules, ScheduleSpec, SchedulesService
+from trendedge.runtime.schedule import Misfire, ScheduleSpec
+from trendedge.runtime.schedules import LastFires, Schedules, SchedulesService
 from trendedge.runtime.service import Service, ServiceContext
 from trendedge.runtime.specs import Backoff, ChildSpec, Restart, ServiceSpec, Strategy, SupervisorSpec
 from trendedge.runtime.supervisor import Supervisor
