@@ -1,28 +1,27 @@
-"""One instance's life: its mail in order, one message at a time, peeked first and popped when done."""
+"""One instance's life: incarnation after incarnation, which serve its line one message at a time."""
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Mapping
-from itertools import chain, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from trendedge.runtime.actor import Actor, Context, Terminated
+from trendedge.runtime.actor import Actor, Context
 from trendedge.runtime.crashes import crash_of
-from trendedge.runtime.errors import UnknownChild
-from trendedge.runtime.failures import failed, start_failed, tell_crash
+from trendedge.runtime.dependent import Dependent
+from trendedge.runtime.failures import failed, start_failed
+from trendedge.runtime.line import OWN
 from trendedge.runtime.mailbox import Envelope
-from trendedge.runtime.offspring import Offspring
 from trendedge.runtime.suspects import LOOK_S
-from trendedge.runtime.waits import Ask, Node, Place, Target, current_entity
+from trendedge.runtime.waits import current_entity
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import anyio
 
     from trendedge.runtime.cell import Cell
-    from trendedge.runtime.specs import Spec
-    from trendedge.runtime.supervisor import Supervisor
 
 
 THROUGHPUT = 64
@@ -32,38 +31,24 @@ THROUGHPUT = 64
 LOOK_AGAIN_S = 1.0
 """Seconds at least before an instance that was to be passivated, and had something under way, looks again."""
 
-OWN = "the incarnation that sent it to itself has ended"
 
-NO_MAIL: deque[Envelope] = deque(maxlen=0)
-"""Stands for an empty line until there is mail: an empty deque takes 760 bytes, a tenth of an idle actor."""
+class Entity(Dependent):
+    """The incarnation that serves the line of one key, or of a whole unkeyed actor.
 
-
-class Entity:
-    """The line of messages of one key (or of a whole unkeyed actor), and the incarnation that serves it.
-
-    The line outlives incarnations: after a crash the same message is at its head, with one more attempt on it.
+    A message is peeked first and popped when it is done: after a crash the same one is at the head of the line, with
+    one more attempt on it.
     """
 
     __slots__ = (
-        "_escalated",
-        "_stashed",
-        "_waiter",
-        "asks",
         "begun",
-        "cell",
         "crash_counts",
         "culprit",
         "fresh",
-        "in_hand",
-        "key",
-        "mail",
         "not_before",
-        "offspring",
         "outage",
         "outages",
         "over",
         "passivated",
-        "place",
         "reported",
         "scope",
         "since",
@@ -72,12 +57,10 @@ class Entity:
     )
 
     def __init__(self, cell: "Cell", key: str | None) -> None:
-        self.cell = cell
-        self.key = key
+        super().__init__(cell, key)
         self.not_before = 0.0
         """Event loop time before which no incarnation is to begin: `on_start` found an outage, or a keyed instance has
         crashed."""
-        self.mail = NO_MAIL
         self.crash_counts = True
         """Whether the last crash counts towards the intensity: a message counts once, however often it kills."""
         self.culprit: str | None = None
@@ -98,54 +81,17 @@ class Entity:
         """The last incarnation had come to its `on_stop`: without mail there is nothing to restart it for."""
         self.since: float | None = None
         """Event loop time at which the handler of the message in hand began; None while none runs."""
-        self.in_hand: Envelope | None = None
-        """It stands at the head of its line, unless it is being buried: then it has left it."""
         self.reported = False
         """The watchdog has named that handler."""
         self.scope: anyio.CancelScope | None = None
         """Around all incarnations of a keyed instance; an unkeyed one has its supervisor's."""
         self.task: asyncio.Task[Any] | None = None
-        self.asks: list[Ask] = []
-        """Whom the handler has asked, and waits for."""
-        self.place: Place | None = None
-        """In whose mailbox it waits for room; or has waited, and does not yet know that it was let in."""
-        self.offspring: Offspring | None = None
-        """What this incarnation has spawned."""
-        self._stashed: deque[Envelope] | None = None
-        self._escalated: Exception | None = None
-        self._waiter: asyncio.Future[bool] | None = None
-
-    @property
-    def name(self) -> str:
-        """Path of the actor, with the key of the instance."""
-        return self.cell.name_of(self.key)
 
     @property
     def is_wanted(self) -> bool:
         """Whether a crashed instance of a keyed actor has something to begin again for. Without mail, and without ever
         having been there, it has not: the next message begins it."""
         return bool(self.mail) or self.outage or (self.begun and not self.over)
-
-    @property
-    def stashed(self) -> deque[Envelope]:
-        """What the incarnation has put aside, oldest first."""
-        return self._stashed or NO_MAIL
-
-    def append(self, envelope: Envelope) -> None:
-        """Put a message at the end of the line, and let the incarnation know."""
-        mail = self.mail
-        if mail is NO_MAIL:
-            mail = self.mail = deque()
-        mail.append(envelope)
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(True)
-
-    def wake(self) -> None:
-        """Let the incarnation look at its mail again."""
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(True)
 
     async def run(self) -> None:
         """Serve one incarnation until stopped or passivated. Raises what `on_start` or `receive` raised."""
@@ -207,16 +153,6 @@ class Entity:
 
     # -- the line -----------------------------------------------------------------------------------------------
 
-    def _delay_s(self, head: Envelope | None) -> float:
-        """Seconds until the message at the head, if any, may be tried: after a failure, or behind an open breaker."""
-        delay_s = 0.0
-        if head is not None and head.not_before:
-            until = head.not_before if head.deadline is None else min(head.not_before, head.deadline)
-            delay_s = until - self.cell.now()
-        if delay_s <= 0 and self.cell.breakers.by_key:
-            delay_s = self.cell.breakers.delay_s(self.key, self.cell.now())
-        return delay_s
-
     async def _due(self) -> bool:
         """Wait for the delay of a retry before the restart, so that `on_start` loads the state after it, not before."""
         while (
@@ -274,19 +210,6 @@ class Entity:
                 self.passivated = True
                 return None
 
-    def _outdated(self, head: Envelope, context: Context) -> bool:
-        """Take out a message that nobody wants handled any more."""
-        if head.origin is not None and head.origin is not context:
-            self.mail.popleft()
-            self.cell.dropped(head, OWN)
-            return True
-        # At its deadline, and not after it, when its retry is due later: then it has waited for nothing else.
-        if head.deadline is not None and (self.cell.now() > head.deadline or head.not_before > head.deadline):
-            self.mail.popleft()
-            self.cell.expired(head)
-            return True
-        return False
-
     async def _is_over(self, context: Context) -> bool:
         """Wait for mail; whether it has been idle for so long that it is to be passivated."""
         idle_s = self.cell.idle_s
@@ -311,19 +234,6 @@ class Entity:
             or (self.offspring and self.offspring.supervisor.children)
             or context.expects_mail
         )
-
-    async def _wait(self, timeout_s: float | None) -> bool:
-        """Wait to be woken; False when `timeout_s` ran out first."""
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[bool] = loop.create_future()
-        self._waiter = waiter
-        timer = loop.call_later(timeout_s, _expire, waiter) if timeout_s is not None else None
-        try:
-            return await waiter
-        finally:
-            self._waiter = None
-            if timer is not None:
-                timer.cancel()
 
     def _unstash(self) -> None:
         back = [*self.stashed, *islice(self.mail, 1)]  # the head may have been in hand
@@ -423,105 +333,3 @@ class Entity:
         """End the incarnation when the message in hand is done; see `Context.stop`."""
         self.stopping = True
         self.wake()
-
-    def deliver(self, message: Any, origin: Context) -> None:
-        """Put a message of the incarnation to itself into its line.
-
-        It must reach the instance that sent it, so it goes round the key function; it is the actor's own and few, so
-        it also goes round the capacity.
-        """
-        if not (self.cell.stopping or origin.ended):
-            envelope = Envelope(message, enqueued_at=self.cell.now())
-            envelope.origin = origin
-            self.append(envelope)
-            self.cell.depth += 1
-
-    def withdraw_notices(self, path: str, origin: Context) -> None:
-        """Take out what an incarnation got to know of the end of an actor that it watches no longer."""
-        for line in (self.mail, self._stashed or NO_MAIL):
-            for one in tuple(line):
-                notice = one.origin is origin and isinstance(one.message, Terminated) and one.message.path == path
-                if notice and one is not self.in_hand:
-                    line.remove(one)
-                    self.cell.dropped(one, "nobody watches that actor any more")
-
-    def waits(self, message: Any) -> bool:
-        """Whether this very object waits in the line, or was put aside."""
-        return any(envelope.message is message for envelope in chain(self.mail, self.stashed))
-
-    def escalate(self, error: Exception) -> None:
-        """Crash the incarnation as soon as the message in hand is done. It crashes once, and all of it is told."""
-        if self._escalated is not None:
-            tell_crash(self.cell, self.key, error)
-            return
-        self._escalated = error
-        self.wake()
-
-    def _tell_escalated(self) -> None:
-        """The incarnation has ended: of something else, if there is still a crash that it was to end of."""
-        if self._escalated is not None:
-            tell_crash(self.cell, self.key, self._escalated)
-
-    async def spawn(self, spec: "Spec") -> None:
-        """Start a child of this incarnation; see `Context.spawn`."""
-        if self.offspring is None:
-            self.offspring = Offspring(self)
-        await self.offspring.spawn(spec)
-
-    async def stop_child(self, child_id: str) -> None:
-        """Stop and forget a spawned child; see `Context.stop_child`."""
-        if self.offspring is None:
-            raise UnknownChild(f"{self.name}/{child_id}")
-        await self.offspring.stop_child(child_id)
-
-    @property
-    def children(self) -> "Supervisor | None":
-        """Of what the incarnation has spawned; None before the first."""
-        return None if self.offspring is None else self.offspring.supervisor
-
-    @property
-    def full(self) -> "Cell | None":
-        """In whose mailbox it waits for room."""
-        return None if self.place is None or self.place[1].done() else self.place[0]
-
-    @property
-    def _was_sent_away(self) -> bool:
-        """It was refused while it waited for room, and does not yet know: what it was to ask, it does not."""
-        let_in = None if self.place is None else self.place[1]
-        return let_in is not None and let_in.done() and (let_in.cancelled() or let_in.exception() is not None)
-
-    @property
-    def waits_for_others(self) -> bool:
-        """Whether it may: False is certain."""
-        return self.place is not None or bool(self.asks) or self.offspring is not None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What it adds to a circle of those who wait."""
-        return (self.name,)
-
-    def held_up_by(self) -> tuple[int, Iterator[Node]]:
-        """How many have to go on before this one does, and who: all of them."""
-        room = () if (full := self.full) is None else (full,)
-        # Who is not there yet will begin with no wait under way.
-        nodes = (*room, *(cell.entities[key] for cell, key in self.awaited() if key in cell.entities))
-        return len(nodes), iter(nodes)
-
-    async def _stop_children(self) -> None:
-        if self.offspring is not None:
-            try:
-                await self.offspring.stop()
-            finally:
-                self.offspring = None
-
-    def awaited(self) -> Iterator[Target]:
-        """Whom the handler waits for: those that it asks, and those of its children that start or end."""
-        if not self._was_sent_away:
-            yield from ((cell, key) for cell, key, reply in self.asks if not reply.done())
-        if self.offspring is not None:
-            yield from self.offspring.awaited()
-
-
-def _expire(waiter: asyncio.Future[bool]) -> None:
-    if not waiter.done():
-        waiter.set_result(False)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trendedge.runtime.cell import Cell
-    from trendedge.runtime.entity import Entity
+    from trendedge.runtime.dependent import Dependent
     from trendedge.runtime.specs import Spec
 
 
@@ -22,7 +22,7 @@ class Offspring:
 
     __slots__ = ("_ending", "_parent", "_spawning", "_stopping", "_task", "supervisor")
 
-    def __init__(self, parent: "Entity") -> None:
+    def __init__(self, parent: "Dependent") -> None:
         """:raises ActorStopped: the parent's supervisor is not running"""
         self._parent = parent
         self._spawning: str | None = None
