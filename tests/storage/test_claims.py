@@ -51,7 +51,7 @@ async def beating(journals: Journals) -> AsyncGenerator[None]:
 
 async def begin_claim(connection: Connection, of: Owner, us: Owner) -> None:
     """The claim as `PostgresOwnership` makes it, in a transaction that somebody else ends."""
-    await connection.fetch(ownership._LOCK, BOX, of.node, us.node)
+    await connection.fetch(ownership._LOCK, BOX, of.node, us.node, of.epoch)
     told = (BOX, of.node, of.epoch, us.node, us.epoch, 30.0, True)
     assert (await connection.fetch(ownership._CLAIM, *told))[0]["epoch"] is not None
 
@@ -346,14 +346,76 @@ async def test_who_is_fenced_while_it_adopts_gets_nothing(database: Database, re
     assert other.ownership.of(BOX).epoch == 1
 
 
-async def test_what_is_claimed_is_known_by_the_epoch_that_the_registry_has(
-    database: Database, redis_store: RedisStore
+@pytest.mark.parametrize("lease", ["null", "now()"], ids=["given up", "run out"])
+async def test_what_is_claimed_is_fenced_and_known_by_the_epoch_that_the_registry_has(
+    lease: str, database: Database, redis_store: RedisStore
 ) -> None:
-    """A store may know of an older one alone, and mail is moved by the newest."""
+    """A store may know of an older one alone: of a process that has started while it was down, and died."""
     gone, heir = [await own(database, redis_store, BOX, name) for name in ("gone", "heir")]
     await append(gone.postgres, b"buy")
-    await database.execute("update mailbox_owners set epoch = 7, lease_until = null where node = 'gone'")
+    await database.execute(f"update mailbox_owners set epoch = 7, lease_until = {lease} where node = 'gone'")
     claim = await heir.ownership.claim(Owner(BOX, "gone", 1))
     assert claim is not None
-    assert claim.owner == Owner(BOX, "gone", 6)
+    assert claim.owner == Owner(BOX, "gone", 7)
+    assert await epoch(database, "gone") == 8
     assert [entry.payload for entry in await heir.postgres.adopt(BOX, [claim.owner])] == [b"buy"]
+
+
+async def test_of_all_that_claim_one_of_whom_the_registry_does_not_know_one_gets_it(
+    database: Database, redis_store: RedisStore
+) -> None:
+    """It was restored from a backup."""
+    heirs = [await own(database, redis_store, BOX, name) for name in "abcde"]
+    for number in range(60):
+        ghost = Owner(BOX, f"ghost {number}", 3)
+        claims = await asyncio.gather(*(heir.ownership.claim(ghost) for heir in heirs))
+        assert [claim.owner for claim in claims if claim is not None] == [ghost]
+
+
+CLAIM_OF_THE_RELEASE_BEFORE = """
+    update mailbox_owners set heir = $1, heir_until = now() + interval '90 s', epoch = epoch + 1, lease_until = null
+    where node = 'gone'
+"""
+
+
+async def test_a_claim_of_the_release_before_holds_for_its_own_time(
+    database: Database, redis_store: RedisStore
+) -> None:
+    """It keeps no lease for it, and takes what has no time for held."""
+    gone, _, heir = [await own(database, redis_store, BOX, name) for name in ("gone", "old", "heir")]
+    await database.execute(CLAIM_OF_THE_RELEASE_BEFORE, "old:1")
+    await database.execute("update mailbox_owners set lease_until = null where node = 'old'")
+    assert await heir.ownership.claim(gone.ownership.of(BOX)) is None
+    assert await epoch(database, "old") == 1
+    await database.execute("update mailbox_owners set heir_until = now() where node = 'gone'")
+    claim = await heir.ownership.claim(gone.ownership.of(BOX))
+    assert claim is not None
+    assert [owner.node for owner in claim.begun] == ["old"]
+    assert await database.fetchval("select count(*) from mailbox_owners where heir_until is not null") == 0
+
+
+async def test_what_the_release_before_had_claimed_is_held_without_a_time_when_its_node_goes_on_with_it(
+    database: Database, redis_store: RedisStore
+) -> None:
+    for name in ("gone", "heir"):
+        await own(database, redis_store, BOX, name)
+    await database.execute(CLAIM_OF_THE_RELEASE_BEFORE, "heir:1")
+    await own(database, redis_store, BOX, "heir")
+    row = await database.fetchrow("select heir, heir_until from mailbox_owners where node = 'gone'")
+    assert row is not None
+    assert tuple(row) == ("heir:2", None)
+
+
+async def test_an_outage_that_the_heart_alone_has_noticed_is_one(
+    database: Database, redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heir = await own(database, redis_store, BOX, "heir", times=SHORT)
+    await heir.ownership._renew_lease(BOX)
+    assert not heir.ownership.outages.just_back
+    await asyncio.sleep(SHORT.heartbeat_s * 1.5)
+    with monkeypatch.context() as broken:
+        broken.setattr(heir.ownership._cutting_off, "in_turn", Failing(heir.ownership._cutting_off.in_turn, done=False))
+        with pytest.raises(JournalUnavailable):
+            await heir.ownership._renew_lease(BOX)
+    await heir.ownership._renew_lease(BOX)
+    assert heir.ownership.outages.just_back

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 
+from trendedge.runtime.errors import JournalUnavailable
 from trendedge.runtime.ownership import Claim, Owner, Ownership
 from trendedge.storage.errors import StoreUnavailable
 from trendedge.storage.node import DEFAULT_TIMES, LeaseTimes
@@ -59,8 +60,9 @@ class PostgresOwnership(Ownership):
         us = self.of(owner.mailbox)
         self._remember([owner])  # the answer may be lost
         told = (us.node, us.epoch, self.times.lease_s, not self.outages.just_back)
+        lock = (_LOCK, owner.mailbox, owner.node, us.node, owner.epoch)
         with journal_unavailable():
-            found = await self._claim((_LOCK, owner.mailbox, owner.node, us.node), (_CLAIM, *_key(owner), *told))
+            found = await self._claim(lock, (_CLAIM, *_key(owner), *told))
         if not found["owned"]:
             raise self.lost(us)
         if found["epoch"] is None:
@@ -104,8 +106,13 @@ class PostgresOwnership(Ownership):
 
     async def _renew_lease(self, mailbox: str) -> None:
         begun, us = time.monotonic(), self.of(mailbox)
-        with journal_unavailable():
-            kept = await self._cutting_off.in_turn((_KEEP, *_key(us), self.times.lease_s), answer_s=_ANSWER_S)
+        try:
+            with journal_unavailable():
+                kept = await self._cutting_off.in_turn((_KEEP, *_key(us), self.times.lease_s), answer_s=_ANSWER_S)
+        except JournalUnavailable:
+            self.outages.failed()
+            raise
+        self.outages.answered()
         if kept is None:
             raise self.lost(us)
         self._claimed.renewed(mailbox, begun)
@@ -116,8 +123,12 @@ class PostgresOwnership(Ownership):
 
 # Who commits holds its row FOR KEY SHARE. The epoch belongs to a key, so whoever changes it waits for that, and whoever
 # renews a lease does not. Who is claimed comes first, then whoever had claimed it, then we: in a move as well. The row
-# of an heir that lives is not locked. What follows in the transaction sees what was under way until then.
+# of an heir that lives is not locked. What follows in the transaction sees what was under way until then. Whom a store
+# knows has a row, unless this database was restored from a backup: then it is made, to be locked.
 _LOCK = """
+    with known as (
+        insert into mailbox_owners (mailbox, node, epoch) values ($1, $2, $4) on conflict (mailbox, node) do nothing
+    )
     select from mailbox_owners
     where mailbox = $1 and (
         node = $2
@@ -139,7 +150,7 @@ _TAKE = """
             heir = null
         returning epoch
     ), begun as (
-        update mailbox_owners set heir = $2 || ':' || (select epoch from taken)
+        update mailbox_owners set heir = $2 || ':' || (select epoch from taken), heir_until = null
         where mailbox = $1 and node <> $2 and starts_with(heir, $2 || ':') and lease_until is null
         returning node, epoch
     )
@@ -154,32 +165,34 @@ _FENCE = """
 # Whatever somebody has claimed goes to whoever claims that one, in the same step: nobody can come in between. Whoever
 # had claimed this one before and is dead is claimed with it: a part of the mail is there, perhaps. The answer names all
 # that is claimed for us: an earlier answer may be lost, or the look that it was for was cut off.
+# Claims of the release before hold until `heir_until`, or for ever without: it keeps no lease for them.
 _CLAIM = """
     with us as (
         update mailbox_owners set lease_until = greatest(lease_until, now() + make_interval(secs => $6::float))
         where mailbox = $1 and node = $4 and epoch = $5
         returning node || ':' || epoch as name
     ), before as (
-        select heir from mailbox_owners where mailbox = $1 and node = $2
+        select heir, coalesce(heir_until > now(), false) as holds from mailbox_owners where mailbox = $1 and node = $2
     ), former as (
-        select node, lease_until is null or (lease_until <= now() and $7) as dead from mailbox_owners
+        select node, (lease_until is null or (lease_until <= now() and $7)) and not (select holds from before) as dead
+        from mailbox_owners
         where mailbox = $1 and node not in ($2, $4) and node || ':' || epoch = (select heir from before)
     ), claimed as (
         insert into mailbox_owners as owner (mailbox, node, epoch, heir)
         select $1, $2, $3::bigint + 1, name from us
         on conflict (mailbox, node) do update set
-            heir = excluded.heir,
-            epoch = greatest(owner.epoch, excluded.epoch),
-            lease_until = case when owner.epoch < excluded.epoch then null else owner.lease_until end
+            heir = excluded.heir, heir_until = null,
+            epoch = greatest(owner.epoch + 1, excluded.epoch), lease_until = null
         where (owner.epoch <= $3 or owner.lease_until is null or (owner.lease_until <= now() and $7))
             and not exists (select from former where not dead)
         returning epoch
     ), followed as (
-        update mailbox_owners set heir = (select name from us), epoch = epoch + 1, lease_until = null
+        update mailbox_owners
+        set heir = (select name from us), heir_until = null, epoch = epoch + 1, lease_until = null
         where mailbox = $1 and node = (select node from former) and exists (select from claimed)
         returning node, epoch
     ), begun as (
-        update mailbox_owners set heir = (select name from us)
+        update mailbox_owners set heir = (select name from us), heir_until = null
         where mailbox = $1 and node not in ($2, $4) and node is distinct from (select node from former)
             and (
                 starts_with(heir, $2 || ':') or starts_with(heir, (select node from former) || ':')

@@ -14,11 +14,17 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """A change of the epoch waits for whoever holds the row FOR KEY SHARE now. `heir_until` says nothing any more: a
-    process of the release before writes it while it is replaced, so it stays for that long."""
-    op.execute("create unique index mailbox_owners_epoch on mailbox_owners (mailbox, node, epoch)")
+    """A change of the epoch waits for whoever holds the row FOR KEY SHARE now, of whichever release. Of two who insert
+    a row at once one takes the other's: a constraint that is not deferrable would be broken before that.
+
+    `heir_until` is written by the release before alone, which may still run: it goes with a later one.
+    """
+    op.execute(
+        "alter table mailbox_owners add constraint mailbox_owners_epoch unique (mailbox, node, epoch) deferrable"
+    )
 
 
 def downgrade() -> None:
-    """Commits of the release before hold the row FOR SHARE, for which no key is needed."""
-    op.execute("drop index mailbox_owners_epoch")
+    """Commits of the release before hold the row FOR SHARE, for which no key is needed. To be done when no process of
+    this one runs."""
+    op.execute("alter table mailbox_owners drop constraint mailbox_owners_epoch")
