@@ -13,7 +13,7 @@ from tests.storage.support import IN_TRANSACTION, WAITS, Journals, end_lease, ow
 from tests.storage.test_adoption import STORES, Failing, adopted, dead, half_adopted
 from tests.storage.test_journals import BOX, append
 from trendedge.runtime.errors import Fenced, JournalUnavailable
-from trendedge.runtime.journal import Entry
+from trendedge.runtime.journal import Entry, Settlement
 from trendedge.runtime.ownership import Owner
 from trendedge.storage import mailbox_sql as sql
 from trendedge.storage import ownership
@@ -346,19 +346,40 @@ async def test_who_is_fenced_while_it_adopts_gets_nothing(database: Database, re
     assert other.ownership.of(BOX).epoch == 1
 
 
-@pytest.mark.parametrize("lease", ["null", "now()"], ids=["given up", "run out"])
-async def test_what_is_claimed_is_fenced_and_known_by_the_epoch_that_the_registry_has(
-    lease: str, database: Database, redis_store: RedisStore
+async def test_what_is_claimed_is_known_by_the_epoch_that_the_registry_has(
+    database: Database, redis_store: RedisStore
 ) -> None:
-    """A store may know of an older one alone: of a process that has started while it was down, and died."""
+    """A store may know of an older one alone, and mail is moved by the newest."""
     gone, heir = [await own(database, redis_store, BOX, name) for name in ("gone", "heir")]
     await append(gone.postgres, b"buy")
-    await database.execute(f"update mailbox_owners set epoch = 7, lease_until = {lease} where node = 'gone'")
+    await database.execute("update mailbox_owners set epoch = 7, lease_until = null where node = 'gone'")
     claim = await heir.ownership.claim(Owner(BOX, "gone", 1))
     assert claim is not None
-    assert claim.owner == Owner(BOX, "gone", 7)
-    assert await epoch(database, "gone") == 8
+    assert claim.owner == Owner(BOX, "gone", 6)
     assert [entry.payload for entry in await heir.postgres.adopt(BOX, [claim.owner])] == [b"buy"]
+
+
+@pytest.mark.parametrize("late", STORES)
+async def test_who_has_come_back_and_lives_in_redis_alone_is_fenced_by_no_heir_that_has_not_finished_with_it(
+    late: str, database: Database, redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lease in PostgreSQL has run out, for want of mail there."""
+    await dead(database, redis_store, "redis")
+    await end_lease(redis_store, database, BOX, "a")
+    heir = await own(database, redis_store, BOX, "heir", times=SHORT)
+    with monkeypatch.context() as broken:
+        broken.setattr(heir.redis if late == "redis" else heir.postgres, "adopt", no_answer)
+        assert await adopted(heir) == []
+    back = await own(database, redis_store, BOX, "a", times=SHORT)
+    left = [Settlement(one.entry_id) for one in await back.both.recover(BOX)]
+    async with beating(back), beating(heir):
+        await back.both.settle(BOX, left)
+        await append(back.redis, b"its own")
+        known = await epoch(database, "a")
+        await asyncio.sleep(SHORT.lease_s * 2)
+        assert b"its own" not in await adopted(heir)
+        assert await epoch(database, "a") == known
+        await append(back.redis, b"and more")
 
 
 async def test_of_all_that_claim_one_of_whom_the_registry_does_not_know_one_gets_it(

@@ -165,6 +165,7 @@ _FENCE = """
 # Whatever somebody has claimed goes to whoever claims that one, in the same step: nobody can come in between. Whoever
 # had claimed this one before and is dead is claimed with it: a part of the mail is there, perhaps. The answer names all
 # that is claimed for us: an earlier answer may be lost, or the look that it was for was cut off.
+# Whose newer process has started since is not fenced: of that one nothing is moved, only what it has never read.
 # Claims of the release before hold until `heir_until`, or for ever without: it keeps no lease for them.
 _CLAIM = """
     with us as (
@@ -182,7 +183,8 @@ _CLAIM = """
         select $1, $2, $3::bigint + 1, name from us
         on conflict (mailbox, node) do update set
             heir = excluded.heir, heir_until = null,
-            epoch = greatest(owner.epoch + 1, excluded.epoch), lease_until = null
+            epoch = greatest(owner.epoch, excluded.epoch),
+            lease_until = case when owner.epoch < excluded.epoch then null else owner.lease_until end
         where (owner.epoch <= $3 or owner.lease_until is null or (owner.lease_until <= now() and $7))
             and not exists (select from former where not dead)
         returning epoch

@@ -25,6 +25,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Commits of the release before hold the row FOR SHARE, for which no key is needed. To be done when no process of
-    this one runs."""
+    """Commits of the release before hold the row FOR SHARE, for which no key is needed, and its claims have a time. To
+    be done when no process of this one runs."""
     op.execute("alter table mailbox_owners drop constraint mailbox_owners_epoch")
+    op.execute("update mailbox_owners set heir_until = now() where heir is not null and heir_until is null")
