@@ -269,6 +269,18 @@ async def test_who_is_stopped_in_the_middle_of_a_claim_keeps_nobody_from_anythin
         await stopped.wait()
 
 
+async def test_with_a_new_epoch_a_process_keeps_no_lease_for_what_another_has_claimed_of_it(
+    database: Database, redis_store: RedisStore
+) -> None:
+    gone, heir, other = [await own(database, redis_store, BOX, name) for name in ("gone", "heir", "other")]
+    assert await heir.ownership.claim(gone.ownership.of(BOX)) is not None
+    assert await other.ownership.claim(heir.ownership.of(BOX)) is not None
+    assert heir.ownership.claiming() == [BOX], "it has not heard of that"
+    heir.ownership.lost(heir.ownership.of(BOX))
+    assert await heir.ownership.take(BOX)
+    assert heir.ownership.claiming() == []
+
+
 async def test_who_is_fenced_claims_nobody(database: Database, redis_store: RedisStore) -> None:
     gone, heir, other = [await own(database, redis_store, BOX, name) for name in ("gone", "heir", "other")]
     assert await other.ownership.fence(heir.ownership.of(BOX))
