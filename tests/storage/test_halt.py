@@ -2,7 +2,7 @@
 
 import anyio
 
-from tests.storage.support import Trader, signal
+from tests.storage.support import WAITS, Trader, signal, until_it_says
 from trendedge.domain.signals import Action
 from trendedge.storage.executions import Committed, StaleBook, load_book
 from trendedge.storage.halt import select_halt, set_halt
@@ -62,7 +62,7 @@ async def test_a_halt_waits_for_the_commits_under_way(database: Database) -> Non
     async with anyio.create_task_group() as tasks, database.transaction() as connection:
         await connection.execute("update accounts set version = version + 1")
         tasks.start_soon(halting)
-        await until_somebody_waits(database)
+        await until_it_says(database, WAITS)
         events.append("committed")
     assert events == ["committed", "halted"]
     assert (await trader.book()).system_halted
@@ -75,7 +75,7 @@ async def test_an_account_that_is_being_made_meanwhile_is_halted_too(database: D
             insert = "insert into accounts (user_id, name) values ($1::text::uuid, 'second') returning id"
             account_id = str(await connection.fetchval(insert, user.id))
             tasks.start_soon(halt, database)
-            await until_somebody_waits(database)
+            await until_it_says(database, WAITS)
     book = await load_book(database, account_id)
     assert (book.system_halted, book.account.version) == (True, 1)
 
@@ -106,11 +106,3 @@ async def test_entries_that_race_the_halt_are_in_before_it_is_answered_or_not_at
     assert 10 <= in_time < 100
     assert await database.fetchval(count) == in_time
     assert await database.fetchval("select count(*) from signals where status = 'rejected'") == 100 - in_time
-
-
-async def until_somebody_waits(database: Database) -> None:
-    """For a lock on a table."""
-    with anyio.fail_after(20):
-        waits = "select exists (select from pg_locks where not granted)"
-        while not await database.fetchval(waits):  # noqa: ASYNC110 - a lock has no event
-            await anyio.sleep(0.01)

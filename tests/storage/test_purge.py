@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import anyio
 import pytest
 
-from tests.storage.support import NOON, Trader
+from tests.storage.support import NOON, WAITS, Trader, until_it_says
 from trendedge.storage.events import select_events_after
 from trendedge.storage.postgres import Database
 from trendedge.storage.purge import purge_events, purge_marks
@@ -110,17 +110,10 @@ async def test_of_two_purges_the_second_does_not_go_on_behind_what_the_first_has
         await first.start()
         await connection.execute("delete from events where seq <= $1", BATCH)
         tasks.start_soon(lambda: purge_events(database, before=NOON - HOUR, batch=BATCH))
-        await waits(database)
+        await until_it_says(database, WAITS)
         assert await left(trader) == ids
         await first.rollback()  # the process dies
     assert await left(trader) == ids[-1:]
-
-
-async def waits(database: Database) -> None:
-    """Wait until a statement waits for a row that somebody else has locked."""
-    with anyio.fail_after(20):
-        while not await database.fetchval("select exists (select from pg_locks where not granted)"):  # noqa: ASYNC110
-            await anyio.sleep(0.01)
 
 
 @pytest.mark.parametrize("old", [0, 1, BATCH, BATCH + 1])
